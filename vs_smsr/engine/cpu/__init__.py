@@ -1,0 +1,66 @@
+"""The cpu engine: sparse convolutions compiled by Numba for the CPU it runs on; no PyTorch."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from vs_smsr.engine.contract import Frame, State, Upscaled
+from vs_smsr.engine.cpu.isa import choose, supported
+from vs_smsr.engine.cpu.ops import Network, Workspace
+from vs_smsr.engine.cpu.pool import Pool
+from vs_smsr.engine.walk import walk
+from vs_smsr.errors import EngineError, MemoryBudgetError
+from vs_smsr.options import EngineOptions
+from vs_smsr.weights import Weights
+
+
+def status() -> tuple[bool, str]:
+    """(True, the best instruction set of this CPU)."""
+    return True, f"cpu, {supported()[0]}"
+
+
+def create(weights: Weights, options: EngineOptions) -> CpuEngine:
+    """A cpu engine.
+
+    Raises:
+        EngineError: the precision is none of this CPU's.
+    """
+    if options.precision not in ("auto", "fp32"):
+        raise EngineError(f"cpu: precision must be 'auto' or 'fp32', got {options.precision!r}.")
+    return CpuEngine(weights, threads=options.threads)
+
+
+class CpuEngine:
+    """See `contract.Engine`. Frames that run at the same time have buffers of their own and share the threads."""
+
+    name = "cpu"
+    device = "cpu"
+    precision = "fp32"
+
+    def __init__(self, weights: Weights, *, threads: int = 0, isa: str = "auto") -> None:
+        self.weights = weights
+        self._network = Network(weights, choose(isa))
+        self._pool = Pool(threads)
+        self._idle: list[Workspace] = []
+        self._lock = threading.Lock()
+
+    def upscale(self, frame: Frame, state: State | None = None) -> Upscaled:
+        with self._workspace(*frame.shape[:2]) as ops:
+            return walk(ops, self.weights, frame, state or State())
+
+    @contextmanager
+    def _workspace(self, height: int, width: int) -> Iterator[Workspace]:
+        """Buffers of that size: idle ones if there are, else new ones; those of other sizes are let go."""
+        with self._lock:
+            self._idle = [space for space in self._idle if (space.height, space.width) == (height, width)]
+            space = self._idle.pop() if self._idle else None
+        try:
+            space = space or Workspace(self._network, self._pool, height, width)
+        except MemoryError as error:
+            raise MemoryBudgetError(f"cpu: no memory for a frame of {width}x{height}. Use smaller tiles.") from error
+        space.begin()
+        yield space
+        with self._lock:
+            self._idle.append(space)

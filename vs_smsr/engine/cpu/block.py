@@ -26,13 +26,16 @@ def contract(
     bf16: Any,
     tile: Any,  # float32*: pixel p's sums start at tile[p * tile_stride]; added to
     tile_stride: Any,
+    blocks: Any,  # how many times `pixels` there are
+    groups: Any,  # how many times `vectors * lanes` output channels there are
     source: Any,  # T*: T = float32, or uint32 holding two bf16 channels
     offsets: Any,  # int64*: offsets[tap * offset_stride + p] = element of the source where pixel p's channels start
     offset_stride: Any,
     taps: Any,
     channels: Any,  # channels (pairs for bf16) per tap
-    weights: Any,  # T*: weights[weight_offsets[tap] + (channel * vectors * lanes)...]
-    weight_offsets: Any,  # int64*
+    weights: Any,  # T*: [group][tap][channel][vectors * lanes]
+    weight_offsets: Any,  # int64*: element within a group where a tap starts
+    group_stride: Any,  # elements of a group
 ) -> Any:
     """tile[p, o] += sum over taps and channels of source[offsets[tap, p] + c] * weights[tap, c, o], in that order."""
     literals = (lanes, vectors, pixels, bf16)
@@ -40,56 +43,61 @@ def contract(
         return None
     n_lanes, n_vectors, n_pixels, is_bf16 = (value.literal_value for value in literals)
     i64 = types.int64
-    signature = types.void(*literals, tile, i64, source, offsets, i64, i64, i64, weights, weight_offsets)
+    arrays = (tile, i64, i64, i64, source, offsets, i64, i64, i64, weights, weight_offsets, i64)
+    signature = types.void(*literals, *arrays)
+    vector = ir.VectorType(F32, n_lanes)
+    word = I32 if is_bf16 else F32
+    word_vector = ir.VectorType(word, n_lanes)
+    pairs = ir.VectorType(I16, 2 * n_lanes)
+    width = n_vectors * n_lanes
+    cells = [(p, v) for p in range(n_pixels) for v in range(n_vectors)]
+
+    def constant(value: int) -> ir.Constant:
+        return ir.Constant(I64, value)
+
+    def load(b: ir.IRBuilder, base: Any, element: int, kind: Any) -> Any:
+        return b.load(b.bitcast(b.gep(base, [constant(element)]), kind.as_pointer()), align=4)
+
+    def multiply_add(b: ir.IRBuilder, sums: Any, value: Any, weight: Any) -> Any:
+        if not is_bf16:
+            kind = ir.FunctionType(vector, [vector] * 3)
+            return b.call(
+                cgutils.get_or_insert_function(b.module, kind, f"llvm.fma.v{n_lanes}f32"), [value, weight, sums]
+            )
+        kind = ir.FunctionType(vector, [vector, pairs, pairs])
+        dot = cgutils.get_or_insert_function(b.module, kind, f"llvm.x86.avx512bf16.dpbf16ps.{32 * n_lanes}")
+        return b.call(dot, [sums, b.bitcast(value, pairs), b.bitcast(weight, pairs)])
 
     def codegen(context: Any, b: ir.IRBuilder, sig: Any, args: Any) -> Any:
-        tile, tile_stride, source, offsets, offset_stride, taps, channels, weights, weight_offsets = args[4:]
-        vector = ir.VectorType(F32, n_lanes)
-        pair_vector = ir.VectorType(ir.IntType(16), 2 * n_lanes)
-        word = I32 if is_bf16 else F32
+        tile, tile_stride, blocks, groups, source, offsets, offset_stride, taps, channels = args[4:13]
+        weights, weight_offsets, group_stride = args[13:]
         spread = ir.Constant(ir.VectorType(I32, n_lanes), [0] * n_lanes)
-
-        def constant(value: int) -> ir.Constant:
-            return ir.Constant(I64, value)
-
-        def load_vector(pointer: Any, kind: Any) -> Any:
-            return b.load(b.bitcast(pointer, ir.VectorType(kind, n_lanes).as_pointer()), align=4)
-
-        def sum_pointer(p: int, v: int) -> Any:
-            start = b.mul(constant(p), tile_stride)
-            return b.bitcast(b.gep(tile, [b.add(start, constant(v * n_lanes))]), vector.as_pointer())
-
-        def multiply_add(sums: Any, value: Any, weight: Any) -> Any:
-            if not is_bf16:
-                fma = ir.FunctionType(vector, [vector] * 3)
-                return b.call(
-                    cgutils.get_or_insert_function(b.module, fma, f"llvm.fma.v{n_lanes}f32"), [value, weight, sums]
-                )
-            dot = ir.FunctionType(vector, [vector, pair_vector, pair_vector])
-            name = f"llvm.x86.avx512bf16.dpbf16ps.{32 * n_lanes}"
-            operands = [sums, b.bitcast(value, pair_vector), b.bitcast(weight, pair_vector)]
-            return b.call(cgutils.get_or_insert_function(b.module, dot, name), operands)
-
-        cells = [(p, v) for p in range(n_pixels) for v in range(n_vectors)]
+        undefined = ir.Constant(word_vector, ir.Undefined)
         sums = {cell: cgutils.alloca_once(b, vector) for cell in cells}
-        for cell in cells:
-            b.store(b.load(sum_pointer(*cell), align=4), sums[cell])
-        with cgutils.for_range(b, taps, intp=I64) as tap:
-            row = b.gep(offsets, [b.mul(tap.index, offset_stride)])
-            starts = [b.gep(source, [b.load(b.gep(row, [constant(p)]))]) for p in range(n_pixels)]
-            line_of_tap = b.gep(weights, [b.load(b.gep(weight_offsets, [tap.index]))])
-            with cgutils.for_range(b, channels, intp=I64) as channel:
-                line = b.gep(line_of_tap, [b.mul(channel.index, constant(n_vectors * n_lanes))])
-                loaded = [load_vector(b.gep(line, [constant(v * n_lanes)]), word) for v in range(n_vectors)]
-                undefined = ir.Constant(ir.VectorType(word, n_lanes), ir.Undefined)
-                for p in range(n_pixels):
-                    value = b.insert_element(undefined, b.load(b.gep(starts[p], [channel.index])), ir.Constant(I32, 0))
-                    value = b.shuffle_vector(value, undefined, spread)
-                    for v in range(n_vectors):
-                        cell = sums[p, v]
-                        b.store(multiply_add(b.load(cell), value, loaded[v]), cell)
-        for cell in cells:
-            b.store(b.load(sums[cell]), sum_pointer(*cell), align=4)
+        with cgutils.for_range(b, groups, intp=I64) as group, cgutils.for_range(b, blocks, intp=I64) as block:
+            first = b.mul(block.index, constant(n_pixels))
+            corner = b.add(b.mul(first, tile_stride), b.mul(group.index, constant(width)))
+            rows = [b.gep(tile, [b.add(corner, b.mul(constant(p), tile_stride))]) for p in range(n_pixels)]
+            group_weights = b.gep(weights, [b.mul(group.index, group_stride)])
+            for p, v in cells:
+                b.store(load(b, rows[p], v * n_lanes, vector), sums[p, v])
+            with cgutils.for_range(b, taps, intp=I64) as tap:
+                places = b.gep(offsets, [b.add(b.mul(tap.index, offset_stride), first)])
+                starts = [b.gep(source, [b.load(b.gep(places, [constant(p)]))]) for p in range(n_pixels)]
+                tap_weights = b.gep(group_weights, [b.load(b.gep(weight_offsets, [tap.index]))])
+                with cgutils.for_range(b, channels, intp=I64) as channel:
+                    line = b.gep(tap_weights, [b.mul(channel.index, constant(width))])
+                    loaded = [load(b, line, v * n_lanes, word_vector) for v in range(n_vectors)]
+                    for p in range(n_pixels):
+                        value = b.load(b.gep(starts[p], [channel.index]))
+                        value = b.shuffle_vector(
+                            b.insert_element(undefined, value, ir.Constant(I32, 0)), undefined, spread
+                        )
+                        for v in range(n_vectors):
+                            b.store(multiply_add(b, b.load(sums[p, v]), value, loaded[v]), sums[p, v])
+            for p, v in cells:
+                target = b.bitcast(b.gep(rows[p], [constant(v * n_lanes)]), vector.as_pointer())
+                b.store(b.load(sums[p, v]), target, align=4)
         return context.get_dummy_value()
 
     return signature, codegen

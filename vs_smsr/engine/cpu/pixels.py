@@ -1,0 +1,124 @@
+"""Everything per pixel that is not a convolution: lists, masks, the bicubic base. Same vocabulary as `kernels`."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vs_smsr.engine.cpu.block import fetch_add
+from vs_smsr.engine.cpu.compiled import compiled
+
+ROWS = 4  # rows claimed at a time
+
+
+@compiled
+def select(mask, active, inactive, inverse):
+    """Lists of active and inactive grid positions, row by row, and the inverse map; returns how many are active.
+
+    mask is (H, W), active and inactive have room for H * W, inverse is the flat grid with a zero border.
+    """
+    height, width = mask.shape
+    on = off = 0
+    for y in range(height):
+        here = (y + 1) * (width + 2) + 1
+        for x in range(width):
+            if mask[y, x]:
+                active[on] = here + x
+                on += 1
+                inverse[here + x] = on
+            else:
+                inactive[off] = here + x
+                off += 1
+                inverse[here + x] = 0
+    return on
+
+
+@compiled
+def decide(claims, slot, hidden, weights, bias, mask):
+    """The transposed 3x3 (stride 2) to two logits and their comparison: mask = logits[1] > logits[0].
+
+    hidden is the half-size grid (H/2 + 2, W/2 + 2, 16); weights (3, 3, 16) and bias are those of logits[1] - logits[0].
+    Output row 2y takes kernel row 1 at y; row 2y + 1 takes kernel row 2 at y and row 0 at y + 1; columns likewise.
+    """
+    height, width = mask.shape[0] // 2, mask.shape[1] // 2
+    while True:
+        start = fetch_add(claims, slot, ROWS)
+        if start >= height:
+            break
+        for y in range(start, min(start + ROWS, height)):
+            for x in range(width):
+                a = b = c = d = bias
+                for i in range(16):
+                    here, right = hidden[y + 1, x + 1, i], hidden[y + 1, x + 2, i]
+                    below, across = hidden[y + 2, x + 1, i], hidden[y + 2, x + 2, i]
+                    a += here * weights[1, 1, i]
+                    b += here * weights[1, 2, i] + right * weights[1, 0, i]
+                    c += here * weights[2, 1, i] + below * weights[0, 1, i]
+                    d += here * weights[2, 2, i] + right * weights[2, 0, i]
+                    d += below * weights[0, 2, i] + across * weights[0, 0, i]
+                mask[2 * y, 2 * x] = a > 0
+                mask[2 * y, 2 * x + 1] = b > 0
+                mask[2 * y + 1, 2 * x] = c > 0
+                mask[2 * y + 1, 2 * x + 1] = d > 0
+
+
+@compiled
+def centre(claims, slot, frame, mean, grid):
+    """grid (H + 2, W + 2, 3), zero border, = frame - mean."""
+    height, width = frame.shape[:2]
+    while True:
+        start = fetch_add(claims, slot, ROWS)
+        if start >= height:
+            break
+        for y in range(start, min(start + ROWS, height)):
+            for x in range(width):
+                for c in range(3):
+                    grid[y + 1, x + 1, c] = frame[y, x, c] - mean[c]
+
+
+@compiled
+def bicubic(claims, slot, grid, taps, weights, result):
+    """result (sH, sW, 3) = the frame in grid enlarged; edges repeat.
+
+    taps (s) and weights (s, 4): output s * x + b takes pixels x + taps[b] ... x + taps[b] + 3.
+    """
+    height, width = grid.shape[0] - 2, grid.shape[1] - 2
+    scale = taps.shape[0]
+    line = np.empty((width + 6, 3), np.float32)  # one blended row with its edges repeated
+    while True:
+        start = fetch_add(claims, slot, ROWS)
+        if start >= height:
+            break
+        for y in range(start, min(start + ROWS, height)):
+            for dy in range(scale):
+                line[:] = np.float32(0)
+                for t in range(4):
+                    row = min(max(y + taps[dy] + t, 0), height - 1) + 1
+                    weight = weights[dy, t]
+                    for x in range(width):
+                        for c in range(3):
+                            line[x + 3, c] += grid[row, x + 1, c] * weight
+                for x in range(3):
+                    line[x] = line[3]
+                    line[width + 3 + x] = line[width + 2]
+                for dx in range(scale):
+                    first = taps[dx] + 3
+                    w0, w1, w2, w3 = weights[dx]
+                    for x in range(width):
+                        for c in range(3):
+                            value = line[x + first, c] * w0 + line[x + first + 1, c] * w1
+                            value += line[x + first + 2, c] * w2 + line[x + first + 3, c] * w3
+                            result[y * scale + dy, x * scale + dx, c] = value
+
+
+def bicubic_phases(scale: int) -> tuple[np.ndarray, np.ndarray]:
+    """(s) first taps and (s, 4) weights of cubic convolution (a = -0.75, pixel centres aligned, no antialias).
+
+    Source: R. Keys, Cubic convolution interpolation, 1981; a = -0.75 as in PyTorch's bicubic.
+    """
+    position = (np.arange(scale) + 0.5) / scale - 0.5
+    first = np.floor(position).astype(np.int64) - 1
+    distance = np.abs(position[:, None] - (first[:, None] + np.arange(4)))
+    a = -0.75
+    near = ((a + 2) * distance - (a + 3)) * distance**2 + 1
+    far = a * (((distance - 5) * distance + 8) * distance - 4)
+    return first, np.where(distance <= 1, near, far).astype(np.float32)
