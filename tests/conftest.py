@@ -1,0 +1,72 @@
+"""What all tests share: where data lies, an engine that is quick, and the count of skipped tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vs_smsr.engine.contract import Frame, State, Upscaled
+from vs_smsr.weights import MODULES, Weights, load, shapes, shipped
+
+SHARED = Path(__file__).parents[1].parent / "shared"
+EXPECTED_SKIPS = 0  # of a whole run on a machine that has ../shared and no GPU; CI fails above it
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of data that is too large or not free enough for the repository."""
+    if not SHARED.is_dir():
+        pytest.skip("needs ../shared (test data beside the repository)")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def demo_clip() -> Path:
+    """The bundled clip: a few seconds of H.264 with sound."""
+    return Path(__file__).parent / "data" / "demo.mp4"
+
+
+class StandInEngine:
+    """Repeats each pixel scale x scale times; for tests in which the network's pixels do not matter."""
+
+    name, device, precision = "stand-in", "cpu", "fp32"
+
+    def __init__(self, scale: int = 2) -> None:
+        self.weights = load(shipped(2)) if scale == 2 else zero_weights(scale)
+        self.frames: list[Frame] = []  # what it was given
+
+    def upscale(self, frame: Frame, state: State | None = None) -> Upscaled:
+        height, width, channels = frame.shape
+        assert (height % 2, width % 2, channels) == (0, 0, 3), frame.shape
+        assert frame.dtype == np.float32
+        assert frame.flags.c_contiguous
+        self.frames.append(frame)
+        scale = self.weights.scale
+        masks = (np.zeros((height, width), np.uint8),) * MODULES
+        attention = (np.ones(64, np.float32),) * MODULES
+        result = frame.repeat(scale, axis=0).repeat(scale, axis=1)
+        return Upscaled(result, masks, attention, (0.5, 0.6, 0.7, 0.8, 0.9))
+
+
+def zero_weights(scale: int) -> Weights:
+    """Weights of the right names and shapes, all zero."""
+    return Weights(scale, {name: np.zeros(shape, np.float32) for name, shape in shapes(scale).items()})
+
+
+@pytest.fixture
+def stand_in() -> type[StandInEngine]:
+    """The class: `stand_in(scale)` makes a quick engine."""
+    return StandInEngine
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """In CI, where nothing needed is missing, a test that skips is a test that nobody runs any more."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    skipped = len(reporter.stats.get("skipped", [])) if reporter else 0
+    if os.environ.get("CI") == "true" and SHARED.is_dir() and skipped > EXPECTED_SKIPS:
+        reporter.write_line("")
+        reporter.write_line(f"{skipped} tests skipped, at most {EXPECTED_SKIPS} may (tests/conftest.py).", red=True)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
