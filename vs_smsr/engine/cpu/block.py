@@ -124,3 +124,79 @@ def fetch_add(typingctx: Any, array: Any, index: Any, amount: Any) -> Any:
         return b.atomic_rmw("add", cell, args[2], "monotonic")
 
     return signature, codegen
+
+
+WIDE = ir.VectorType(F32, 16)  # LLVM splits it where registers are narrower
+
+
+def _wide(b: ir.IRBuilder, base: Any, element: Any, kind: Any = WIDE) -> Any:
+    return b.bitcast(b.gep(base, [element]), kind.as_pointer())
+
+
+def _each_wide(b: ir.IRBuilder, count: Any) -> Any:
+    """Loop over the elements of a row, 16 at a time."""
+    return cgutils.for_range_slice(b, ir.Constant(I64, 0), count, ir.Constant(I64, 16), intp=I64)
+
+
+@intrinsic
+def copy(typingctx: Any, target: Any, source: Any, count: Any) -> Any:
+    """target[i] = source[i] for `count` float32."""
+    signature = types.void(target, source, types.int64)
+
+    def codegen(context: Any, b: ir.IRBuilder, sig: Any, args: Any) -> Any:
+        cgutils.raw_memcpy(b, args[0], args[1], args[2], 4, align=4)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
+def relu(typingctx: Any, row: Any, count: Any) -> Any:
+    """row[i] = max(row[i], 0) for `count` float32, a multiple of 16."""
+    signature = types.void(row, types.int64)
+
+    def codegen(context: Any, b: ir.IRBuilder, sig: Any, args: Any) -> Any:
+        zero = ir.Constant(WIDE, [0.0] * 16)
+        with _each_wide(b, args[1]) as (i, _):
+            place = _wide(b, args[0], i)
+            value = b.load(place, align=4)
+            b.store(b.select(b.fcmp_ordered(">", value, zero), value, zero), place, align=4)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
+def scale_add(typingctx: Any, target: Any, row: Any, scales: Any, added: Any, count: Any) -> Any:
+    """target[i] = row[i] * scales[i] + added[i] for `count` float32, a multiple of 16."""
+    signature = types.void(target, row, scales, added, types.int64)
+
+    def codegen(context: Any, b: ir.IRBuilder, sig: Any, args: Any) -> Any:
+        target, row, scales, added, count = args
+        fma = cgutils.get_or_insert_function(b.module, ir.FunctionType(WIDE, [WIDE] * 3), "llvm.fma.v16f32")
+        with _each_wide(b, count) as (i, _):
+            operands = [b.load(_wide(b, place, i), align=4) for place in (row, scales, added)]
+            b.store(b.call(fma, operands), _wide(b, target, i), align=4)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
+def add_fixed(typingctx: Any, sums: Any, row: Any, unit: Any, count: Any) -> Any:
+    """sums[i] += rint(row[i] * unit) as int64 for `count` channels, a multiple of 16; exact in any order."""
+    signature = types.void(sums, row, types.float32, types.int64)
+    integers = ir.VectorType(I64, 16)
+
+    def codegen(context: Any, b: ir.IRBuilder, sig: Any, args: Any) -> Any:
+        sums, row, unit, count = args
+        rint = cgutils.get_or_insert_function(b.module, ir.FunctionType(WIDE, [WIDE]), "llvm.rint.v16f32")
+        units = b.insert_element(ir.Constant(WIDE, ir.Undefined), unit, ir.Constant(I32, 0))
+        units = b.shuffle_vector(units, ir.Constant(WIDE, ir.Undefined), ir.Constant(ir.VectorType(I32, 16), [0] * 16))
+        with _each_wide(b, count) as (i, _):
+            whole = b.fptosi(b.call(rint, [b.fmul(b.load(_wide(b, row, i), align=4), units)]), integers)
+            place = _wide(b, sums, i, integers)
+            b.store(b.add(b.load(place, align=8), whole), place, align=8)
+        return context.get_dummy_value()
+
+    return signature, codegen

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from vs_smsr.engine.cpu.block import contract, fetch_add, pointer
+from vs_smsr.engine.cpu.block import add_fixed, contract, copy, fetch_add, pointer, relu, scale_add
 from vs_smsr.engine.cpu.compiled import compiled
 from vs_smsr.engine.cpu.isa import BLOCK
 
@@ -42,10 +42,11 @@ def convolution(lanes: int, vectors: int, pixels: int, bf16: int) -> Any:
     @compiled
     def kernel(
         claims, slot, list_, width, source, channels, source_stride, weights, group_stride, tap_starts, groups, bias,
-        relu, added, with_added, target, stride, outputs,
+        rectify, added, with_added, target, stride, outputs,
     ):  # fmt: skip
         span = groups * vectors * lanes
         tile = np.empty(BLOCK * span, np.float32)
+        ones = np.ones(span, np.float32)
         offsets = np.empty(9 * BLOCK, np.int64)
         count = list_.shape[0]
         while True:
@@ -55,21 +56,20 @@ def convolution(lanes: int, vectors: int, pixels: int, bf16: int) -> Any:
             for first in range(start, min(start + CHUNK, count), BLOCK):
                 _neighbours(list_, first, count - 1, BLOCK, width, source_stride, offsets)
                 for p in range(BLOCK):
-                    tile[p * span : (p + 1) * span] = bias
+                    copy(pointer(tile, p * span), pointer(bias, 0), span)
                 contract(
                     lanes, vectors, pixels, bf16, pointer(tile, 0), span, BLOCK // pixels, groups,
                     pointer(source, 0), pointer(offsets, 0), BLOCK, 9, channels,
                     pointer(weights, 0), pointer(tap_starts, 0), group_stride,
                 )  # fmt: skip
+                if rectify:
+                    relu(pointer(tile, 0), BLOCK * span)
                 for p in range(min(BLOCK, count - first)):
                     here = np.int64(list_[first + p]) * stride
-                    for c in range(outputs):
-                        value = tile[p * span + c]
-                        if relu:
-                            value = max(value, np.float32(0))
-                        if with_added:
-                            value += added[here + c]
-                        target[here + c] = value
+                    if with_added:
+                        row = pointer(tile, p * span)
+                        scale_add(row, row, pointer(ones, 0), pointer(added, here), outputs)
+                    copy(pointer(target, here), pointer(tile, p * span), outputs)
 
     return kernel
 
@@ -84,6 +84,8 @@ def pooled_convolution(lanes: int, vectors: int, pixels: int, bf16: int) -> Any:
     ):
         span = groups * vectors * lanes
         tile = np.empty(BLOCK * span, np.float32)
+        ones, zeros = np.ones(span, np.float32), np.zeros(span, np.float32)
+        quarter = np.full(span, np.float32(0.25))
         offsets = np.empty(9 * BLOCK, np.int64)
         count = list_.shape[0]
         while True:
@@ -93,19 +95,19 @@ def pooled_convolution(lanes: int, vectors: int, pixels: int, bf16: int) -> Any:
             for first in range(start, min(start + CHUNK, count), BLOCK):
                 _neighbours(list_, first, count - 1, BLOCK, width, channels, offsets)
                 for p in range(BLOCK):
-                    tile[p * span : (p + 1) * span] = bias
+                    copy(pointer(tile, p * span), pointer(bias, 0), span)
                 contract(
                     lanes, vectors, pixels, bf16, pointer(tile, 0), span, BLOCK // pixels, groups,
                     pointer(source, 0), pointer(offsets, 0), BLOCK, 9, channels,
                     pointer(weights, 0), pointer(tap_starts, 0), group_stride,
                 )  # fmt: skip
+                relu(pointer(tile, 0), BLOCK * span)
                 for quad in range(min(BLOCK, count - first) // 4):
-                    here = np.int64(half[first // 4 + quad]) * span
-                    for c in range(span):
-                        total = np.float32(0)
-                        for p in range(4 * quad, 4 * quad + 4):
-                            total += max(tile[p * span + c], np.float32(0))
-                        target[here + c] = total * np.float32(0.25)
+                    row = pointer(tile, 4 * quad * span)
+                    for p in range(4 * quad + 1, 4 * quad + 4):
+                        scale_add(row, row, pointer(ones, 0), pointer(tile, p * span), span)
+                    scale_add(row, row, pointer(quarter, 0), pointer(zeros, 0), span)
+                    copy(pointer(target, np.int64(half[first // 4 + quad]) * span), row, span)
 
     return kernel
 
@@ -140,7 +142,7 @@ def active_layer(lanes: int, vectors: int, pixels: int, bf16: int) -> Any:
             if start >= count:
                 break
             for first in range(start, min(start + CHUNK, count), pixels):
-                tile[:] = np.float32(0)
+                tile.fill(np.float32(0))
                 if dense_channels > 0:
                     _neighbours(list_, first, count - 1, pixels, width, dense_stride, offsets)
                     contract(
@@ -165,14 +167,13 @@ def active_layer(lanes: int, vectors: int, pixels: int, bf16: int) -> Any:
                         pointer(rows, 0), pointer(offsets, 0), pixels, taps, C - sparse_first,
                         pointer(sparse_weights, 0), pointer(starts, 0), sparse_group,
                     )  # fmt: skip
-                for i in range(pixels * C):
-                    tile[i] = max(tile[i], np.float32(0))
+                relu(pointer(tile, 0), pixels * C)
                 for p in range(pixels):
                     if begin:
-                        totals[p * C : (p + 1) * C] = bias
+                        copy(pointer(totals, p * C), pointer(bias, 0), C)
                     else:
                         here = np.int64(list_[min(first + p, count - 1)]) * C
-                        totals[p * C : (p + 1) * C] = total[here : here + C]
+                        copy(pointer(totals, p * C), pointer(total, here), C)
                 contract(
                     lanes, vectors, pixels, bf16, pointer(totals, 0), C, 1, groups,
                     pointer(tile, 0), pointer(own, 0), pixels, 1, C,
@@ -180,14 +181,13 @@ def active_layer(lanes: int, vectors: int, pixels: int, bf16: int) -> Any:
                 )  # fmt: skip
                 for p in range(min(pixels, count - first)):
                     here = np.int64(list_[first + p])
-                    total[here * C : (here + 1) * C] = totals[p * C : (p + 1) * C]
+                    copy(pointer(total, here * C), pointer(totals, p * C), C)
                     if finish:
-                        for c in range(C):
-                            partial[c] += np.int64(np.rint(totals[p * C + c] * np.float32(SUM_SCALE)))
+                        add_fixed(pointer(partial, 0), pointer(totals, p * C), SUM_SCALE, C)
                     else:
                         row = np.int64(inverse[here])
-                        out_rows[row * C : (row + 1) * C] = tile[p * C : (p + 1) * C]
-                        out_dense[here * out_stride : (here + 1) * out_stride] = tile[p * C : p * C + out_stride]
+                        copy(pointer(out_rows, row * C), pointer(tile, p * C), C)
+                        copy(pointer(out_dense, here * out_stride), pointer(tile, p * C), out_stride)
         for c in range(C):
             fetch_add(sums, c, partial[c])
 
@@ -215,7 +215,7 @@ def inactive_total(lanes: int, vectors: int, pixels: int, bf16: int) -> Any:
                 break
             for first in range(start, min(start + CHUNK, count), BLOCK):
                 for p in range(BLOCK):
-                    tile[p * C : (p + 1) * C] = bias
+                    copy(pointer(tile, p * C), pointer(bias, 0), C)
                 for layer in range(4):
                     if channels[layer] == 0:
                         continue
@@ -235,9 +235,8 @@ def inactive_total(lanes: int, vectors: int, pixels: int, bf16: int) -> Any:
                     )  # fmt: skip
                 for p in range(min(BLOCK, count - first)):
                     here = np.int64(list_[first + p]) * C
-                    total[here : here + C] = tile[p * C : (p + 1) * C]
-                    for c in range(C):
-                        partial[c] += np.int64(np.rint(tile[p * C + c] * np.float32(SUM_SCALE)))
+                    copy(pointer(total, here), pointer(tile, p * C), C)
+                    add_fixed(pointer(partial, 0), pointer(tile, p * C), SUM_SCALE, C)
         for c in range(C):
             fetch_add(sums, c, partial[c])
 
@@ -267,12 +266,11 @@ def residual_collect(lanes: int, vectors: int, pixels: int, bf16: int) -> Any:
             for first in range(start, min(start + CHUNK, count), BLOCK):
                 for p in range(BLOCK):
                     here = np.int64(list_[min(first + p, count - 1)]) * C
-                    for c in range(C):
-                        tile[p * C + c] = total[here + c] * scales[c] + features[here + c]
+                    scale_add(pointer(tile, p * C), pointer(total, here), pointer(scales, 0), pointer(features, here), C)
                     if begin:
-                        sums[p * C : (p + 1) * C] = bias
+                        copy(pointer(sums, p * C), pointer(bias, 0), C)
                     else:
-                        sums[p * C : (p + 1) * C] = collected[here : here + C]
+                        copy(pointer(sums, p * C), pointer(collected, here), C)
                 contract(
                     lanes, vectors, pixels, bf16, pointer(sums, 0), C, BLOCK // pixels, groups,
                     pointer(tile, 0), pointer(own, 0), BLOCK, 1, C,
@@ -280,11 +278,11 @@ def residual_collect(lanes: int, vectors: int, pixels: int, bf16: int) -> Any:
                 )  # fmt: skip
                 for p in range(min(BLOCK, count - first)):
                     here = np.int64(list_[first + p]) * C
-                    for c in range(C):
-                        value = sums[p * C + c]
-                        collected[here + c] = max(value, np.float32(0)) if finish else value
+                    if finish:
+                        relu(pointer(sums, p * C), C)
+                    copy(pointer(collected, here), pointer(sums, p * C), C)
                     if not finish:
-                        result[here : here + C] = tile[p * C : (p + 1) * C]
+                        copy(pointer(result, here), pointer(tile, p * C), C)
 
     return kernel
 
@@ -306,7 +304,7 @@ def tail_convolution(lanes: int, vectors: int, pixels: int, bf16: int) -> Any:
             for first in range(start, min(start + CHUNK, count), BLOCK):
                 _neighbours(list_, first, count - 1, BLOCK, width, C, offsets)
                 for p in range(BLOCK):
-                    tile[p * span : (p + 1) * span] = bias
+                    copy(pointer(tile, p * span), pointer(bias, 0), span)
                 contract(
                     lanes, vectors, pixels, bf16, pointer(tile, 0), span, BLOCK // pixels, groups,
                     pointer(source, 0), pointer(offsets, 0), BLOCK, 9, C,
