@@ -68,7 +68,7 @@ def to_network(weights: Weights) -> SMSR:
 
 
 def load_weights(network: SMSR, weights: Weights, with_tail: bool = True) -> None:
-    """Copy weights into a network; without the tail they may be of another scale (x3 and x4 start from the x2 trunk)."""
+    """Copy weights into a network; without the tail they may be of another scale (x3 and x4 start from x2)."""
     state = {
         name: torch.from_numpy(np.array(value, np.float32))
         for name, value in weights.tensors.items()
@@ -76,7 +76,7 @@ def load_weights(network: SMSR, weights: Weights, with_tail: bool = True) -> Non
     }
     missing, unexpected = network.load_state_dict(state, strict=False)
     left = [name for name in missing if name not in MEAN_KEYS and (with_tail or not name.startswith("tail."))]
-    assert not left and not unexpected, f"Weights checked by shapes() must fill the network: {left}, {unexpected}"
+    assert not left + unexpected, f"weights checked by shapes() must fill the network: {left}, {unexpected}"
 
 
 def to_weights(

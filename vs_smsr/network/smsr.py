@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -36,7 +37,7 @@ def gumbel_pair(logits: Tensor, tau: float, dim: int) -> Tensor:
 
     The difference of two Gumbel variables is logistic, so one sigmoid replaces two draws and a softmax.
     """
-    first, second = logits.float().split(1, dim)
+    first, second = torch.chunk(logits.float(), 2, dim)
     uniform = torch.rand_like(first).clamp(1e-7, 1 - 1e-7)
     return torch.sigmoid((second - first + torch.logit(uniform)) / tau)
 
@@ -146,7 +147,7 @@ class MaskedConvolutions(nn.Module):
         for index, layer in enumerate(self.body):
             order = torch.cat((dense[:, index].nonzero(), (~dense[:, index]).nonzero())).flatten()
             count = int(dense[:, index].sum())
-            weight = layer.weight[order][:, from_order]
+            weight = cast(Tensor, layer.weight)[order][:, from_order]
             mixed = self._split_convolution(from_dense, from_sparse, weight, active)
             from_dense, from_sparse = F.relu(mixed[:, :count]), F.relu(mixed[:, count:]) * active
             parts += [from_dense, from_sparse]
@@ -183,6 +184,31 @@ class SparseMaskModule(nn.Module):
         self.body = MaskedConvolutions()
         self.ca = ChannelAttention()
 
+    def learn(self, features: Tensor, tau: float | None, frozen_channels: bool) -> tuple[Tensor, Tensor]:
+        """The training form: (B, 64, H, W) -> the same shape, and the share of (pixel, channel) positions computed."""
+        if tau is None:
+            body = self.body.unmasked(features)
+            return body * self.ca(body) + features, torch.ones((), device=features.device)
+        active = gumbel_pair(self.spa_mask(features), tau, 1)
+        if frozen_channels:
+            dense = self.body.hard_dense()
+            body = self.body.hard(features, active, dense)
+        else:
+            dense = 1 - gumbel_pair(self.body.ch_mask[0], tau, 2)[..., 0]
+            body = self.body.soft(features, active, dense)
+        always = dense.float().mean()
+        return body * self.ca(body) + features, always + (1 - always) * active.mean()
+
+    def infer(self, features: Tensor, mask: Tensor | None, attention: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """The inference form: (B, 64, H, W) -> the same shape, and mask and attention as they were used."""
+        if mask is None:
+            logits = self.spa_mask(features)
+            mask = logits[:, 1:] > logits[:, :1]
+        mask = mask.to(features.dtype)
+        body = self.body.hard(features, mask, self.body.hard_dense())
+        scales: Tensor = self.ca(body) if attention is None else attention.to(features.dtype)
+        return body * scales + features, mask, scales
+
 
 class SMSR(nn.Module):
     """The network for one scale. Images are (B, 3, H, W) RGB 0..255, H and W even."""
@@ -210,20 +236,8 @@ class SMSR(nn.Module):
         centred = self.sub_mean(x)
         features = start = self.head(centred)
         outputs, shares = [], []
-        for module in self.body:
-            if tau is None:
-                body, share = module.body.unmasked(features), features.new_ones((), dtype=torch.float32)
-            else:
-                active = gumbel_pair(module.spa_mask(features), tau, 1)
-                if frozen_channels:
-                    dense = module.body.hard_dense()
-                    body = module.body.hard(features, active, dense)
-                else:
-                    dense = 1 - gumbel_pair(module.body.ch_mask[0], tau, 2)[..., 0]
-                    body = module.body.soft(features, active, dense)
-                always = dense.float().mean()
-                share = always + (1 - always) * active.mean()
-            features = body * module.ca(body) + features
+        for module in self._modules_in_order():
+            features, share = module.learn(features, tau, frozen_channels)
             outputs.append(features)
             shares.append(share)
         return self._finish(centred, start, outputs), torch.stack(shares).mean()
@@ -241,19 +255,17 @@ class SMSR(nn.Module):
         centred = self.sub_mean(x)
         features = start = self.head(centred)
         outputs, used_masks, used_scales = [], [], []
-        for index, module in enumerate(self.body):
-            if masks is None:
-                logits = module.spa_mask(features)
-                active = (logits[:, 1:] > logits[:, :1]).to(x.dtype)
-            else:
-                active = masks[index].to(x.dtype)
-            body = module.body.hard(features, active, module.body.hard_dense())
-            scales = module.ca(body) if attention is None else attention[index].to(x.dtype)
-            features = body * scales + features
+        for index, module in enumerate(self._modules_in_order()):
+            given_mask = None if masks is None else masks[index]
+            given_scales = None if attention is None else attention[index]
+            features, mask, scales = module.infer(features, given_mask, given_scales)
             outputs.append(features)
-            used_masks.append(active)
+            used_masks.append(mask)
             used_scales.append(scales)
         return HardResult(self._finish(centred, start, outputs), tuple(used_masks), tuple(used_scales))
+
+    def _modules_in_order(self) -> list[SparseMaskModule]:
+        return cast(list[SparseMaskModule], list(self.body))
 
     def _finish(self, centred: Tensor, start: Tensor, outputs: list[Tensor]) -> Tensor:
         merged = self.collect(torch.cat(outputs, 1)) + start

@@ -1,0 +1,101 @@
+"""Build a training set from what is on the disk.
+
+scripts/prepare_data.py PICTURES... --out runs/data
+    takes every image below the folders (DIV2K, Flickr2K, your photographs), leaves out duplicates, blurred and
+    upscaled images and the images of benchmarks, reduces JPEG damage by downscaling, adds MATLAB-equal bicubic LR.
+scripts/prepare_data.py --debian --out runs/data
+    takes Debian's packages of photographs instead (apt-get download; nothing is installed), or as well.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn
+
+from vs_smsr.errors import OptionError, SmsrError
+from vs_smsr.training.prepare import Cleaner, benchmark_hashes, prepare
+
+# Packages of photographs in Debian main; see each package's copyright file. The drawn ones are for drawn content.
+PHOTOGRAPHS = (
+    "gnome-backgrounds",
+    "lomiri-wallpapers-16.04",
+    "lomiri-wallpapers-20.04",
+    "mate-backgrounds",
+    "plasma-workspace-wallpapers",
+    "ukui-wallpapers",
+    "opencv-doc",
+    "labelme-examples",
+    "libjxl-testdata",
+)
+DRAWN = ("endless-sky-high-dpi", "supertuxkart-data", "stellarium-data", "wesnoth-1.16-data")
+NOT_PICTURES = ("normal", "_nm.", "gloss", "lightmap", "screenshot", "icon")  # parts of names: data, not pictures
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folders", nargs="*", type=Path, metavar="PICTURES")
+    parser.add_argument("-o", "--out", type=Path, required=True, help="folder of the training set")
+    parser.add_argument("--clean", action="store_true", help="the images are clean already: keep their size")
+    parser.add_argument("--exclude", action="append", default=[], type=Path, metavar="DIR",
+                        help="benchmark images: nothing that looks like them is taken; repeatable")  # fmt: skip
+    parser.add_argument("--debian", action="store_true", help="take Debian's packages of photographs")
+    parser.add_argument("--drawn", action="store_true", help="with --debian: drawn and rendered pictures too")
+    parser.add_argument("--cache", type=Path, default=Path("runs/debian"), help="where packages are unpacked")
+    parser.add_argument("-v", "--verbose", action="store_true", help="say of each image why it was left out")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO if arguments.verbose else logging.WARNING, format="%(message)s")
+    try:
+        folders = list(arguments.folders)
+        if arguments.debian:
+            packages = PHOTOGRAPHS + (DRAWN if arguments.drawn else ())
+            folders += [unpack(package, arguments.cache) for package in packages]
+        if not folders:
+            raise OptionError("prepare: give folders of images, or --debian.")
+        cleaner = Cleaner(benchmark_hashes(arguments.exclude), arguments.clean)
+        with Progress(SpinnerColumn(), TextColumn("{task.description}"), console=Console(stderr=True)) as bar:
+            task = bar.add_task("reading")
+            report = prepare(folders, arguments.out, cleaner, is_picture,
+                             lambda path: bar.update(task, description=path.name))  # fmt: skip
+    except SmsrError as error:
+        print(f"prepare_data: {error}", file=sys.stderr)
+        return 1
+    print(f"{arguments.out}: {report}")
+    return 0
+
+
+def is_picture(path: Path) -> bool:
+    """False for files that are images by format only: normal maps, light maps, icons."""
+    return not any(part in path.name.lower() for part in NOT_PICTURES)
+
+
+def unpack(package: str, cache: Path) -> Path:
+    """Fetch a Debian package through apt and unpack it below `cache`, without installing it.
+
+    Raises:
+        OptionError: there is no apt-get here, or it has no such package.
+    """
+    target = cache / package
+    if target.is_dir():
+        return target
+    cache.mkdir(parents=True, exist_ok=True)
+    try:
+        subprocess.run(["apt-get", "download", package], cwd=cache, check=True, capture_output=True, text=True)
+        (archive,) = sorted(cache.glob(f"{package}_*.deb"))
+        subprocess.run(["dpkg", "-x", archive, target], check=True, capture_output=True, text=True)
+    except FileNotFoundError as error:
+        raise OptionError(f"prepare: --debian needs Debian's {error.filename}, which is not here.") from error
+    except subprocess.CalledProcessError as error:
+        last = (error.stderr.strip().splitlines() or ["no message"])[-1]
+        raise OptionError(f"prepare: {package} could not be fetched: {last}. Try apt-get update.") from error
+    archive.unlink()
+    return target
+
+
+if __name__ == "__main__":
+    sys.exit(main())

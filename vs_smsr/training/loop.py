@@ -1,0 +1,253 @@
+"""The training loop: flat, resumable bit for bit, stoppable by any signal."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import logging
+import math
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from vs_smsr.network.smsr import SMSR
+from vs_smsr.training import schedule
+from vs_smsr.training.data import TrainingSet
+from vs_smsr.training.optimizer import Optimizers
+from vs_smsr.training.options import TrainOptions
+from vs_smsr.training.state import Average, Clock, load_checkpoint, save_checkpoint, save_weights, start_from
+from vs_smsr.training.validate import Score, Validator
+
+log = logging.getLogger(__name__)
+LOG = "log.csv"
+COLUMNS = ("step", "hours", "lr", "tau", "lambda", "loss", "computed", "gradient", "psnr", "sparsity", "active")
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+
+
+@contextmanager
+def stopping_signals() -> Iterator[Callable[[], str | None]]:
+    """While open, signals only leave a note; the callable returns the first one's name. Ignored signals stay so."""
+    caught: list[str] = []
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        caught.append(signal.Signals(number).name)
+
+    before = {number: signal.getsignal(number) for number in STOPPING}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, note)
+    try:
+        yield lambda: caught[0] if caught else None
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class Trainer:
+    """One run: network, optimizers, averaged weights, data. Every process of a distributed run holds one."""
+
+    def __init__(self, options: TrainOptions) -> None:
+        self.options = options
+        self.rank = dist.get_rank() if dist.is_initialized() else 0
+        self.world = dist.get_world_size() if dist.is_initialized() else 1
+        if options.threads:
+            torch.set_num_threads(options.threads)
+        self.device = torch.device(options.device)
+        options.out.mkdir(parents=True, exist_ok=True)
+        torch.manual_seed(options.seed)
+        self.network = SMSR(options.scale)
+        if options.start is not None:
+            start_from(self.network, options.start)
+        self.network.to(self.device).to(memory_format=torch.channels_last)
+        self.average = Average(self.network, options.ema)
+        self.optimizers = Optimizers(self.network, options)
+        self.clock = Clock()
+        self.step_index = 0
+        self._restore()
+        self.data = TrainingSet(options.data, options.scale)
+        self.validator = Validator(options.validate, options.scale) if options.validate else None
+        self.form: nn.Module = self.network
+        if self.world > 1:  # parameters of masks take no part in the dense warm-up, hence "unused"
+            self.form = DistributedDataParallel(self.network, find_unused_parameters=True)
+
+    def _restore(self) -> None:
+        state = load_checkpoint(self.options.out, self.options.scale)
+        if state is None:
+            return
+        self.network.load_state_dict(state["network"])
+        self.average.network.load_state_dict(state["average"])
+        self.optimizers.load_state_dict(state["optimizers"])
+        self.step_index = state["step"]
+        self.clock.seconds = state["seconds"]
+        now = _plain(self.options)
+        changed = [name for name, value in state["options"].items() if now.get(name) != value]
+        if changed:
+            log.warning("resumed at step %d with other options than before: %s", self.step_index, ", ".join(changed))
+
+    def save(self) -> None:
+        """Full checkpoint and compact weights; only the first process writes."""
+        if self.rank:
+            return
+        save_checkpoint(
+            self.options.out,
+            {
+                "scale": self.options.scale,
+                "step": self.step_index,
+                "seconds": self.clock.seconds,
+                "network": self.network.state_dict(),
+                "average": self.average.network.state_dict(),
+                "optimizers": self.optimizers.state_dict(),
+                "options": _plain(self.options),
+            },
+        )
+        metadata = {"steps": str(self.step_index), "hours": f"{self.clock.seconds / 3600:.2f}"}
+        save_weights(self.options.out, self.network, self.average, metadata)
+
+    def batch(self) -> tuple[Tensor, Tensor]:
+        """This process's share of the step's crops: (B, 3, h, w) LR and HR, float32 0..255, channels last.
+
+        The crops depend on the seed and the step only, so neither a stop nor the number of processes changes them.
+        """
+        patch, count = schedule.patch_and_batch(self.step_index, self.options)
+        rng = np.random.default_rng((self.options.seed, self.step_index))
+        lr, hr = self.data.crops(rng, count, patch)
+        mine = slice(self.rank * count // self.world, (self.rank + 1) * count // self.world)
+        images = [torch.from_numpy(part[mine]).to(self.device).permute(0, 3, 1, 2).float() for part in (lr, hr)]
+        return images[0], images[1]
+
+    def step(self) -> dict[str, float]:
+        """One update. Returns the loss, the share computed, the gradient's norm and the schedules' values."""
+        options, index = self.options, self.step_index
+        lr_image, hr_image = self.batch()
+        torch.manual_seed((options.seed * 1_000_003 + index) * 4096 + self.rank)  # the masks' samples
+        tau = schedule.temperature(index, options)
+        weight = schedule.sparsity_weight(index, options)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=options.precision == "bf16"):
+            out, computed = self.form(lr_image, tau, schedule.channels_frozen(index, options))
+        error = _error(out.float(), hr_image, options.loss)
+        self.optimizers.zero_grad()
+        (error + weight * computed).backward()
+        limit = options.clip or math.inf
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), limit)
+        rate = schedule.learning_rate(index, options)
+        self.optimizers.step(rate)
+        self.average.update(self.network, index)
+        self.step_index += 1
+        values = {"lr": rate, "lambda": weight, "loss": error.item(), "computed": computed.item()}
+        return {**values, "gradient": norm.item(), "tau": tau or math.nan}
+
+    @property
+    def masked(self) -> bool:
+        """Do the masks count at the step just done?"""
+        return schedule.temperature(max(0, self.step_index - 1), self.options) is not None
+
+    def run(self, report: Callable[[int, dict[str, float]], None] | None = None) -> str:
+        """Train until the last step, the time limit or a signal; save; return which of these it was.
+
+        Args:
+            report: called after each step with its number and its values (for a progress bar).
+        """
+        deadline = time.monotonic() + (self.options.minutes or math.inf) * 60
+        saved = time.monotonic()
+        sums = _Means()
+        with stopping_signals() as stopped:
+            self.clock.tick()
+            while self.step_index < self.options.steps:
+                values = self.step()
+                self.clock.tick()
+                sums.add(values)
+                if report:
+                    report(self.step_index, values)
+                if self.step_index % self.options.log_every == 0:
+                    self._log(sums)
+                reason = stopped() or ("time" if time.monotonic() > deadline else None)
+                if self._agree(reason is not None):
+                    self.save()
+                    return reason or "another process stopped"
+                if time.monotonic() - saved > self.options.checkpoint_minutes * 60:
+                    self.save()
+                    saved = time.monotonic()
+            self.save()
+        return "done"
+
+    def _agree(self, stop: bool) -> bool:
+        """Stop together: True if any process wants to."""
+        if self.world == 1:
+            return stop
+        votes = torch.tensor(float(stop), device=self.device)
+        dist.all_reduce(votes, dist.ReduceOp.MAX)
+        return bool(votes)
+
+    def _log(self, sums: _Means) -> None:
+        """One row of means since the last one; with a score where one is due."""
+        if self.rank:
+            return
+        due = self.validator and (
+            self.step_index % self.options.validate_every == 0 or self.step_index == self.options.steps
+        )
+        score: Score | None = (
+            self.validator.score(self.average.network, self.masked) if due and self.validator else None
+        )
+        row: dict[str, Any] = {name: f"{value:.5g}" for name, value in sums.take().items()}
+        row |= {"step": self.step_index, "hours": f"{self.clock.seconds / 3600:.4f}"}
+        if score:
+            row |= {"psnr": f"{score.psnr:.3f}", "sparsity": f"{score.skipped:.3f}"}
+            row["active"] = " ".join(f"{share:.2f}" for share in score.active)
+        _append(self.options.out / LOG, row)
+        log.info("%s", "  ".join(f"{name} {row[name]}" for name in COLUMNS if row.get(name) not in (None, "nan")))
+
+
+class _Means:
+    """Running means of the values of steps."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, float] = {}
+        self._count = 0
+
+    def add(self, values: dict[str, float]) -> None:
+        for name, value in values.items():
+            self._sums[name] = self._sums.get(name, 0.0) + value
+        self._count += 1
+
+    def take(self) -> dict[str, float]:
+        means = {name: value / self._count for name, value in self._sums.items()}
+        self._sums, self._count = {}, 0
+        return means
+
+
+def _error(out: Tensor, target: Tensor, loss: str) -> Tensor:
+    """Mean error over the 0..255 range."""
+    if loss == "l1":
+        return F.l1_loss(out, target)
+    return torch.sqrt((out - target) ** 2 + 1e-3**2).mean()
+
+
+def _append(path: Path, row: dict[str, Any]) -> None:
+    new = not path.exists()
+    with path.open("a", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        if new:
+            writer.writeheader()
+        writer.writerow(row)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _plain(options: TrainOptions) -> dict[str, Any]:
+    """The options as plain values, as a checkpoint stores them; those that cannot change the result are left out."""
+    plain = dataclasses.asdict(options)
+    for name in ("data", "out", "start", "minutes", "validate", "threads", "checkpoint_minutes"):
+        plain.pop(name)
+    return plain

@@ -1,0 +1,78 @@
+"""What a training run can be told, as one frozen record."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from vs_smsr.options import SCALES, require
+
+Schedule = Literal["trapezoid", "cosine", "step"]
+Loss = Literal["l1", "charbonnier"]
+Optimizer = Literal["adam", "muon"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions:
+    """One run. Steps count from 0 at the start of the run; a resumed run goes on counting.
+
+    Raises:
+        OptionError: a value is outside its range.
+    """
+
+    data: Path  # a folder made by scripts/prepare_data.py
+    out: Path  # checkpoint, log, plot and weights go here; a checkpoint found there is resumed
+    scale: int = 2
+    start: Path | None = None  # weights to start from (.safetensors or .pt); of another scale: everything but the tail
+    device: str = "cpu"
+    threads: int = 0  # CPU threads; 0 = PyTorch's choice
+    precision: Literal["bf16", "fp32"] = "bf16"
+    seed: int = 0
+
+    steps: int = 20_000
+    minutes: float | None = None  # stop (resumable) after this many minutes of wall clock
+    batch: int = 16  # crops a step, over all processes
+    patch: int = 48  # side of an LR crop, even
+    first_patch: int = 48  # progressive patches: from this side, with more crops a step, to `patch` ...
+    patch_growth: float = 0.0  # ... over this share of the steps
+
+    optimizer: Optimizer = "adam"
+    lr: float = 6e-4
+    schedule: Schedule = "trapezoid"
+    warmup: int = 100  # steps of linear rise
+    cooldown: float = 0.25  # trapezoid: share of the steps over which the rate falls to 0
+    mask_lr: float = 6.0  # rate of the mask parameters over that of the others
+    weight_decay: float = 0.0
+    clip: float = 0.5  # largest gradient norm; 0 = no clipping
+    ema: float = 0.999
+    loss: Loss = "l1"
+
+    dense_steps: int = 0  # steps without masks, first
+    sparsity_weight: float = 0.8  # lambda, on the loss over 0..255
+    sparsity_ramp: int = 250  # steps after the masks start over which lambda rises from 0
+    tau_start: float = 1.0
+    tau_end: float = 0.4  # reached at the last step
+    freeze_channels: int | None = (
+        None  # from this step on, channel masks are hard and fixed (a step costs a third less)
+    )
+
+    checkpoint_minutes: float = 4.0
+    log_every: int = 25  # steps
+    validate_every: int = 250  # steps
+    validate: Path | None = None  # folder of HR images; LR is made by MATLAB-equal bicubic
+
+    def __post_init__(self) -> None:
+        where = type(self).__name__
+        require(self.scale in SCALES, where, "scale", "2, 3 or 4", self.scale)
+        require(self.steps > 0, where, "steps", "positive", self.steps)
+        require(self.batch > 0, where, "batch", "positive", self.batch)
+        for name in ("patch", "first_patch"):
+            value = getattr(self, name)
+            require(value >= 16 and value % 2 == 0, where, name, "even and at least 16", value)
+        for name in ("patch_growth", "cooldown"):
+            require(0 <= getattr(self, name) <= 1, where, name, "between 0 and 1", getattr(self, name))
+        require(self.lr > 0, where, "lr", "positive", self.lr)
+        require(0 <= self.ema < 1, where, "ema", "at least 0 and below 1", self.ema)
+        for name in ("tau_start", "tau_end"):
+            require(getattr(self, name) > 0, where, name, "positive", getattr(self, name))

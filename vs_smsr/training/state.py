@@ -1,0 +1,106 @@
+"""What outlives a stop: the full checkpoint (atomic), compact weights, the clock, and the averaged weights."""
+
+from __future__ import annotations
+
+import copy
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vs_smsr.errors import OptionError, WeightsError
+from vs_smsr.network.checkpoint import load_weights, read_checkpoint, to_weights
+from vs_smsr.network.smsr import SMSR
+from vs_smsr.weights import load, store
+
+CHECKPOINT = "checkpoint.pt"
+WEIGHTS = "weights.safetensors"
+AVERAGED = "ema.safetensors"
+
+
+class Clock:
+    """Seconds spent in training; a run stopped with SIGSTOP and continued does not count its pause."""
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        self.seconds = seconds
+        self._last = time.monotonic()
+        self._usual = 0.0  # running mean of a step
+
+    def tick(self) -> None:
+        """Call once a step. A step over ten times as long as usual and over 20 s was paused: the usual is counted."""
+        now = time.monotonic()
+        self.add(now - self._last)
+        self._last = now
+
+    def add(self, passed: float) -> None:
+        if self._usual and passed > max(20.0, 10 * self._usual):
+            passed = self._usual
+        self._usual = passed if not self._usual else 0.9 * self._usual + 0.1 * passed
+        self.seconds += passed
+
+
+class Average:
+    """Exponential moving average of a network's parameters; shorter at the start, so that old weights fade."""
+
+    def __init__(self, network: SMSR, decay: float) -> None:
+        self.network = copy.deepcopy(network).eval().requires_grad_(False)
+        self.decay = decay
+
+    @torch.no_grad()
+    def update(self, network: SMSR, step: int) -> None:
+        decay = min(self.decay, (1 + step) / (10 + step))
+        ours: list[Tensor] = [p.detach() for p in self.network.parameters()]
+        theirs: list[Tensor] = [p.detach() for p in network.parameters()]
+        torch._foreach_lerp_(ours, theirs, 1 - decay)
+
+
+def start_from(network: SMSR, path: Path) -> None:
+    """Fill a network from weights (.safetensors or .pt); of another scale: everything but the tail.
+
+    Raises:
+        WeightsError: the file is not SMSR.
+    """
+    weights = load(path) if path.suffix == ".safetensors" else read_checkpoint(path)
+    load_weights(network, weights, with_tail=weights.scale == network.scale)
+
+
+def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
+    """Write everything a run needs to go on bit for bit; a stop in the middle leaves the previous checkpoint."""
+    temporary = folder / (CHECKPOINT + ".part")
+    with temporary.open("wb") as file:
+        torch.save(state, file)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(folder / CHECKPOINT)
+
+
+def load_checkpoint(folder: Path, scale: int) -> dict[str, Any] | None:
+    """What `save_checkpoint` wrote; None if there is none.
+
+    Raises:
+        WeightsError: damaged, or of another scale.
+    """
+    path = folder / CHECKPOINT
+    if not path.is_file():
+        return None
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        advice = "Start anew in another folder with --start weights.safetensors."
+        raise WeightsError(f"checkpoint: {path} cannot be read ({error}). {advice}") from error
+    if state["scale"] != scale:
+        raise OptionError(f"checkpoint: {path} is for x{state['scale']}, but scale is {scale}. Use another --out.")
+    return state
+
+
+def save_weights(folder: Path, network: nn.Module, average: Average, metadata: dict[str, str]) -> None:
+    """The compact state in half precision: weights and their average, each readable by `vs_smsr.weights.load`."""
+    scale = average.network.scale
+    for name, source in ((WEIGHTS, network), (AVERAGED, average.network)):
+        weights = to_weights(source, scale, metadata, name)
+        temporary = folder / (name + ".part")
+        store(weights, temporary)
+        temporary.replace(folder / name)
