@@ -1,9 +1,10 @@
 // Everything that is not plain C++: the instructions of the GPU behind small functions, and nothing else.
 //
 // The kernels (*.cu and the other *.cuh) are plain C++17 over the names of this file, the built-in variables threadIdx,
-// blockIdx, gridDim (.x, .y) and the built-in types uint2, uint4, float2, float4. They include no header, declare no
-// __shared__ variable (only dynamic_shared), and call no intrinsic and no asm of their own. So this file is the seam:
-// another implementation of it runs the same kernels elsewhere (tests/cuda/host/ does, on the CPU).
+// blockIdx, blockDim, gridDim (.x), the built-in types uint2, uint4, int4, float4, the functions fmaf, fmaxf, fminf,
+// floorf, min, max, and __restrict__. They include no header, declare no __shared__ variable (only dynamic_shared), and
+// call no intrinsic and no asm of their own. So this file is the seam: another implementation of it runs the same kernels
+// elsewhere (tests/cuda/host/ does, on the CPU).
 //
 // Words: a warp is 32 threads, lane = threadIdx.x % 32; every kernel is one-dimensional in its threads and a multiple
 // of 32 of them. "All lanes" = every lane of the warp calls it together; "all threads" = every thread of the block.

@@ -1,0 +1,119 @@
+// One masked 3x3 convolution of an SMM, over a list of pixels.
+//
+// A layer's output is a full map of its dense channels and compact rows of its sparse channels, one row per active pixel
+// in the order of the list; `inverse` leads from a pixel to 1 + its row, 0 where it has none (and the channels are 0).
+// IN and OUT: all 64 channels for active pixels; for inactive ones the dense channels before and after, multiples of 16.
+#include "tile.cuh"
+
+constexpr int TILES = OUT / 8;
+constexpr int OWN = OUT / 4;                                             // channels of a thread
+constexpr int IN_CHUNKS = IN / CHUNK;
+constexpr int STEPS = (9 * IN_CHUNKS + SLICE_CHUNKS - 1) / SLICE_CHUNKS;  // taps and chunks run on; the last step is padded
+constexpr int STAGE_BYTES = (TILE_PIXELS + OUT) * SLICE_BYTES;
+constexpr int KEPT = (OWN + 7) / 8;                                      // channel sums that a thread keeps
+
+// What:   relu(conv3(source)) at the listed pixels; adds each channel's sum over them to sums.
+// In/Out: source: dense (height, width, dense_in), rows (active, IN - dense_in), inverse (height, width); weights (STEPS,
+//         OUT, slice); list, count: pixels as y << 16 | x; out: dense_out (height, width, dense_channels), rows_out
+//         (active, OUT - dense_channels); sums (OUT,) in units of 1 / SUM_SCALE.
+// Work:   a block computes tiles of TILE_PIXELS pixels, a warp 32 of them; blocks take every gridDim.x-th tile.
+// Launch: min(ceil(height * width / TILE_PIXELS), resident blocks) blocks of TILE_PIXELS threads.
+// Needs:  STAGES * STAGE_BYTES + 10 * TILE_PIXELS * 4 shared bytes; dense_in = IN or a multiple of 16 below it.
+// Same as: conv3x3 of the cpu engine (tests/cuda/test_kernels.py::test_conv_listed).
+extern "C" KERNEL(THREADS, 2) conv_listed(
+    const element* __restrict__ dense,
+    const element* __restrict__ rows,
+    const int* __restrict__ inverse,
+    int dense_in,
+    const element* __restrict__ weights,
+    const unsigned* __restrict__ list,
+    const int* __restrict__ count,
+    element* __restrict__ dense_out,
+    element* __restrict__ rows_out,
+    int dense_channels,
+    int64* __restrict__ sums_out,
+    int height,
+    int width
+) {
+    unsigned char* stages = dynamic_shared();
+    int* places = reinterpret_cast<int*>(stages + STAGES * STAGE_BYTES);  // (9, TILE_PIXELS): -1 outside, else inverse
+    int* pixels = places + 9 * TILE_PIXELS;                               // y * width + x
+    const int total = *count;
+    const int dense_chunks = dense_in / CHUNK, row_chunks = IN_CHUNKS - dense_chunks;
+    const int chunk = threadIdx.x % SLICE_CHUNKS;  // the chunk of a slice that this thread copies, of every 32nd pixel
+    int64 kept[KEPT] = {};
+
+    for (int64 tile = blockIdx.x; tile * TILE_PIXELS < total; tile += gridDim.x) {
+        const int item = int(tile) * TILE_PIXELS + threadIdx.x;
+        const unsigned packed = item < total ? list[item] : 0;
+        const int y = int(packed >> 16), x = int(packed & 0xffff);
+        pixels[threadIdx.x] = y * width + x;
+#pragma unroll
+        for (int tap = 0; tap < 9; ++tap) {
+            const int yy = y + tap / 3 - 1, xx = x + tap % 3 - 1;
+            const bool inside = item < total && unsigned(yy) < unsigned(height) && unsigned(xx) < unsigned(width);
+            int place = inside ? 0 : -1;
+            if (inside && row_chunks) place = inverse[yy * width + xx];
+            places[tap * TILE_PIXELS + threadIdx.x] = place;
+        }
+        barrier();
+
+        auto load = [&](int step, int buffer) {
+            unsigned char* stage = stages + buffer * STAGE_BYTES;
+            const int flat = step * SLICE_CHUNKS + chunk;
+            const int tap = flat / IN_CHUNKS, channel = flat % IN_CHUNKS;
+            const bool real = tap < 9;
+            const int shift = (tap / 3 - 1) * width + tap % 3 - 1;
+            const bool in_map = channel < dense_chunks;
+#pragma unroll
+            for (int i = 0; i < SLICE_CHUNKS; ++i) {
+                const int pixel = threadIdx.x / SLICE_CHUNKS + i * (TILE_PIXELS / SLICE_CHUNKS);
+                const int place = real ? places[tap * TILE_PIXELS + pixel] : -1;
+                const bool valid = in_map ? place >= 0 : place > 0;
+                const element* source = dense;
+                if (valid) {
+                    source = in_map ? dense + (size_t(pixels[pixel] + shift) * dense_chunks + channel) * CHUNK
+                                    : rows + (size_t(place - 1) * row_chunks + channel - dense_chunks) * CHUNK;
+                }
+                copy_async(stage + slot(pixel, chunk), source, valid);
+            }
+            load_weights<OUT>(stage + TILE_PIXELS * SLICE_BYTES, weights, step);
+        };
+        Sums<TILES> sums;
+        clear<TILES>(sums);
+        pipeline(STEPS, load, [&](int, int buffer) {
+            const unsigned char* stage = stages + buffer * STAGE_BYTES;
+            multiply_slice<16, TILES>(sums, stage, warp_index() * 32, stage + TILE_PIXELS * SLICE_BYTES);
+        });
+
+        const int first = lane_column() * OWN;
+        float of_tile[OWN] = {};
+#pragma unroll
+        for (int r = 0; r < 4; ++r) {
+            float values[OWN];
+            take<TILES>(values, sums, r);
+            for (int i = 0; i < OWN; ++i) {
+                values[i] = fmaxf(values[i], 0.0f);
+                of_tile[i] += values[i];  // 0 beyond the end of the list, where all inputs were zeros
+            }
+            const int pixel = pixel_of(r), row = int(tile) * TILE_PIXELS + pixel;
+            if (row >= total) continue;
+            element* target = first < dense_channels
+                                  ? dense_out + size_t(pixels[pixel]) * dense_channels + first
+                                  : rows_out + size_t(row) * (OUT - dense_channels) + first - dense_channels;
+            store_channels(target, values);
+        }
+        // The sum over the tile is rounded to an integer, so that the order of tiles and blocks does not matter.
+        float mine[KEPT] = {};
+#pragma unroll
+        for (int i = 0; i < OWN; ++i) {
+            float sum = of_tile[i];
+            for (int step = 4; step < 32; step *= 2) sum += shuffle_xor(sum, step);
+            if (lane_row() == i % 8) mine[i / 8] = sum;
+        }
+        for (int i = 0; i < KEPT; ++i) kept[i] += round_to_int64(double(mine[i]) * SUM_SCALE);
+        barrier();  // the places of this tile are read no more
+    }
+    for (int i = 0; i < KEPT; ++i)
+        if (i * 8 + lane_row() < OWN && kept[i]) atomic_add(sums_out + lane_column() * OWN + i * 8 + lane_row(), kept[i]);
+}
