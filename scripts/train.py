@@ -38,6 +38,9 @@ def parser() -> argparse.ArgumentParser:
         if typing.get_origin(kind) is types.UnionType:
             kind = next(part for part in typing.get_args(kind) if part is not types.NoneType)
         choices = typing.get_args(kind) if typing.get_origin(kind) is typing.Literal else None
+        if kind is bool:
+            result.add_argument(*names, action="store_true", help=" ")
+            continue
         required = field.default is dataclasses.MISSING
         default = None if required else field.default
         result.add_argument(

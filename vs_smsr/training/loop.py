@@ -23,15 +23,22 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from vs_smsr.network.smsr import SMSR
-from vs_smsr.training import schedule
+from vs_smsr.training import optimizer, schedule
 from vs_smsr.training.data import TrainingSet
-from vs_smsr.training.optimizer import Optimizers
 from vs_smsr.training.options import TrainOptions
-from vs_smsr.training.state import Average, Clock, load_checkpoint, save_checkpoint, save_weights, start_from
+from vs_smsr.training.plot import LOG, plot_run
+from vs_smsr.training.state import (
+    Average,
+    Clock,
+    load_checkpoint,
+    reset_masks,
+    save_checkpoint,
+    save_weights,
+    start_from,
+)
 from vs_smsr.training.validate import Score, Validator
 
 log = logging.getLogger(__name__)
-LOG = "log.csv"
 COLUMNS = ("step", "hours", "lr", "tau", "lambda", "loss", "computed", "gradient", "psnr", "sparsity", "active")
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 
@@ -56,7 +63,7 @@ def stopping_signals() -> Iterator[Callable[[], str | None]]:
 
 
 class Trainer:
-    """One run: network, optimizers, averaged weights, data. Every process of a distributed run holds one."""
+    """One run: network, optimizer, averaged weights, data. Every process of a distributed run holds one."""
 
     def __init__(self, options: TrainOptions) -> None:
         self.options = options
@@ -70,9 +77,11 @@ class Trainer:
         self.network = SMSR(options.scale)
         if options.start is not None:
             start_from(self.network, options.start)
+        if options.reset_masks:
+            reset_masks(self.network)
         self.network.to(self.device).to(memory_format=torch.channels_last)
         self.average = Average(self.network, options.ema)
-        self.optimizers = Optimizers(self.network, options)
+        self.optimizer = optimizer.create(self.network, options)
         self.clock = Clock()
         self.step_index = 0
         self._restore()
@@ -88,7 +97,7 @@ class Trainer:
             return
         self.network.load_state_dict(state["network"])
         self.average.network.load_state_dict(state["average"])
-        self.optimizers.load_state_dict(state["optimizers"])
+        self.optimizer.load_state_dict(state["optimizer"])
         self.step_index = state["step"]
         self.clock.seconds = state["seconds"]
         now = _plain(self.options)
@@ -108,12 +117,14 @@ class Trainer:
                 "seconds": self.clock.seconds,
                 "network": self.network.state_dict(),
                 "average": self.average.network.state_dict(),
-                "optimizers": self.optimizers.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
                 "options": _plain(self.options),
             },
         )
         metadata = {"steps": str(self.step_index), "hours": f"{self.clock.seconds / 3600:.2f}"}
         save_weights(self.options.out, self.network, self.average, metadata)
+        if (self.options.out / LOG).is_file():
+            plot_run(self.options.out / LOG, self.options.out / "curve.png", self.options.out.name)
 
     def batch(self) -> tuple[Tensor, Tensor]:
         """This process's share of the step's crops: (B, 3, h, w) LR and HR, float32 0..255, channels last.
@@ -137,12 +148,13 @@ class Trainer:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=options.precision == "bf16"):
             out, computed = self.form(lr_image, tau, schedule.channels_frozen(index, options))
         error = _error(out.float(), hr_image, options.loss)
-        self.optimizers.zero_grad()
+        self.optimizer.zero_grad()
         (error + weight * computed).backward()
         limit = options.clip or math.inf
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), limit)
         rate = schedule.learning_rate(index, options)
-        self.optimizers.step(rate)
+        optimizer.set_rate(self.optimizer, rate)
+        self.optimizer.step()
         self.average.update(self.network, index)
         self.step_index += 1
         values = {"lr": rate, "lambda": weight, "loss": error.item(), "computed": computed.item()}

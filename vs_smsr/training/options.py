@@ -10,7 +10,6 @@ from vs_smsr.options import SCALES, require
 
 Schedule = Literal["trapezoid", "cosine", "step"]
 Loss = Literal["l1", "charbonnier"]
-Optimizer = Literal["adam", "muon"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +24,7 @@ class TrainOptions:
     out: Path  # checkpoint, log, plot and weights go here; a checkpoint found there is resumed
     scale: int = 2
     start: Path | None = None  # weights to start from (.safetensors or .pt); of another scale: everything but the tail
+    reset_masks: bool = False  # spatial masks start anew: no pixel preferred, half of them active
     device: str = "cpu"
     threads: int = 0  # CPU threads; 0 = PyTorch's choice
     precision: Literal["bf16", "fp32"] = "bf16"
@@ -37,13 +37,11 @@ class TrainOptions:
     first_patch: int = 48  # progressive patches: from this side, with more crops a step, to `patch` ...
     patch_growth: float = 0.0  # ... over this share of the steps
 
-    optimizer: Optimizer = "adam"
     lr: float = 6e-4
     schedule: Schedule = "trapezoid"
     warmup: int = 100  # steps of linear rise
     cooldown: float = 0.25  # trapezoid: share of the steps over which the rate falls to 0
     mask_lr: float = 6.0  # rate of the mask parameters over that of the others
-    weight_decay: float = 0.0
     clip: float = 0.5  # largest gradient norm; 0 = no clipping
     ema: float = 0.999
     loss: Loss = "l1"
@@ -52,7 +50,8 @@ class TrainOptions:
     sparsity_weight: float = 0.8  # lambda, on the loss over 0..255
     sparsity_ramp: int = 250  # steps after the masks start over which lambda rises from 0
     tau_start: float = 1.0
-    tau_end: float = 0.4  # reached at the last step
+    tau_end: float = 0.4
+    tau_steps: int | None = None  # steps after the masks start over which tau falls; None = all that are left
     freeze_channels: int | None = (
         None  # from this step on, channel masks are hard and fixed (a step costs a third less)
     )

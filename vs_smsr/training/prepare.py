@@ -134,7 +134,7 @@ def prepare(
 
 def _used_pixels(image: Image) -> int:
     height, width = image.shape[:2]
-    return (height - height % SIDE_MULTIPLE) * (width - width % SIDE_MULTIPLE)
+    return int((height - height % SIDE_MULTIPLE) * (width - width % SIDE_MULTIPLE))
 
 
 def _provenance(path: Path) -> tuple[str, str]:

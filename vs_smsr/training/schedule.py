@@ -25,7 +25,8 @@ def temperature(step: int, options: TrainOptions) -> float | None:
     """tau of the Gumbel-softmax masks; None while the masks are off."""
     if step < options.dense_steps:
         return None
-    share = (step - options.dense_steps) / max(1, options.steps - options.dense_steps)
+    length = options.steps - options.dense_steps if options.tau_steps is None else options.tau_steps
+    share = (step - options.dense_steps) / max(1, length)
     return options.tau_start + (options.tau_end - options.tau_start) * min(1.0, share)
 
 

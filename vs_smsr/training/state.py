@@ -67,6 +67,14 @@ def start_from(network: SMSR, path: Path) -> None:
     load_weights(network, weights, with_tail=weights.scale == network.scale)
 
 
+@torch.no_grad()
+def reset_masks(network: SMSR) -> None:
+    """Make all spatial logits 0, so that samples are active half the time; what precedes the last layer is kept."""
+    for name, parameter in network.named_parameters():
+        if ".spa_mask.5." in name:
+            parameter.zero_()
+
+
 def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
     """Write everything a run needs to go on bit for bit; a stop in the middle leaves the previous checkpoint."""
     temporary = folder / (CHECKPOINT + ".part")
