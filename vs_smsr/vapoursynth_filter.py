@@ -56,8 +56,8 @@ def smsr(
 
     RGBS and RGBH go to the network as they are. Any other clip is converted to RGBS and back by zimg, frame by frame
     as its props say: `_Matrix`, `_Transfer`, `_Primaries`, `_Range` (or `_ColorRange`), `_ChromaLocation`. What a
-    frame leaves open: matrix BT.709 from 1280x577 on, else BT.601; range full for RGB, else limited; chroma left.
-    Integers are rounded, not dithered.
+    frame leaves open: BT.709 if it is 1280 or more wide or more than 576 high, else BT.601; full range for RGB, else
+    limited; chroma left. Integers are rounded, not dithered.
 
     Args:
         clip: constant format and size; RGB, YUV or GRAY; integer up to 16 bits, half or float.
@@ -158,6 +158,8 @@ def _upscale_frame(n: int, small: vs.VideoFrame, large: vs.VideoFrame, tiler: Ti
     frame = np.empty((small.height, small.width, 3), np.float32)
     for plane in range(3):
         np.multiply(np.asarray(small[plane]), np.float32(255), out=frame[..., plane])
+    if not np.isfinite(frame).all():  # one such value would spread over the whole frame
+        raise vs.Error(f"smsr: frame {n} must be finite everywhere, got NaN or infinity. Limit the clip first.")
     try:
         result = tiler.upscale(frame)
     except SmsrError as error:
@@ -179,11 +181,7 @@ class _Colour(NamedTuple):
 def _colour(n: int, props: Mapping[str, Any], clip: vs.VideoNode) -> _Colour:
     """What the frame's props say, else the convention; see `smsr`."""
     family = clip.format.color_family
-    full = props.get("_Range")
-    if full is None and "_ColorRange" in props:
-        full = 1 - int(props["_ColorRange"])  # the older prop counts the other way round
-    if full is None:
-        full = family == vs.RGB
+    full = props.get("_Range", family == vs.RGB)  # VapourSynth itself turns the older _ColorRange into _Range
     chroma = int(props.get("_ChromaLocation", vs.CHROMA_LEFT))
     matrix = int(props.get("_Matrix", UNSPECIFIED))
     if family == vs.RGB:
@@ -210,10 +208,7 @@ def _to_rgb(clip: vs.VideoNode) -> vs.VideoNode:
     core = vs.core
 
     def convert(colour: _Colour) -> vs.VideoNode:
-        tagged = core.std.RemoveFrameProps(clip, ["_ColorRange"])
-        tagged = core.std.SetFrameProps(
-            tagged, _Matrix=colour.matrix, _Range=colour.range, _ChromaLocation=colour.chroma
-        )
+        tagged = core.std.SetFrameProps(clip, _Matrix=colour.matrix, _Range=colour.range, _ChromaLocation=colour.chroma)
         return core.resize.Bicubic(tagged, format=vs.RGBS, filter_param_a=0, filter_param_b=0.5)
 
     return _chosen_by_props(core.std.BlankClip(clip, format=vs.RGBS, keep=True), clip, convert)
@@ -222,7 +217,7 @@ def _to_rgb(clip: vs.VideoNode) -> vs.VideoNode:
 def _from_rgb(rgb: vs.VideoNode, clip: vs.VideoNode) -> vs.VideoNode:
     """RGBS that has the frame props of `clip` in the format of `clip`, frame by frame; the props stay as they are."""
     core = vs.core
-    untagged = core.std.RemoveFrameProps(rgb, ["_Matrix", "_Range", "_ColorRange", "_ChromaLocation"])
+    untagged = core.std.RemoveFrameProps(rgb, ["_Matrix", "_Range", "_ChromaLocation"])
 
     def convert(colour: _Colour) -> vs.VideoNode:
         options = {"range": colour.range, "filter_param_a": 0, "filter_param_b": 0.5}

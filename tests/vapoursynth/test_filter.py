@@ -1,0 +1,435 @@
+"""The VapourSynth filter: formats, colours, frame props, frames in flight, pixels, errors.
+
+Most tests run on an engine that repeats pixels, so that what must come out is known; the rest on the cpu engine.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import random
+import threading
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+import vapoursynth as vs
+
+from vs_smsr import Upscaler, smsr
+from vs_smsr import engine as engines
+from vs_smsr.errors import EngineError
+from vs_smsr.options import EngineOptions
+from vs_smsr.tiling import Tiler
+
+core = vs.core
+MATRICES = {1: (0.2126, 0.0722), 6: (0.299, 0.114), 9: (0.2627, 0.0593)}  # Kr, Kb by _Matrix
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch, stand_in: Any) -> list[Any]:
+    """Engines that repeat pixels take the place of real ones; they are collected here."""
+    created: list[Any] = []
+
+    def create(options: EngineOptions) -> Any:
+        created.append(stand_in(options.scale))
+        created[-1].options = options
+        return created[-1]
+
+    monkeypatch.setattr(engines, "create", create)
+    return created
+
+
+@pytest.fixture
+def threads() -> Any:
+    """VapourSynth with enough threads to show what can run side by side."""
+    before = core.num_threads
+    core.num_threads = 8
+    yield
+    core.num_threads = before
+
+
+def clip_of(
+    frames: Sequence[Sequence[np.ndarray]], format: int, props: Sequence[dict[str, Any]] | None = None
+) -> vs.VideoNode:
+    """A clip from planes and props of each frame; both may differ from frame to frame."""
+    height, width = frames[0][0].shape
+    blank = core.std.BlankClip(format=format, width=width, height=height, length=len(frames), keep=True)
+
+    def fill(n: int, f: vs.VideoFrame) -> vs.VideoFrame:
+        result = f.copy()
+        for plane, values in enumerate(frames[n]):
+            np.asarray(result[plane])[...] = values
+        if props is not None:
+            result.props.update(props[n])
+        return result
+
+    return core.std.ModifyFrame(blank.std.RemoveFrameProps(), blank.std.RemoveFrameProps(), fill)
+
+
+def planes(frame: vs.VideoFrame) -> list[np.ndarray]:
+    return [np.asarray(frame[plane]).copy() for plane in range(frame.format.num_planes)]
+
+
+def noise(count: int, height: int, width: int) -> list[list[np.ndarray]]:
+    rng = np.random.default_rng(0)
+    return [[rng.random((height, width), np.float32) for _ in range(3)] for _ in range(count)]
+
+
+FORMATS = [
+    vs.RGBS, vs.RGBH, vs.RGB24, vs.RGB30, vs.RGB48,
+    vs.YUV420P8, vs.YUV420P10, vs.YUV422P8, vs.YUV440P8, vs.YUV411P8, vs.YUV410P8, vs.YUV444P16, vs.YUV444PS,
+    vs.YUV420PH, vs.GRAY8, vs.GRAY12, vs.GRAYS, vs.GRAYH,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("format", FORMATS, ids=lambda f: f.name)
+@pytest.mark.parametrize("full", [0, 1])
+@pytest.mark.parametrize("scale", [2, 3])
+def test_format_size_and_colour_stay(format: vs.PresetVideoFormat, full: int, scale: int, made: list[Any]) -> None:
+    info = core.get_video_format(format)
+    bits = 1 << (info.bits_per_sample - 8) if info.sample_type == vs.INTEGER else 1 / 255
+    centre = 0.0 if info.sample_type == vs.FLOAT and info.color_family == vs.YUV else 128 * bits
+    colour = [100 * bits, centre - 20 * bits, centre + 25 * bits][: info.num_planes]
+    if info.color_family == vs.RGB:
+        colour = [100 * bits, 60 * bits, 200 * bits]
+    blank = core.std.BlankClip(format=format, width=32, height=24, length=3, color=colour, fpsnum=24000, fpsden=1001)
+    clip = blank.std.SetFrameProps(_Range=full, _Matrix=0 if info.color_family == vs.RGB else 1)
+    result = smsr(clip, scale)
+    assert (result.format.id, result.width, result.height) == (format, 32 * scale, 24 * scale)
+    assert (result.num_frames, result.fps) == (3, Fraction(24000, 1001))
+    tolerance = {16: 0.001, 32: 2e-6}[info.bits_per_sample] if info.sample_type == vs.FLOAT else 1
+    for before, after in zip(planes(clip.get_frame(1)), planes(result.get_frame(1)), strict=True):
+        assert after.shape == tuple(scale * side for side in before.shape)
+        np.testing.assert_allclose(after.astype(np.float64), float(before[0, 0]), atol=tolerance, rtol=0)
+
+
+def rgb_by_definition(colour: tuple[int, int, int], matrix: int, full: int) -> np.ndarray:
+    """RGB 0..255 of an 8-bit YCbCr colour, from ITU-T H.273."""
+    kr, kb = MATRICES[matrix]
+    y, cb, cr = colour[0] / 255, (colour[1] - 128) / 255, (colour[2] - 128) / 255
+    if not full:
+        y, cb, cr = (colour[0] - 16) / 219, (colour[1] - 128) / 224, (colour[2] - 128) / 224
+    red, blue = y + 2 * (1 - kr) * cr, y + 2 * (1 - kb) * cb
+    return 255 * np.array([red, (y - kr * red - kb * blue) / (1 - kr - kb), blue])
+
+
+def test_each_frame_is_converted_by_its_own_props(made: list[Any]) -> None:
+    colour = (110, 118, 141)
+    tags = [(matrix, full) for matrix in MATRICES for full in (0, 1)]
+    frames = [[np.full((4, 6), value, np.uint8) for value in colour] for _ in tags]
+    props: list[dict[str, Any]] = [{"_Matrix": matrix, "_Range": full} for matrix, full in tags]
+    result = smsr(clip_of(frames, vs.YUV444P8, props), num_streams=1)
+    for n, (matrix, full) in enumerate(tags):
+        after = result.get_frame(n)
+        given = made[0].frames[-1]
+        np.testing.assert_allclose(
+            given, np.broadcast_to(rgb_by_definition(colour, matrix, full), given.shape), atol=1e-3
+        )
+        assert [int(plane[0, 0]) for plane in planes(after)] == list(colour)
+
+
+@pytest.mark.filterwarnings("ignore:The _ColorRange frame property has been deprecated")
+@pytest.mark.parametrize("full", [0, 1])
+def test_the_older_range_prop_counts_the_other_way_round(full: int, made: list[Any]) -> None:
+    colour = (110, 118, 141)
+    clip = core.std.BlankClip(format=vs.YUV444P8, width=4, height=4, color=colour, length=1)
+    after = smsr(clip.std.SetFrameProps(_Matrix=1, _ColorRange=1 - full)).get_frame(0)
+    given = made[0].frames[0]
+    np.testing.assert_allclose(given, np.broadcast_to(rgb_by_definition(colour, 1, full), given.shape), atol=1e-3)
+    assert [int(plane[0, 0]) for plane in planes(after)] == list(colour)
+    assert after.props["_Range"] == full
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "matrix"), [(1278, 4, 6), (1280, 4, 1), (4, 576, 6), (4, 578, 1), (720, 480, 6)]
+)
+@pytest.mark.parametrize("props", [{}, {"_Matrix": 2}])
+def test_open_props_follow_the_size(
+    width: int, height: int, matrix: int, props: dict[str, Any], made: list[Any]
+) -> None:
+    colour = (110, 118, 141)
+    clip = clip_of([[np.full((height, width), value, np.uint8) for value in colour]], vs.YUV444P8, [props])
+    after = smsr(clip).get_frame(0)
+    given = made[0].frames[0]
+    np.testing.assert_allclose(given, np.broadcast_to(rgb_by_definition(colour, matrix, 0), given.shape), atol=1e-3)
+    assert {key: value for key, value in after.props.items() if key != "SMSRSparsity"} == props
+
+
+def test_grey_taken_from_rgb_and_limited_rgb(made: list[Any]) -> None:
+    grey = [[np.full((4, 4), 126, np.uint8)]]
+    after = smsr(clip_of(grey, vs.GRAY8, [{"_Matrix": 0, "_Range": 1}])).get_frame(0)
+    np.testing.assert_allclose(made[-1].frames[0], 126, atol=1e-3)
+    assert np.unique(planes(after)[0]).tolist() == [126]
+    limited = [[np.full((4, 4), value, np.uint8) for value in (16, 126, 235)]]
+    after = smsr(clip_of(limited, vs.RGB24, [{"_Matrix": 1, "_Range": 0}])).get_frame(0)
+    np.testing.assert_allclose(made[-1].frames[0][0, 0], [0, 110 / 219 * 255, 255], atol=1e-3)
+    assert [plane[0, 0] for plane in planes(after)] == [16, 126, 235]
+
+
+@pytest.mark.parametrize(("location", "offset"), [(vs.CHROMA_LEFT, 0.25), (vs.CHROMA_CENTER, 0.5), (None, 0.25)])
+def test_chroma_stays_where_it_is(location: int | None, offset: float, made: list[Any]) -> None:
+    """A ramp of chroma. Repeated pixels move content by a quarter pixel; the rest of the shift would be an error."""
+    slope = 1000
+    ramp = np.broadcast_to(20000 + slope * np.arange(24), (12, 24))
+    frame = [np.full((24, 48), 30000), np.full((12, 24), 32768), ramp]
+    props: dict[str, Any] = {"_Matrix": 1}
+    if location is not None:
+        props["_ChromaLocation"] = int(location)
+    after = planes(smsr(clip_of([frame], vs.YUV420P16, [props])).get_frame(0))[2].astype(np.float64)
+    expected = 20000 + slope * (np.arange(48) - offset) / 2
+    assert np.abs(after - expected)[:, 8:-8].max() < 0.04 * slope
+
+
+def test_all_props_pass_through_and_sparsity_is_added(made: list[Any]) -> None:
+    props: dict[str, Any] = {
+        "_Matrix": 1, "_Transfer": 16, "_Primaries": 9, "_Range": 1, "_ChromaLocation": 1, "_FieldBased": 0,
+        "_SARNum": 64, "_SARDen": 45, "_DurationNum": 1001, "_DurationDen": 30000, "_AbsoluteTime": 2.5,
+        "_PictType": b"P", "list": [1, 2, 3], "SMSRSparsity": 0.1,
+    }  # fmt: skip
+    for format in (vs.YUV420P10, vs.YUV444PS, vs.RGB24):
+        source = core.std.BlankClip(format=format, width=16, height=16, length=2).std.RemoveFrameProps()
+        mine = {**props, "_Matrix": 0} if format == vs.RGB24 else props
+        clip = core.std.SetFrameProps(source, **mine)
+        before, after = dict(clip.get_frame(1).props), dict(smsr(clip).get_frame(1).props)
+        assert after.pop("SMSRSparsity") == pytest.approx(0.7)  # the mean of what the stand-in reports
+        before.pop("SMSRSparsity")
+        assert after == before
+        assert set(mine) - {"SMSRSparsity"} == set(before)
+
+
+def test_props_of_rgbs_pass_through_too(made: list[Any]) -> None:
+    clip = core.std.BlankClip(format=vs.RGBS, width=5, height=3, length=2).std.SetFrameProps(_Matrix=0, note="kept")
+    after = dict(smsr(clip).get_frame(0).props)
+    assert after.pop("SMSRSparsity") == pytest.approx(0.7)
+    assert after == dict(clip.get_frame(0).props)
+
+
+def test_interlaced_frames_are_told_once(made: list[Any], caplog: pytest.LogCaptureFixture) -> None:
+    clip = core.std.BlankClip(format=vs.YUV420P8, width=16, height=16, length=4).std.SetFrameProps(_FieldBased=2)
+    with caplog.at_level(logging.WARNING):
+        frames = list(smsr(clip).frames())
+    assert [frame.props["_FieldBased"] for frame in frames] == [2] * 4
+    assert len([record for record in caplog.records if "interlaced" in record.getMessage()]) == 1
+
+
+def test_precision_follows_the_format(made: list[Any]) -> None:
+    for format, expected in ((vs.RGBS, "fp32"), (vs.YUV444PS, "fp32"), (vs.RGBH, "auto"), (vs.YUV420P8, "auto")):
+        smsr(core.std.BlankClip(format=format, width=16, height=16))
+        assert made[-1].options.precision == expected
+    smsr(core.std.BlankClip(format=vs.RGBS), precision="bf16", threads=3, device="cpu", engine="cpu", scale=4)
+    options = made[-1].options
+    assert (options.precision, options.threads, options.device, options.engine, options.scale) == (
+        "bf16", 3, "cpu", "cpu", 4,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("num_streams", [1, 3])
+@pytest.mark.parametrize("format", [vs.RGBS, vs.YUV420P8])
+def test_streams_run_side_by_side_and_no_more(
+    num_streams: int, format: int, made: list[Any], threads: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every call waits until num_streams of them are inside: it would break if fewer could run at the same time."""
+    clip = core.std.BlankClip(format=format, width=16, height=16, length=12)
+    result = smsr(clip, num_streams=num_streams)
+    engine = made[0]
+    upscale: Callable[..., Any] = engine.upscale
+    together = threading.Barrier(num_streams, timeout=30)
+    lock = threading.Lock()
+    inside, most = 0, 0
+
+    def watched(frame: np.ndarray, state: None = None) -> Any:
+        nonlocal inside, most
+        with lock:
+            inside += 1
+            most = max(most, inside)
+        together.wait()
+        with lock:
+            inside -= 1
+        return upscale(frame)
+
+    monkeypatch.setattr(engine, "upscale", watched)
+    assert sum(1 for _ in result.frames(prefetch=8)) == 12
+    assert most == num_streams
+    assert len(engine.frames) == 12
+
+
+def test_more_streams_than_threads_do_not_hang(made: list[Any]) -> None:
+    before = core.num_threads
+    core.num_threads = 1
+    try:
+        clip = core.std.BlankClip(format=vs.YUV420P8, width=16, height=16, length=9)
+        assert sum(1 for _ in smsr(clip, num_streams=4).frames(prefetch=6)) == 9
+    finally:
+        core.num_threads = before
+
+
+def test_each_source_frame_is_made_once(made: list[Any], threads: None) -> None:
+    """The filter asks for a frame's pixels and props in several places; an expensive source must not notice."""
+    asked: list[int] = []
+    blank = core.std.BlankClip(format=vs.YUV420P8, width=16, height=16, length=20)
+
+    def make(n: int, f: vs.VideoFrame) -> vs.VideoFrame:
+        asked.append(n)
+        return f
+
+    clip = core.std.ModifyFrame(blank, blank, make)
+    for _ in smsr(clip, num_streams=3).frames(prefetch=6, close=True):
+        pass
+    assert sorted(asked) == list(range(20))
+    assert len(made[0].frames) == 20
+
+
+def test_applied_twice_and_followed_by_others(made: list[Any]) -> None:
+    clip = clip_of([[np.full((2, 2), n, np.float32) / 8 for _ in range(3)] for n in range(8)], vs.RGBS)
+    result = smsr(smsr(clip)).std.SelectEvery(2, 1).std.Reverse()
+    assert (result.width, result.num_frames) == (8, 4)
+    assert [round(float(planes(frame)[0][7, 7]) * 8) for frame in result.frames()] == [7, 5, 3, 1]
+
+
+@pytest.mark.parametrize("format", [vs.RGBS, vs.RGBH])
+def test_pixels_are_those_of_the_upscaler_bit_for_bit(format: int) -> None:
+    """Odd sides, values outside 0..1 too; the real engine."""
+    frames = noise(2, 23, 37)
+    frames[1] = [plane * 1.4 - 0.2 for plane in frames[1]]
+    dtype = np.float32 if format == vs.RGBS else np.float16
+    frames = [[plane.astype(dtype) for plane in frame] for frame in frames]
+    result = smsr(clip_of(frames, format), device="cpu", precision="fp32")
+    upscaler = Upscaler(device="cpu", precision="fp32")
+    for n, frame in enumerate(frames):
+        found = np.dstack(planes(result.get_frame(n)))
+        assert found.dtype == dtype
+        np.testing.assert_array_equal(found, upscaler.upscale(np.dstack(frame)))
+
+
+def test_pixels_and_sparsity_are_those_of_the_tiler() -> None:
+    tiler = Tiler(engines.create(EngineOptions(device="cpu", precision="fp32")))
+    frame = noise(1, 30, 22)[0]
+    expected = tiler.upscale(np.dstack(frame) * np.float32(255))
+    found = smsr(clip_of([frame], vs.RGBS), device="cpu").get_frame(0)
+    np.testing.assert_array_equal(np.dstack(planes(found)), expected.frame / np.float32(255))
+    assert found.props["SMSRSparsity"] == pytest.approx(expected.skipped)
+    assert 0 < expected.skipped < 1
+
+
+@pytest.mark.parametrize("format", [vs.RGBS, vs.YUV420P8])
+def test_any_order_gives_the_same_frames(format: int, threads: None) -> None:
+    """In order; then shuffled and many at once, on a filter of its own."""
+    rng = np.random.default_rng(1)
+    if format == vs.RGBS:
+        clip = clip_of(noise(8, 16, 20), format)
+    else:
+        sides = [(16, 20), (8, 10), (8, 10)]
+        frames = [[rng.integers(16, 236, side).astype(np.uint8) for side in sides] for _ in range(8)]
+        clip = clip_of(frames, format, [{"_Matrix": 1 + 5 * (n % 2)} for n in range(8)])
+    in_order = [planes(frame) for frame in smsr(clip, device="cpu", num_streams=1).frames(prefetch=1)]
+    shuffled = smsr(clip, device="cpu", num_streams=3)
+    order = [*range(8), *range(8)]
+    random.Random(0).shuffle(order)
+    futures = [(n, shuffled.get_frame_async(n)) for n in order]
+    for n, future in futures:
+        for expected, found in zip(in_order[n], planes(future.result(timeout=60)), strict=True):
+            np.testing.assert_array_equal(found, expected)
+
+
+def test_an_error_while_running_names_the_frame(made: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    result = smsr(core.std.BlankClip(format=vs.YUV420P8, width=16, height=16, length=5))
+
+    def fail(frame: np.ndarray, state: None = None) -> None:
+        raise EngineError("cuda: the device is gone.")
+
+    monkeypatch.setattr(made[0], "upscale", fail)
+    with pytest.raises(vs.Error, match=r"smsr: frame 3: cuda: the device is gone\."):
+        result.get_frame(3)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_values_that_are_not_finite(value: float, made: list[Any]) -> None:
+    frames = noise(2, 4, 4)
+    frames[1][2][3, 3] = value
+    result = smsr(clip_of(frames, vs.RGBS))
+    result.get_frame(0)
+    with pytest.raises(vs.Error, match="smsr: frame 1 must be finite everywhere"):
+        result.get_frame(1)
+
+
+@pytest.mark.parametrize(
+    ("props", "message"),
+    [
+        ({"_Matrix": 0}, r"smsr: frame 0: _Matrix is 0 \(RGB\), but the clip is YUV420P8"),
+        ({"_Matrix": 10}, "smsr: frame 0: _Matrix 10 needs _Transfer and _Primaries"),
+        ({"_Matrix": 14, "_Transfer": 2}, "smsr: frame 0: _Matrix 14 needs _Transfer and _Primaries"),
+    ],
+)
+def test_props_that_cannot_be_converted(props: dict[str, int], message: str, made: list[Any]) -> None:
+    clip = core.std.BlankClip(format=vs.YUV420P8, width=16, height=16).std.SetFrameProps(**props)
+    with pytest.raises(vs.Error, match=message):
+        smsr(clip).get_frame(0)
+
+
+@pytest.mark.parametrize("matrix", [10, 14])
+def test_luminance_based_matrices_come_back(matrix: int, made: list[Any]) -> None:
+    """BT.2020 constant luminance and ICtCp, with their transfer and primaries."""
+    transfer = {10: 14, 14: 16}[matrix]
+    clip = core.std.BlankClip(format=vs.YUV444P16, width=8, height=8, color=[30000, 32000, 34000])
+    clip = clip.std.SetFrameProps(_Matrix=matrix, _Transfer=transfer, _Primaries=9, _Range=0)
+    after = planes(smsr(clip).get_frame(0))
+    np.testing.assert_allclose([plane[0, 0] for plane in after], [30000, 32000, 34000], atol=40)
+
+
+BLANK: dict[str, Any] = {"format": vs.RGBS, "width": 8, "height": 8, "length": 1}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"scale": 5}, "scale must be 2, 3 or 4, got 5"),
+        ({"scale": 2.0}, r"scale must be a whole number, got 2\.0"),
+        ({"scale": "2"}, "scale must be a whole number, got '2'"),
+        ({"scale": True}, "scale must be a whole number, got True"),
+        ({"num_streams": 0}, "num_streams must be 1 or more, got 0"),
+        ({"threads": -1}, r"threads must be 0 \(all\) or a positive number, got -1"),
+        ({"device": "gpu"}, 'device must be "auto", "cpu", "cuda" or "cuda:N", got \'gpu\''),
+        ({"device": 0}, "device must be a string, got 0"),
+        ({"engine": "tensorrt"}, "engine must be one of"),
+        ({"precision": "int8"}, "precision must be one of"),
+        ({"weights": 3}, r"weights must be the path of a \.safetensors file or None, got 3"),
+        ({"weights": "missing.safetensors"}, r"weights: missing\.safetensors does not exist"),
+        ({"model": "other"}, "no shipped weights 'other_x2'"),
+        ({"device": "cuda", "engine": "cpu"}, "the cpu engine cannot run on device 'cuda'"),
+        ({"tiles": 4}, "there is no argument 'tiles'"),
+        ({"device_index": 0}, r"there is no argument 'device_index'. Use device=\"cuda:N\""),
+        ({"device_id": 0}, r"there is no argument 'device_id'. Use device=\"cuda:N\""),
+        ({"backend": 1}, "there is no argument 'backend'. Use engine= and device="),
+        ({"overlap": 1}, "there is no argument 'overlap'"),
+        ({"tile_pad": 1}, "there is no argument 'tile_pad'"),
+        ({"tilesize": 1}, "there is no argument 'tilesize'"),
+        ({"sharpness": 1}, r"there is no argument 'sharpness'. See help\(smsr\)"),
+    ],
+)
+def test_wrong_arguments_are_named(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(vs.Error, match=f"^smsr: .*{message}") as caught:
+        smsr(core.std.BlankClip(**BLANK), **arguments)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("clip", "message"),
+    [
+        (None, "clip must be a video clip, got NoneType"),
+        (core.std.BlankAudio(length=10), "clip must be a video clip, got AudioNode"),
+        (core.std.BlankClip(varsize=True), "clip must have one format and one size"),
+        (core.std.BlankClip(varformat=True), "clip must have one format and one size"),
+        (core.std.BlankClip(format=vs.GRAY32), "at most 16 bits per integer sample, got Gray32"),
+    ],
+)
+def test_wrong_clips_are_named(clip: Any, message: str) -> None:
+    with pytest.raises(vs.Error, match=f"^smsr: .*{message}"):
+        smsr(clip)
+
+
+def test_nothing_goes_to_stdout(made: list[Any], capfd: pytest.CaptureFixture[str]) -> None:
+    for _ in itertools.islice(smsr(core.std.BlankClip(format=vs.YUV420P8, width=16, height=16)).frames(), 2):
+        pass
+    assert capfd.readouterr() == ("", "")
