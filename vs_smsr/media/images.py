@@ -111,7 +111,7 @@ def encode(image: Image, path: Path) -> tuple[bytes, tuple[str, ...]]:
         raise MediaError(f"{path}: JPEG cannot hold the image's alpha channel. Choose .png, .webp or .tif.")
     if pixels.dtype == np.uint16 and suffix in (*_JPEG_SUFFIXES, ".webp"):
         pixels = np.rint(pixels / np.float32(257)).astype(np.uint8)
-        notes.append(f"{path}: 16 bit became 8 bit, as {suffix} holds no more.")
+        notes.append(f"16 bit became 8 bit, as {suffix} holds no more.")
     if pixels.ndim == 3:
         pixels = cv2.cvtColor(pixels, cv2.COLOR_RGBA2BGRA if has_alpha else cv2.COLOR_RGB2BGR)
     beside = metadata.pop(_ICC, None) if suffix not in (".png", ".webp") else None  # not written by OpenCV there

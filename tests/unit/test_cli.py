@@ -1,0 +1,396 @@
+"""The program as a user meets it: results, exit codes, one line for each error, nothing left behind."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import av
+import numpy as np
+import pytest
+
+from vs_smsr.cli.app import app
+from vs_smsr.media.images import Image, read_image, write_image
+from vs_smsr.upscaler import Upscaler
+from vs_smsr.weights import shipped
+
+
+class Ended(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+    @property
+    def errors(self) -> list[str]:
+        return self.err.splitlines()
+
+
+Program = Callable[..., Ended]
+
+
+@pytest.fixture
+def program(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Program:
+    """Run `vs-smsr ARGUMENTS...` in an empty folder, in this process."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*arguments: object) -> Ended:
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            app([str(argument) for argument in arguments], prog_name="vs-smsr")
+        return Ended(int(ended.value.code or 0), *capfd.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def quick(program: Program, stand_in, monkeypatch: pytest.MonkeyPatch) -> Program:
+    """The same with an engine that repeats pixels."""
+    monkeypatch.setattr("vs_smsr.engine.create", lambda options: stand_in(options.scale))
+    return program
+
+
+def image(path: str | Path, height: int = 6, width: int = 8, channels: int = 3) -> Path:
+    pixels = np.random.default_rng(0).integers(0, 256, (height, width, channels), np.uint8)
+    write_image(Path(path), Image(pixels))
+    return Path(path)
+
+
+def video(path: str | Path, frames: int = 5, height: int = 32, width: int = 48) -> Path:
+    rng = np.random.default_rng(0)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"crf": "12"})
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        for _ in range(frames):
+            pixels = rng.integers(60, 190, (height // 8, width // 8, 3), np.uint8).repeat(8, 0).repeat(8, 1)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, "rgb24")))
+        container.mux(stream.encode())
+    return Path(path)
+
+
+def size_and_frames(path: str | Path) -> tuple[int, int, int]:
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        return stream.width, stream.height, sum(1 for _ in container.decode(stream))
+
+
+def names(folder: str | Path = ".") -> list[str]:
+    return sorted(path.name for path in Path(folder).iterdir())
+
+
+# ---- results
+
+
+def test_an_image_equals_the_python_api(program):
+    image("a.png", 9, 14)
+    ended = program("upscale", "a.png", "--engine", "reference")
+    assert (ended.code, ended.err) == (0, "")
+    assert re.fullmatch(r"a_x2\.png: [\d.]+ s, \d+% of the masked work skipped\n", ended.out)
+    expected = Upscaler(engine="reference").upscale(read_image(Path("a.png")).pixels)
+    np.testing.assert_array_equal(read_image(Path("a_x2.png")).pixels, expected)
+
+
+def test_a_video(quick):
+    video("in/clip.mp4")
+    ended = quick("upscale", "in/clip.mp4", "-o", "out/large.mkv")
+    assert ended.code == 0, ended.err
+    assert re.search(r"out/large\.mkv: 5 frames in [\d.]+ s, [\d.]+ fps, 70% of the masked work skipped\n", ended.out)
+    assert size_and_frames("out/large.mkv") == (96, 64, 5)
+
+
+def test_names_work_with_both_dashes_and_as_short_options(quick):
+    video("clip.mp4")
+    ended = quick(
+        *("upscale", "-i", "clip.mp4", "-o", "new.mp4", "-s", 2, "-d", "cpu", "-c", "libx264", "--pix_fmt", "yuv444p"),
+        *("-e", "tune=grain", "--extra_encoder_option", "bf=0", "--log_level", "error", "--no_progress"),
+        *("--no_copy_audio_streams", "--crf", "20", "--preset", "ultrafast"),
+    )
+    assert ended.code == 0, ended.err
+    with av.open("new.mp4") as container:
+        assert container.streams.video[0].pix_fmt == "yuv444p"
+        assert container.streams.video[0].profile == "High 4:4:4 Predictive"
+
+
+def test_a_batch_goes_on_after_a_bad_file(quick):
+    image("in/a.png")
+    Path("in/b.png").write_bytes(b"not an image")
+    image("in/deep/c.png")
+    Path("in/d.mp4").write_bytes(b"not a video")
+    ended = quick("upscale", "in", "gone.png", "-o", "out", "--recursive")
+    assert ended.code == 1
+    assert names("out") == ["a_x2.png", "deep"]
+    assert names("out/deep") == ["c_x2.png"]
+    assert len(ended.out.splitlines()) == 2
+    assert len(ended.errors) == 4
+    assert all(line.startswith("error: ") for line in ended.errors[:3])
+    assert "gone.png: no such file" in ended.errors[2]
+    assert ended.errors[3] == "3 of 5 files failed"
+
+
+@pytest.mark.parametrize(
+    ("options", "expected", "name"),
+    [
+        (["--height", "30"], (40, 30), "a_30p.png"),
+        (["--width", "10"], (10, 8), "a_10w.png"),
+        (["--width", "50", "--height", "20"], (50, 20), "a_50x20.png"),
+    ],
+)
+def test_a_final_size(quick, options, expected, name):
+    image("a.png", 6, 8)
+    assert quick("upscale", "a.png", *options).code == 0
+    assert read_image(Path(name)).pixels.shape[1::-1] == expected
+
+
+def test_the_final_size_chooses_among_the_shipped_scales(quick, monkeypatch, stand_in):
+    image("a.png", 10, 10)
+    made = []
+    monkeypatch.setattr("vs_smsr.cli.upscale.shipped_scales", lambda model: [2, 3, 4])
+    monkeypatch.setattr("vs_smsr.engine.create", lambda options: made.append(options.scale) or stand_in(options.scale))
+    for height, scale in ((15, 2), (20, 2), (21, 3), (40, 4), (90, 4)):
+        made.clear()
+        assert quick("upscale", "a.png", "--height", height, "-o", "b.png", "--overwrite").code == 0
+        assert made[-1] == scale
+        assert read_image(Path("b.png")).pixels.shape[0] == height
+    made.clear()
+    assert quick("upscale", "a.png", "--height", 40, "-s", 2, "-o", "c.png").code == 0
+    assert made == [2], "a scale that is given is used"
+
+
+def test_the_scale_of_a_weights_file(program, tmp_path):
+    from vs_smsr.weights import Weights, shapes, store
+
+    rng = np.random.default_rng(0)
+    tensors = {name: rng.normal(0, 0.02, shape).astype(np.float32) for name, shape in shapes(3).items()}
+    store(Weights(3, tensors), tmp_path / "x3.safetensors")
+    image("a.png", 4, 6)
+    ended = program("upscale", "a.png", "--weights", "x3.safetensors", "--engine", "reference")
+    assert ended.code == 0, ended.err
+    assert read_image(Path("a_x3.png")).pixels.shape == (12, 18, 3)
+    ended = program("upscale", "a.png", "--weights", "x3.safetensors", "-s", "2")
+    assert ended.code == 1
+    assert "are for x3, but scale is 2" in ended.err
+
+
+def test_notes_are_printed(quick):
+    pixels = np.full((4, 4), 1000, np.uint16)
+    write_image(Path("a.png"), Image(pixels))
+    ended = quick("upscale", "a.png", "-o", "b.jpg")
+    assert ended.code == 0
+    assert ended.errors == ["note: a.png: 16 bit became 8 bit, as .jpg holds no more."]
+
+
+# ---- bad input: one clear line, nothing left under the target name
+
+
+def bad_inputs() -> dict[str, tuple[Callable[[], object], list[str], str]]:
+    return {
+        "not a video": (lambda: Path("a.mp4").write_bytes(b"text " * 300), ["a.mp4"], "a.mp4"),
+        "not an image": (lambda: Path("a.png").write_bytes(b"text"), ["a.png"], "not an image"),
+        "empty image": (lambda: Path("a.png").touch(), ["a.png"], "is empty"),
+        "no such file": (lambda: None, ["a.png"], "no such file"),
+        "existing target": (
+            lambda: (image("a.png"), Path("b.png").touch()),
+            ["a.png", "-o", "b.png"],
+            "exists already",
+        ),
+        "existing video": (lambda: (video("a.mp4"), Path("b.mp4").touch()), ["a.mp4", "-o", "b.mp4"], "exists already"),
+        "folder is a file": (lambda: (image("a.png"), Path("f").touch()), ["a.png", "-o", "f/b.png"], "cannot write"),
+        "unknown codec": (lambda: video("a.mp4"), ["a.mp4", "-c", "lib265"], "lib265"),
+        "no such weights": (lambda: image("a.png"), ["a.png", "--weights", "no.safetensors"], "does not exist"),
+        "wrong weights": (
+            lambda: (image("a.png"), Path("w.safetensors").write_bytes(b"x" * 99)),
+            ["a.png", "--weights", "w.safetensors"],
+            "not a safetensors file",
+        ),
+        "scale without weights": (lambda: image("a.png"), ["a.png", "-s", "4"], "no shipped weights 'smsr_x4'"),
+        "model without weights": (lambda: image("a.png"), ["a.png", "-m", "other"], "no shipped weights 'other_x2'"),
+        "no such device": (lambda: image("a.png"), ["a.png", "-d", "cuda:99"], "engine"),
+        "alpha in a jpeg": (lambda: image("a.png", channels=4), ["a.png", "-o", "b.jpg"], "JPEG cannot hold"),
+    }
+
+
+@pytest.mark.parametrize("name", bad_inputs())
+def test_bad_input(program, name):
+    make, arguments, said = bad_inputs()[name]
+    make()
+    before = {path: path.read_bytes() for path in Path().iterdir()}
+    ended = program("upscale", *arguments, *(() if "-d" in arguments else ("--engine", "reference")))
+    assert (ended.code, ended.out) == (1, "")
+    assert len(ended.errors) == 1, ended.err
+    assert ended.err.startswith("error: ")
+    assert said in ended.err
+    assert {path: path.read_bytes() for path in Path().iterdir()} == before
+
+
+def test_an_unwritable_folder(program):
+    """/proc takes no files, not even from root."""
+    if not Path("/proc/self").is_dir():
+        pytest.skip("needs /proc (Linux)")
+    image("a.png")
+    ended = program("upscale", "a.png", "-o", "/proc/self/b.png", "--engine", "reference")
+    assert ended.code == 1
+    assert len(ended.errors) == 1
+    assert "/proc/self/b.png: cannot write here" in ended.err
+
+
+@pytest.mark.parametrize("make", [lambda: image("a.png", 200, 200), lambda: video("a.mp4", 60, 128, 128)])
+def test_a_full_disk(quick, make):
+    import resource
+
+    source = make()
+    target = f"b{source.suffix}"
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (15_000, hard))
+    try:
+        ended = quick("upscale", source, "-o", target)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert ended.code == 1
+    assert len(ended.errors) == 1, ended.err
+    assert target in ended.err
+    assert names() == [source.name]
+
+
+def test_an_unforeseen_error_is_one_line_and_debug_shows_where(program, monkeypatch):
+    class Broken:
+        def upscale(self, frame, state=None):
+            raise RuntimeError("first line\nsecond line")
+
+    broken = Broken()
+    broken.weights = type("W", (), {"scale": 2})
+    monkeypatch.setattr("vs_smsr.engine.create", lambda options: broken)
+    image("a.png")
+    ended = program("upscale", "a.png")
+    assert ended.code == 1
+    assert ended.errors == ["error: a.png: RuntimeError: first line second line (--log-level debug shows where)"]
+    ended = program("upscale", "a.png", "--log-level", "debug")
+    assert ended.code == 1
+    assert "Traceback" in ended.err
+    assert "in upscale" in ended.err
+
+
+# ---- usage
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["upscale", "a.png", "--magic"], "No such option: --magic"),
+        (["upscale", "a.png", "-s", "5"], "--scale"),
+        (["upscale", "a.png", "--engine", "magic"], "engine must be one of"),
+        (["upscale", "a.png", "--device", "gpu"], "device must be"),
+        (["upscale", "a.png", "--precision", "int8"], "precision must be"),
+        (["upscale", "a.png", "--log-level", "loud"], "--log-level must be one of debug, info, warning, error"),
+        (["upscale", "a.png", "-e", "bf"], "--extra-encoder-option must be KEY=VALUE, got 'bf'"),
+        (["upscale", "a.png", "b.png", "-o", "c.png"], "must be a folder"),
+        (["upscale", "*.png"], "no image or video found"),
+        (["upscale", "--overwrite"], "INPUT must be a file, folder or glob"),
+        (["upscale", "a.png", "--height", "0"], "--height"),
+        (["evaluate", "--scale", "2"], "--hr"),
+        (["enlarge"], "enlarge"),
+    ],
+)
+def test_wrong_usage(program, arguments, said):
+    ended = program(*arguments)
+    assert ended.code == 2
+    assert said in ended.err
+    assert "Traceback" not in ended.err
+    assert names() == []
+
+
+def test_help_version_and_devices(program):
+    for arguments in (["--help"], ["upscale", "-h"], ["evaluate", "--help"]):
+        ended = program(*arguments)
+        assert ended.code == 0
+        assert "Usage:" in ended.out
+    from vs_smsr import __version__
+
+    assert program("--version") == (0, f"vs-smsr {__version__}\n", "")
+    devices = program("upscale", "--list-devices")
+    assert devices.code == 0
+    assert re.search(r"^cpu +ok +\S", devices.out, re.MULTILINE)
+    assert re.search(r"^cuda +(ok|no) +\S", devices.out, re.MULTILINE)
+
+
+def test_doctor(program):
+    ended = program("doctor")
+    assert ended.code == 0
+    assert re.search(r"cpu +works: ", ended.out)
+    assert "smsr_x2" in ended.out
+    assert re.search(r"numpy +\d", ended.out)
+
+
+# ---- evaluate
+
+
+def test_evaluate(program, tmp_path):
+    image("hr/b.png", 48, 40)
+    image("hr/a.png", 40, 41)
+    ended = program("evaluate", "--hr", "hr", "--json", "figures.json", "--engine", "reference")
+    assert ended.code == 0, ended.err
+    figures = json.loads(Path("figures.json").read_text())
+    assert set(figures) == {"psnr", "ssim", "sparsity", "gflops_720p", "images"}
+    assert [entry["name"] for entry in figures["images"]] == ["a", "b"]
+    assert figures["psnr"] == pytest.approx(np.mean([entry["psnr"] for entry in figures["images"]]))
+    for entry in figures["images"]:
+        assert re.search(rf"{entry['name']} .*{entry['psnr']:.3f} .*{entry['ssim']:.5f}", ended.out)
+    assert f"{figures['gflops_720p']:.1f} GFLOPs" in ended.out
+
+
+def test_evaluate_errors(program):
+    ended = program("evaluate", "--hr", "nowhere", "--engine", "reference")
+    assert ended.code == 1
+    assert len(ended.errors) == 1
+    image("hr/a.png", 40, 40)
+    ended = program("evaluate", "--hr", "hr", "--engine", "reference", "--json", "no/folder.json")
+    assert ended.code == 1
+    assert ended.errors == ["error: no/folder.json: cannot write: No such file or directory."]
+
+
+# ---- as a program of its own
+
+
+def start(*arguments: str, **options: object) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "vs_smsr", *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("kind", ["image", "video"])
+def test_an_interrupt_leaves_nothing(tmp_path, number, kind):
+    """Signalled while it works, told by the temporary file; exit code 130 and the folder as it was."""
+    source = image(tmp_path / "a.png", 1500, 1500) if kind == "image" else video(tmp_path / "a.mp4", 500, 256, 256)
+    run = start("upscale", str(source), "-d", "cpu", "--threads", "1")
+    end = time.monotonic() + 120
+    while not any(".part" in name for name in names(tmp_path)):
+        assert run.poll() is None, run.communicate()
+        assert time.monotonic() < end, "it did not begin to work"
+        time.sleep(0.05)
+    time.sleep(0.5)
+    run.send_signal(number)
+    out, err = run.communicate(timeout=120)
+    assert run.returncode == 130, err
+    assert err.splitlines() == ["interrupted; nothing unfinished is left"]
+    assert out == ""
+    assert names(tmp_path) == [source.name]
+
+
+def test_weights_of_the_package_on_the_cpu_engine(tmp_path):
+    """The whole program, as `make demo` runs it, on one small image."""
+    source = image(tmp_path / "a.png", 15, 20)
+    run = start("upscale", str(source), "-d", "cpu", "--log-level", "info")
+    out, err = run.communicate(timeout=300)
+    assert run.returncode == 0, err
+    assert out.startswith(f"{tmp_path / 'a_x2.png'}: ")
+    expected = Upscaler(engine="reference").upscale(read_image(source).pixels).astype(int)
+    difference = np.abs(read_image(tmp_path / "a_x2.png").pixels - expected)
+    assert difference.max() <= 1
+    assert shipped(2).is_file()

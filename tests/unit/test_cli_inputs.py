@@ -1,0 +1,124 @@
+"""Which file becomes which: files, folders, globs, names of results, and what is refused before any work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from vs_smsr.cli.inputs import plan
+from vs_smsr.errors import OptionError
+from vs_smsr.options import VideoOptions
+
+
+@pytest.fixture
+def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    names = [
+        "a.png",
+        "B.JPG",
+        "notes.txt",
+        ".hidden.png",
+        "clip.MP4",
+        "old.avi",
+        "sub/c.tif",
+        "sub/deep/d.mkv",
+        "none/x.txt",
+    ]
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def pairs(
+    *inputs: str, out: str | None = None, recursive: bool = False, label: str = "x2", **options: str
+) -> dict[str, str]:
+    jobs = plan(inputs, None if out is None else Path(out), recursive, label, VideoOptions(**options))
+    return {job.source.as_posix(): job.target.as_posix() for job in jobs}
+
+
+def test_beside_the_input(tree):
+    assert pairs("a.png", "clip.MP4", "sub/c.tif") == {
+        "a.png": "a_x2.png",
+        "clip.MP4": "clip_x2.MP4",
+        "sub/c.tif": "sub/c_x2.tif",
+    }
+
+
+def test_a_container_that_cannot_hold_all_becomes_mkv(tree):
+    assert pairs("old.avi") == {"old.avi": "old_x2.mkv"}
+    assert pairs("web.webm") == {"web.webm": "web_x2.mkv"}
+    assert pairs("web.webm", codec="libvpx-vp9") == {"web.webm": "web_x2.webm"}
+
+
+def test_out_is_a_file_or_a_folder(tree):
+    assert pairs("a.png", out="new/b.jpg") == {"a.png": "new/b.jpg"}
+    assert pairs("a.png", out="new") == {"a.png": "new/a_x2.png"}
+    assert pairs("a.png", out="sub") == {"a.png": "sub/a_x2.png"}
+    (tree / "with.dot").mkdir()
+    assert pairs("a.png", out="with.dot") == {"a.png": "with.dot/a_x2.png"}
+    assert pairs("a.png", "clip.MP4", out="new") == {"a.png": "new/a_x2.png", "clip.MP4": "new/clip_x2.MP4"}
+
+
+def test_a_folder_is_searched_by_suffix_in_either_case(tree):
+    assert list(pairs(".")) == ["B.JPG", "a.png", "clip.MP4", "old.avi"]
+    assert list(pairs("sub")) == ["sub/c.tif"]
+    assert pairs("sub", out="new", recursive=True) == {
+        "sub/c.tif": "new/c_x2.tif",
+        "sub/deep/d.mkv": "new/deep/d_x2.mkv",
+    }
+
+
+def test_globs(tree):
+    assert list(pairs("*.png")) == ["a.png"]
+    assert list(pairs("**/*")) == ["B.JPG", "a.png", "clip.MP4", "old.avi", "sub/c.tif", "sub/deep/d.mkv"]
+    assert list(pairs(str(tree / "*.png"))) == [str(tree / "a.png")]
+    assert list(pairs("*.png", "a.png", "a.png")) == ["a.png"]
+
+
+def test_a_file_whose_name_looks_like_a_glob(tree):
+    (tree / "x[1].png").touch()
+    assert pairs("x[1].png") == {"x[1].png": "x[1]_x2.png"}
+
+
+def test_results_of_an_earlier_run_are_no_inputs(tree):
+    for name in ("a_x2.png", "lonely_x2.png", "a_x3.png"):
+        (tree / name).touch()
+    found = list(pairs("*.png"))
+    assert found == ["a.png", "a_x3.png", "lonely_x2.png"]
+    assert list(pairs("a.png", "a_x2.png", "a_x3.png")) == ["a.png", "a_x3.png"], "as a shell expands *.png"
+    assert list(pairs("a_x2.png")) == ["a_x2.png"], "without its original it is an input"
+
+
+def test_a_file_that_is_not_there_is_left_to_its_turn(tree):
+    assert pairs("no.mp4", "a.png") == {"no.mp4": "no_x2.mp4", "a.png": "a_x2.png"}
+
+
+@pytest.mark.parametrize(
+    ("inputs", "out", "said"),
+    [
+        (["none"], None, "no image or video found here. Search its folders too with --recursive"),
+        (["*.bmp"], None, r"\*.bmp: no image or video found"),
+        (["a.png", "B.JPG"], "one.png", "must be a folder for several inputs"),
+        (["sub"], "one.tif", "must be a folder for several inputs"),
+        (["a.png"], "a.png", "would replace the input a.png"),
+        (["a.png", "clip.MP4"], ".", None),
+        (["clip.MP4"], "b.png", r"is a video, which cannot be written as .png"),
+        (["a.png"], "b.mp4", "is an image, which cannot be written as .mp4"),
+        (["sub/deep/d.mkv", "d.mkv"], "new", "would be the result of both"),
+    ],
+)
+def test_what_does_not_fit_is_refused(tree, inputs, out, said):
+    if said is None:
+        pairs(*inputs, out=out)
+        return
+    with pytest.raises(OptionError, match=said) as caught:
+        pairs(*inputs, out=out)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_link_to_an_input_is_not_replaced(tree):
+    Path("link.png").symlink_to("a.png")
+    with pytest.raises(OptionError, match=r"would replace the input a\.png"):
+        pairs("a.png", out="link.png")

@@ -1,0 +1,5 @@
+"""`python -m vs_smsr` is `vs-smsr`."""
+
+from vs_smsr.cli import main
+
+main()

@@ -1,0 +1,84 @@
+"""What the user sees: a progress bar on a terminal, one line for each finished file, one line for each error."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from vs_smsr.pipeline import Progress, Report
+
+LEVELS = ("debug", "info", "warning", "error")
+console = Console(stderr=True, highlight=False)  # results go to stdout, all else to stderr
+
+
+def set_up_logging(level: str) -> None:
+    """Log records of this level and above go to stderr, above the progress bar."""
+    from rich.logging import RichHandler
+
+    handler = RichHandler(console=console, show_path=False, rich_tracebacks=False)
+    logging.basicConfig(level=level.upper(), format="%(name)s: %(message)s", datefmt="%X", handlers=[handler])
+
+
+def say(text: str) -> None:
+    """One line on stdout."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def warn(text: str) -> None:
+    """One line on stderr, however wide the terminal is."""
+    console.print(text, markup=False, soft_wrap=True)
+
+
+def error_line(error: BaseException, source: Path | None = None) -> str:
+    """The message as one line, with the file that it is about.
+
+    An error that nobody foresaw gets its type and the way to its traceback.
+    """
+    from vs_smsr.errors import SmsrError
+
+    message = " ".join(str(error).split()).removeprefix("EngineOptions: ")
+    if not isinstance(error, SmsrError):
+        message = f"{type(error).__name__}: {message or 'no message'} (--log-level debug shows where)"
+    named = source is None or source.name in message or source.stem in message
+    return f"error: {message}" if named else f"error: {source}: {message}"
+
+
+def summary(report: Report) -> str:
+    """The line for a finished file."""
+    if report.frames == 1:
+        work = f"{report.seconds:.1f} s"
+    else:
+        work = f"{report.frames} frames in {report.seconds:.1f} s, {report.frames / max(report.seconds, 1e-9):.1f} fps"
+    return f"{report.output}: {work}, {report.skipped:.0%} of the masked work skipped"
+
+
+@contextmanager
+def progress_bar(name: str, shown: bool) -> Iterator[Callable[[Progress], None] | None]:
+    """Yield a callback for `pipeline.upscale_video`, or None if no bar is to be shown."""
+    if not (shown and console.is_terminal):
+        yield None
+        return
+    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+    from rich.table import Column
+
+    name_column = TextColumn("{task.fields[name]}", markup=False, table_column=Column(no_wrap=True, ratio=1))
+    bar_column = BarColumn(bar_width=None, table_column=Column(ratio=1))
+    columns = (name_column, bar_column, TextColumn("{task.fields[state]}"), TimeRemainingColumn())
+    with Bar(*columns, console=console, transient=True, expand=True) as bar:
+        task = bar.add_task("", total=None, name=name, state="")
+
+        def show(progress: Progress) -> None:
+            count = f"{progress.frames}/{progress.total}" if progress.total else str(progress.frames)
+            state = f"{count}  {progress.fps:.1f} fps  {progress.skipped:.0%} skipped  ETA"
+            bar.update(task, completed=progress.frames, total=progress.total or None, state=state)
+
+        yield show

@@ -1,0 +1,123 @@
+"""`vs-smsr upscale`: file after file; one that fails does not stop the others."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+
+from vs_smsr import engine
+from vs_smsr.cli.inputs import Job, plan
+from vs_smsr.cli.report import error_line, progress_bar, say, summary, warn
+from vs_smsr.errors import MediaError, WeightsError
+from vs_smsr.media.images import read_image
+from vs_smsr.options import SCALES, EngineOptions, VideoOptions
+from vs_smsr.tiling import Tiler
+from vs_smsr.weights import shipped
+
+
+def upscale_all(
+    inputs: Sequence[str],
+    out: Path | None,
+    engine_options: EngineOptions,
+    video_options: VideoOptions,
+    *,
+    scale_given: bool = False,
+    recursive: bool = False,
+    progress: bool = True,
+    debug: bool = False,
+) -> int:
+    """Upscale everything that the inputs name (see `inputs.plan`); returns how many files failed.
+
+    If only a final size is asked for (no scale, no weights file), each file gets the shipped scale that it needs.
+
+    Raises:
+        OptionError: the inputs and the output do not fit together.
+        WeightsError, EngineError: nothing can be upscaled here.
+    """
+    # What OpenCV says about a damaged image, our own error says in one line.
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    sized = bool(video_options.width or video_options.height)
+    free = sized and not scale_given and engine_options.weights is None
+    scales = (shipped_scales(engine_options.model) if free else []) or [engine_options.scale]
+    jobs = plan(inputs, out, recursive, _label(scales[0], video_options), video_options)
+
+    @functools.cache
+    def tiler(scale: int) -> Tiler:
+        return Tiler(engine.create(dataclasses.replace(engine_options, scale=scale)))
+
+    tiler(scales[0])  # what is wrong with the engine is wrong for all files
+    failed = 0
+    for number, job in enumerate(jobs, 1):
+        name = job.source.name if len(jobs) == 1 else f"[{number}/{len(jobs)}] {job.source.name}"
+        try:
+            _upscale(job, tiler(_enough(scales, job, video_options)), video_options, name, progress)
+        except Exception as error:
+            failed += 1
+            if debug:
+                warn(traceback.format_exc())
+            warn(error_line(error, job.source))
+    if failed and len(jobs) > 1:
+        warn(f"{failed} of {len(jobs)} files failed")
+    return failed
+
+
+def _upscale(job: Job, tiler: Tiler, options: VideoOptions, name: str, progress: bool) -> None:
+    from vs_smsr.image_pipeline import upscale_image
+    from vs_smsr.pipeline import upscale_video
+
+    if not job.source.exists():
+        raise MediaError(f"{job.source}: no such file.")
+    with progress_bar(name, progress) as show:
+        if job.is_image:
+            report = upscale_image(job.source, job.target, tiler, options)
+        else:
+            report = upscale_video(job.source, job.target, tiler, options, show)
+    for note in report.notes:
+        warn(f"note: {job.source.name}: {note}")
+    say(summary(report))
+
+
+def shipped_scales(model: str) -> list[int]:
+    """The scales for which there are shipped weights."""
+    there = []
+    for scale in SCALES:
+        try:
+            shipped(scale, model)
+        except WeightsError:
+            continue
+        there.append(scale)
+    return there
+
+
+def _enough(scales: list[int], job: Job, options: VideoOptions) -> int:
+    """The least scale that reaches the final size without enlarging afterwards; else the greatest there is."""
+    if len(scales) == 1:
+        return scales[0]
+    width, height = _size(job)
+    needed = max((options.width or 0) / width, (options.height or 0) / height)
+    return next((scale for scale in scales if scale >= needed), scales[-1])
+
+
+def _size(job: Job) -> tuple[int, int]:
+    """Width and height of the source."""
+    if job.is_image:
+        height, width = read_image(job.source).pixels.shape[:2]
+        return width, height
+    from vs_smsr.media.reader import Reader
+
+    with Reader(job.source) as reader:
+        return reader.info.width, reader.info.height
+
+
+def _label(scale: int, options: VideoOptions) -> str:
+    """What is added to the name of a result: x2, or the size that was asked for."""
+    if options.width and options.height:
+        return f"{options.width}x{options.height}"
+    if options.width or options.height:
+        return f"{options.width}w" if options.width else f"{options.height}p"
+    return f"x{scale}"

@@ -1,0 +1,46 @@
+"""An image file in, the same image larger out: `pipeline.upscale_video` for stills."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import cv2
+
+from vs_smsr.media.images import Image, encode, read_image
+from vs_smsr.media.targets import whole_or_nothing
+from vs_smsr.options import VideoOptions
+from vs_smsr.pipeline import Report
+from vs_smsr.tiling import Tiler
+from vs_smsr.upscaler import Array, upscale_array
+
+
+def upscale_image(source: Path, target: Path, tiler: Tiler, options: VideoOptions) -> Report:
+    """Upscale an image file; metadata comes along. Of the options only width, height and overwrite count.
+
+    Raises:
+        MediaError: the source cannot be read, or the target not be written. EngineError: the engine failed.
+    """
+    start = time.perf_counter()
+    with whole_or_nothing(target, options.overwrite) as temporary:  # first: a target that fails should fail at once
+        image = read_image(source)
+        result = upscale_array(tiler, image.pixels)
+        pixels = resized(result.pixels, image.pixels.shape[:2], options)
+        data, notes = encode(Image(pixels, image.metadata), target)
+        temporary.write_bytes(data)
+    return Report(target, 1, time.perf_counter() - start, result.skipped, notes)
+
+
+def resized(pixels: Array, source: tuple[int, ...], options: VideoOptions) -> Array:
+    """(h, w[, C]) -> (H, W[, C]), the final size that the options ask for; `source` is (height, width) as it was read.
+
+    One side alone keeps the source's aspect ratio.
+    """
+    height, width = source
+    if options.width is None and options.height is None:
+        return pixels
+    wide = options.width or max(1, round(width * (options.height or 0) / height))
+    high = options.height or max(1, round(height * wide / width))
+    larger = wide > pixels.shape[1] or high > pixels.shape[0]
+    final: Array = cv2.resize(pixels, (wide, high), interpolation=cv2.INTER_CUBIC if larger else cv2.INTER_AREA)
+    return final
