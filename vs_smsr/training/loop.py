@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from vs_smsr.network.smsr import SMSR
+from vs_smsr.options import require
 from vs_smsr.training import optimizer, schedule
 from vs_smsr.training.data import TrainingSet
 from vs_smsr.training.options import TrainOptions
@@ -39,7 +40,7 @@ from vs_smsr.training.state import (
 from vs_smsr.training.validate import Score, Validator
 
 log = logging.getLogger(__name__)
-COLUMNS = ("step", "hours", "lr", "tau", "lambda", "loss", "computed", "gradient", "psnr", "sparsity", "active")
+COLUMNS = ("step", "hours", "busy", "lr", "tau", "lambda", "loss", "computed", "gradient", "psnr", "sparsity", "active")
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 
 
@@ -71,6 +72,7 @@ class Trainer:
         self.world = dist.get_world_size() if dist.is_initialized() else 1
         if options.threads:
             torch.set_num_threads(options.threads)
+        require(options.batch >= self.world, "Trainer", "batch", f"at least the {self.world} processes", options.batch)
         self.device = torch.device(options.device)
         options.out.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(options.seed)
@@ -82,7 +84,7 @@ class Trainer:
         self.network.to(self.device).to(memory_format=torch.channels_last)
         self.average = Average(self.network, options.ema)
         self.optimizer = optimizer.create(self.network, options)
-        self.clock = Clock()
+        self.clock = Clock(torch.get_num_threads())
         self.step_index = 0
         self._restore()
         self.data = TrainingSet(options.data, options.scale)
@@ -99,7 +101,7 @@ class Trainer:
         self.average.network.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step_index = state["step"]
-        self.clock.seconds = state["seconds"]
+        self.clock.seconds, self.clock.busy = state["seconds"], state["busy"]
         now = _plain(self.options)
         changed = [name for name, value in state["options"].items() if now.get(name) != value]
         if changed:
@@ -115,6 +117,7 @@ class Trainer:
                 "scale": self.options.scale,
                 "step": self.step_index,
                 "seconds": self.clock.seconds,
+                "busy": self.clock.busy,
                 "network": self.network.state_dict(),
                 "average": self.average.network.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
@@ -149,7 +152,8 @@ class Trainer:
             out, computed = self.form(lr_image, tau, schedule.channels_frozen(index, options))
         error = _error(out.float(), hr_image, options.loss)
         self.optimizer.zero_grad()
-        (error + weight * computed).backward()
+        loss = self._share_of_batch(error + weight * computed, len(hr_image))
+        loss.backward()  # type: ignore[no-untyped-call]
         limit = options.clip or math.inf
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), limit)
         rate = schedule.learning_rate(index, options)
@@ -159,6 +163,11 @@ class Trainer:
         self.step_index += 1
         values = {"lr": rate, "lambda": weight, "loss": error.item(), "computed": computed.item()}
         return {**values, "gradient": norm.item(), "tau": tau or math.nan}
+
+    def _share_of_batch(self, loss: Tensor, crops: int) -> Tensor:
+        """Weigh this process's loss by its crops: processes are averaged as if all had as many."""
+        _, all_crops = schedule.patch_and_batch(self.step_index, self.options)
+        return loss * (crops * self.world / all_crops)
 
     @property
     def masked(self) -> bool:
@@ -214,6 +223,7 @@ class Trainer:
         )
         row: dict[str, Any] = {name: f"{value:.5g}" for name, value in sums.take().items()}
         row |= {"step": self.step_index, "hours": f"{self.clock.seconds / 3600:.4f}"}
+        row["busy"] = f"{self.clock.busy / 3600:.4f}"
         if score:
             row |= {"psnr": f"{score.psnr:.3f}", "sparsity": f"{score.skipped:.3f}"}
             row["active"] = " ".join(f"{share:.2f}" for share in score.active)

@@ -20,21 +20,21 @@ def read_log(path: Path) -> list[Row]:
             for later in [known for known in rows if known >= step]:
                 del rows[later]
             if record["psnr"]:
-                rows[step] = {name: float(record[name]) for name in ("step", "hours", "psnr", "sparsity")}
+                rows[step] = {name: float(record[name]) for name in ("step", "hours", "busy", "psnr", "sparsity")}
     return [rows[step] for step in sorted(rows)]
 
 
 def plot_run(log: Path, target: Path, title: str) -> None:
-    """One run: PSNR over hours of training, sparsity below it. Writes nothing while the log has no PSNR."""
+    """One run: PSNR over hours of computing, sparsity below it. Writes nothing while the log has no PSNR."""
     rows = read_log(log)
     if not rows:
         return
     figure, (upper, lower) = _figure(2)
-    hours = [row["hours"] for row in rows]
+    hours = [row["busy"] for row in rows]
     upper.plot(hours, [row["psnr"] for row in rows], marker=".")
     upper.set(ylabel="PSNR on Y (dB)", title=title)
     lower.plot(hours, [row["sparsity"] for row in rows], marker=".", color="tab:orange")
-    lower.set(ylabel="sparsity", xlabel="hours of training", ylim=(0, 1))
+    lower.set(ylabel="sparsity", xlabel="hours of computing (processor time over threads)", ylim=(0, 1))
     _save(figure, target)
 
 

@@ -22,24 +22,32 @@ AVERAGED = "ema.safetensors"
 
 
 class Clock:
-    """Seconds spent in training; a run stopped with SIGSTOP and continued does not count its pause."""
+    """Seconds spent in training, on the wall and on the processors.
 
-    def __init__(self, seconds: float = 0.0) -> None:
-        self.seconds = seconds
-        self._last = time.monotonic()
+    A run stopped with SIGSTOP and continued does not count its pause; the processors' time, over the threads, also
+    leaves out the waiting for other programs.
+    """
+
+    def __init__(self, threads: int = 1) -> None:
+        self.seconds = 0.0
+        self.busy = 0.0
+        self._threads = threads
+        self._last = (time.monotonic(), time.process_time())
         self._usual = 0.0  # running mean of a step
 
     def tick(self) -> None:
-        """Call once a step. A step over ten times as long as usual and over 20 s was paused: the usual is counted."""
-        now = time.monotonic()
-        self.add(now - self._last)
-        self._last = now
+        """Call once a step."""
+        wall, processors = time.monotonic(), time.process_time()
+        self.add(wall - self._last[0], processors - self._last[1])
+        self._last = (wall, processors)
 
-    def add(self, passed: float) -> None:
+    def add(self, passed: float, processors: float) -> None:
+        """Count a step. One over ten times as long as usual, and over 20 s, was paused: the usual is counted."""
         if self._usual and passed > max(20.0, 10 * self._usual):
             passed = self._usual
         self._usual = passed if not self._usual else 0.9 * self._usual + 0.1 * passed
         self.seconds += passed
+        self.busy += processors / self._threads
 
 
 class Average:
