@@ -17,15 +17,17 @@ from typing import Any
 
 import numpy as np
 
+from host import checked as checking
 from host.translate import MARK, translate
 
 INCLUDE = Path(__file__).parent / "include"
 COMMON = ("-std=c++17", "-fno-strict-aliasing", "-ffp-contract=off", "-fPIC", "-fvisibility=hidden", "-fno-exceptions")
-WARNINGS = ("-Wall", "-Wextra", "-Werror", "-Wno-unused-function", "-Wno-unknown-pragmas", "-Wno-attributes")
+WARNINGS = ("-Wall", "-Wextra", "-Werror", "-Wno-unused-function", "-Wno-unused-parameter", "-Wno-unknown-pragmas", "-Wno-attributes")
 FAST = ("-O2", "-g0", "-march=native")
 # Uninitialised locals hold a pattern (NaN as floats), so that a kernel that reads one gives a wrong result.
-CHECKED = ("-O1", "-g1", "-march=native", "-fsanitize=address,undefined", "-fno-sanitize-recover=all",
+CHECKED = ("-O2", "-g1", "-march=native", "-fsanitize=address,undefined", "-fno-sanitize-recover=all",
            "-fsanitize-sections=emu_shared", "-ftrivial-auto-var-init=pattern")  # fmt: skip
+RACES = ("-O1", "-g1", "-march=native", "-fsanitize=thread")  # see race.h
 COUNTS = ("mma", "ldmatrix", "async_bytes", "barriers")
 
 
@@ -47,20 +49,21 @@ def missing() -> str | None:
 
 
 def build(
-    source: str, *, macros: Mapping[str, int] | None = None, arch: int = 80, checked: bool = False, flags: Sequence[str] = ()
+    source: str, *, macros: Mapping[str, int] | None = None, arch: int = 80, races: bool = False, flags: Sequence[str] = ()
 ) -> Program:
-    """Compile a .cu text, or take it from the cache.
+    """Compile a .cu text, or take it from the cache; in a process of `checked.run` with AddressSanitizer and UBSan.
 
     Args:
         source: the text as NVRTC would get it.
         macros: -D of this compilation.
         arch: compute capability, 75, 80, ...; __CUDA_ARCH__ is ten times that.
-        checked: with AddressSanitizer and UBSan; the process must have been started by `checked.run`.
+        races: find races exactly, by watching every load and store; about 10 times slower.
         flags: more flags for g++.
     Raises:
         BuildError: g++ or `translate` does not accept it.
     """
-    options = [*COMMON, *WARNINGS, *(CHECKED if checked else FAST), *flags, f"-D__CUDA_ARCH__={arch * 10}", f"-I{INCLUDE}"]
+    kind = RACES if races else CHECKED if checking.active() else FAST
+    options = [*COMMON, *WARNINGS, *kind, *flags, f"-D__CUDA_ARCH__={arch * 10}", f"-I{INCLUDE}"]
     options += [f"-D{name}={value}" for name, value in (macros or {}).items()]
     key = hashlib.sha256("\0".join([_toolchain(), _headers(), *options, source]).encode()).hexdigest()[:24]
     library = _cache_folder() / f"{key}.so"
@@ -71,11 +74,13 @@ def build(
 
 def _compile(source: str, options: list[str], library: Path) -> None:
     with tempfile.TemporaryDirectory(dir=library.parent) as folder:
-        before, after, result = (Path(folder) / name for name in ("text.cpp", "text.ii", "text.so"))
-        before.write_text(f'#include "launch.h"\n{MARK}\n{source}\n')
+        before, after, middle, result = (Path(folder) / name for name in ("text.cpp", "text.ii", "text.o", "text.so"))
+        before.write_text(f'#include "launch.h"\n{MARK}\n#line 1 "kernels.cu"\n{source}\n')
         text = _gpp(["-E", *options, str(before)])
         after.write_text(translate(text))
-        _gpp(["-shared", "-fpreprocessed", *options, str(after), "-o", str(result)])
+        _gpp(["-c", "-fpreprocessed", *options, str(after), "-o", str(middle)])
+        link = [flag for flag in options if flag.startswith("-fsanitize=") and "thread" not in flag]
+        _gpp(["-shared", *link, str(middle), "-o", str(result)])
         result.replace(library)  # whole or not at all: other processes use the cache too
 
 
@@ -175,17 +180,29 @@ class Program:
         pairs = zip(parameters, arguments, strict=True)
         values = [_value(f"{kernel}: argument {i}", *pair) for i, pair in enumerate(pairs)]
         pointers = (ctypes.c_void_p * max(1, len(values)))(*[ctypes.addressof(value) for value in values])
+        sizes = [argument.nbytes if isinstance(argument, np.ndarray) else 0 for argument in arguments]
         error = self._library.emu_launch(
             list(self.kernels).index(kernel),
             (ctypes.c_uint * 3)(*grid3),
             (ctypes.c_uint * 3)(*block3),
             ctypes.c_ulong(shared_bytes),
             pointers,
+            (ctypes.c_uint64 * (len(sizes) + 1))(*sizes, 2**64 - 1),
             ctypes.c_ulong(seed),
             self._counts,
         )
         if error:
-            raise LaunchError(error.decode())
+            raise LaunchError(re.sub(r"<\+(0x\w+)>", self._line, error.decode()))
+
+    def _line(self, match: re.Match[str]) -> str:
+        """The source line of the instruction before a return address."""
+        place = hex(int(match[1], 16) - 1)
+        done = subprocess.run(
+            ["addr2line", "-i", "-e", self._library._name, place], capture_output=True, text=True, check=False
+        )
+        lines = [line.rpartition("/")[2].split(" ")[0] for line in done.stdout.splitlines()]
+        own = [line for line in lines if not line.startswith(("ptx.h", "race.h", "intrinsics.h", "?"))]
+        return " from ".join(own) or match[1]
 
 
 def _three(size: int | tuple[int, ...]) -> tuple[int, int, int]:

@@ -2,19 +2,19 @@
 #pragma once
 
 #include "half.h"
-#include "scheduler.h"
+#include "race.h"
 
 // ---- block and memory
-inline void __syncthreads(EMU_HERE) { emu::sync_block(0, site); }
-inline int __syncthreads_count(int predicate, EMU_HERE) { return emu::sync_block(predicate != 0, site); }
-inline int __syncthreads_or(int predicate, EMU_HERE) { return emu::sync_block(predicate != 0, site) != 0; }
-inline int __syncthreads_and(int predicate, EMU_HERE) { return emu::sync_block(predicate == 0, site) == 0; }
+inline void __syncthreads(EMU_HERE) { emu::sync_block(0, EMU_SITE); }
+inline int __syncthreads_count(int predicate, EMU_HERE) { return emu::sync_block(predicate != 0, EMU_SITE); }
+inline int __syncthreads_or(int predicate, EMU_HERE) { return emu::sync_block(predicate != 0, EMU_SITE) != 0; }
+inline int __syncthreads_and(int predicate, EMU_HERE) { return emu::sync_block(predicate == 0, EMU_SITE) == 0; }
 inline void __threadfence() {}
 inline void __threadfence_block() {}
 inline void __threadfence_system() {}
-[[noreturn]] inline void __trap(EMU_HERE) { emu::fail(&site, "__trap()"); }
+[[noreturn]] inline void __trap(EMU_HERE) { emu::fail(EMU_SITE, "__trap()"); }
 #undef assert
-#define assert(what) ((what) ? (void)0 : ::emu::fail(nullptr, "%s:%d: assert(%s)", __FILE__, __LINE__, #what))
+#define assert(what) ((what) ? (void)0 : ::emu::fail(::emu::nowhere, "%s:%d: assert(%s)", __FILE__, __LINE__, #what))
 
 // ---- warp
 namespace emu {
@@ -39,7 +39,7 @@ inline T shuffle(const char *what, Site site, unsigned mask, T value, unsigned f
     return slot.result;
 }
 inline void check_width(Site site, int width) {
-    if (width < 1 || width > 32 || (width & (width - 1))) fail(&site, "shuffle: the width %d is no power of 2", width);
+    if (width < 1 || width > 32 || (width & (width - 1))) fail(site, "shuffle: the width %d is no power of 2", width);
 }
 struct Vote {
     unsigned value, result;
@@ -66,54 +66,55 @@ inline unsigned vote(const char *what, Site site, unsigned mask, unsigned value,
 
 inline void __syncwarp(unsigned mask = 0xffffffffu, EMU_HERE) {
     char slot;
-    emu::meet("__syncwarp", site, mask, slot, [](char **) {});
-    emu::maybe_yield();
+    emu::meet("__syncwarp", EMU_SITE, mask, slot, [mask](char **) {
+        if (mask == 0xffffffffu) emu::order_warp();
+    });
 }
 template <class T>
 inline T __shfl_sync(unsigned mask, T value, int source, int width = 32, EMU_HERE) {
-    emu::check_width(site, width);
+    emu::check_width(EMU_SITE, width);
     const unsigned lane = emu::current->lane, base = lane & ~(width - 1u);
-    return emu::shuffle("__shfl_sync", site, mask, value, base + (static_cast<unsigned>(source) & (width - 1u)));
+    return emu::shuffle("__shfl_sync", EMU_SITE, mask, value, base + (static_cast<unsigned>(source) & (width - 1u)));
 }
 template <class T>
 inline T __shfl_up_sync(unsigned mask, T value, unsigned delta, int width = 32, EMU_HERE) {
-    emu::check_width(site, width);
+    emu::check_width(EMU_SITE, width);
     const unsigned lane = emu::current->lane, in = lane & (width - 1u);
-    return emu::shuffle("__shfl_up_sync", site, mask, value, in >= delta ? lane - delta : lane);
+    return emu::shuffle("__shfl_up_sync", EMU_SITE, mask, value, in >= delta ? lane - delta : lane);
 }
 template <class T>
 inline T __shfl_down_sync(unsigned mask, T value, unsigned delta, int width = 32, EMU_HERE) {
-    emu::check_width(site, width);
+    emu::check_width(EMU_SITE, width);
     const unsigned lane = emu::current->lane, in = lane & (width - 1u);
-    return emu::shuffle("__shfl_down_sync", site, mask, value, in + delta < static_cast<unsigned>(width) ? lane + delta : lane);
+    return emu::shuffle("__shfl_down_sync", EMU_SITE, mask, value, in + delta < static_cast<unsigned>(width) ? lane + delta : lane);
 }
 template <class T>
 inline T __shfl_xor_sync(unsigned mask, T value, int lanes, int width = 32, EMU_HERE) {
-    emu::check_width(site, width);
+    emu::check_width(EMU_SITE, width);
     const unsigned lane = emu::current->lane, other = lane ^ static_cast<unsigned>(lanes);
     const bool inside = other < (lane & ~(width - 1u)) + width;  // a lower group may be read, a higher one not
-    return emu::shuffle("__shfl_xor_sync", site, mask, value, inside ? other : lane);
+    return emu::shuffle("__shfl_xor_sync", EMU_SITE, mask, value, inside ? other : lane);
 }
 inline unsigned __ballot_sync(unsigned mask, int predicate, EMU_HERE) {
-    return emu::vote("__ballot_sync", site, mask, predicate != 0,
+    return emu::vote("__ballot_sync", EMU_SITE, mask, predicate != 0,
                      [](unsigned r, unsigned v, unsigned lane, unsigned, bool) { return r | v << lane; });
 }
 inline int __any_sync(unsigned mask, int predicate, EMU_HERE) {
-    return emu::vote("__any_sync", site, mask, predicate != 0,
+    return emu::vote("__any_sync", EMU_SITE, mask, predicate != 0,
                      [](unsigned r, unsigned v, unsigned, unsigned, bool) { return r | v; });
 }
 inline int __all_sync(unsigned mask, int predicate, EMU_HERE) {
-    return emu::vote("__all_sync", site, mask, predicate != 0,
+    return emu::vote("__all_sync", EMU_SITE, mask, predicate != 0,
                      [](unsigned r, unsigned v, unsigned, unsigned, bool first) { return first ? v : r & v; });
 }
 inline unsigned __match_any_sync(unsigned mask, unsigned value, EMU_HERE) {
-    return emu::vote("__match_any_sync", site, mask, value, [](unsigned r, unsigned v, unsigned lane, unsigned mine, bool) {
+    return emu::vote("__match_any_sync", EMU_SITE, mask, value, [](unsigned r, unsigned v, unsigned lane, unsigned mine, bool) {
         return r | static_cast<unsigned>(v == mine) << lane;
     });
 }
 #define EMU_REDUCE(name, type, expression)                                                                    \
     inline type __reduce_##name##_sync(unsigned mask, type value, EMU_HERE) {                                 \
-        return static_cast<type>(emu::vote("__reduce_" #name "_sync", site, mask, static_cast<unsigned>(value), \
+        return static_cast<type>(emu::vote("__reduce_" #name "_sync", EMU_SITE, mask, static_cast<unsigned>(value), \
                                            [](unsigned r, unsigned v, unsigned, unsigned, bool first) {       \
                                                const type a = static_cast<type>(r), b = static_cast<type>(v); \
                                                return first ? v : static_cast<unsigned>(expression);          \
@@ -128,17 +129,17 @@ EMU_REDUCE(xor, unsigned, a ^ b)
 EMU_REDUCE(min, int, a < b ? a : b)
 EMU_REDUCE(max, int, a > b ? a : b)
 inline int __reduce_add_sync(unsigned mask, int value, EMU_HERE) {
-    return static_cast<int>(__reduce_add_sync(mask, static_cast<unsigned>(value), site));
+    return static_cast<int>(__reduce_add_sync(mask, static_cast<unsigned>(value), emu_file, emu_line));
 }
 #undef EMU_REDUCE
 
 // ---- atomics (one thread runs at a time; relaxed, so that two builds may share memory)
 namespace emu {
 template <class T, class Change>
-inline T atomic(T *at, Change change, Site site) {
+EMU_PLAIN inline T atomic(T *at, Change change, Site site) {
     using Bits = std::conditional_t<sizeof(T) == 8, std::uint64_t, std::uint32_t>;
     static_assert(sizeof(T) == sizeof(Bits));
-    if (reinterpret_cast<std::uintptr_t>(at) % sizeof(T)) fail(&site, "atomic: the address %p is not aligned", (void *)at);
+    if (reinterpret_cast<std::uintptr_t>(at) % sizeof(T)) fail(site, "atomic: the address %p is not aligned", (void *)at);
     auto *bits = reinterpret_cast<Bits *>(at);
     Bits old = __atomic_load_n(bits, __ATOMIC_RELAXED);
     while (!__atomic_compare_exchange_n(bits, &old, bit_cast<Bits>(static_cast<T>(change(bit_cast<T>(old)))), true,
@@ -154,11 +155,11 @@ struct same {  // takes the type from the pointer alone
 #define EMU_ATOMIC(name, expression)                                                                          \
     template <class T>                                                                                        \
     inline T name(T *at, typename emu::same<T>::type v, EMU_HERE) {                                           \
-        return emu::atomic(at, [v](T o) { return expression; }, site);                                        \
+        return emu::atomic(at, [v](T o) { return expression; }, EMU_SITE);                                        \
     }                                                                                                         \
     template <class T>                                                                                        \
     inline T name##_block(T *at, typename emu::same<T>::type v, EMU_HERE) {                                   \
-        return name(at, v, site);                                                                             \
+        return name(at, v, emu_file, emu_line);                                                                             \
     }
 EMU_ATOMIC(atomicAdd, o + v)
 EMU_ATOMIC(atomicSub, o - v)
@@ -173,7 +174,7 @@ EMU_ATOMIC(atomicDec, (o == 0 || o > v) ? v : o - 1)
 #undef EMU_ATOMIC
 template <class T>
 inline T atomicCAS(T *at, typename emu::same<T>::type compare, typename emu::same<T>::type value, EMU_HERE) {
-    return emu::atomic(at, [=](T old) { return old == compare ? value : old; }, site);
+    return emu::atomic(at, [=](T old) { return old == compare ? value : old; }, EMU_SITE);
 }
 
 // ---- integers

@@ -78,9 +78,10 @@ EMU_EXPORT int emu_kernel(int index, EmuKernel *result) {
     return 1;
 }
 
-// Runs one launch; null, or a text that says what went wrong. counts: see emu::Count, added up.
+// Runs one launch; null, or a text that says what went wrong. sizes: bytes behind each pointer argument, ends with ~0;
+// counts: see emu::Count, added up.
 EMU_EXPORT const char *emu_launch(int kernel, const unsigned *grid, const unsigned *block, unsigned long shared_bytes, void **args,
-                                  unsigned long seed, std::uint64_t *counts) {
+                                  const std::uint64_t *sizes, unsigned long seed, std::uint64_t *counts) {
     using namespace emu;
     Machine &m = machine;
     m.kernel = &kernels[kernel];
@@ -99,6 +100,10 @@ EMU_EXPORT const char *emu_launch(int kernel, const unsigned *grid, const unsign
     m.dynamic = static_cast<unsigned char *>(dynamic);
     m.dynamic_bytes = shared_bytes;
 
+    start_races();
+    for (int i = 0; ~sizes[i]; ++i)
+        if (sizes[i]) watch(*static_cast<void **>(args[i]), sizes[i], false);
+
     const std::size_t blocks = static_cast<std::size_t>(grid[0]) * grid[1] * grid[2];
     auto *order = static_cast<std::uint32_t *>(std::malloc(blocks * sizeof(std::uint32_t)));
     for (std::size_t i = 0; i < blocks; ++i) {
@@ -110,8 +115,11 @@ EMU_EXPORT const char *emu_launch(int kernel, const unsigned *grid, const unsign
         const std::uint32_t b = order[i];
         block_index = {b % grid[0], b / grid[0] % grid[1], b / (grid[0] * grid[1])};
         poison_shared();
+        start_block_races();
         run_block();
+        end_block_races();
     }
+    end_races();
     std::free(order);
     std::free(dynamic);
     for (int i = 0; i < 8; ++i) counts[i] += m.counts[i], m.counts[i] = 0;

@@ -5,7 +5,7 @@
 #pragma once
 
 #include "half.h"
-#include "shared_memory.h"
+#include "race.h"
 
 namespace emu {
 
@@ -119,14 +119,14 @@ inline void cvta_to_shared_u64(Site site, Out<std::uint64_t> d, std::uint64_t a)
 }
 inline void cvt_u32_u64(Site, Out<std::uint32_t> d, std::uint64_t a) { *d.at = static_cast<std::uint32_t>(a); }
 inline void bar_sync(Site site, int barrier) {
-    if (barrier) fail(&site, "bar.sync: only barrier 0 is known here");
+    if (barrier) fail(site, "bar.sync: only barrier 0 is known here");
     sync_block(0, site);
 }
 
 // ---- cp.async: the bytes land when this thread waits for them; until then the target holds poison. That the source
 // stays as it is, and that nobody writes the target meanwhile, is checked then.
 inline void start_copy(const char *what, Site site, SharedAddress target, GlobalAddress source, unsigned bytes, unsigned source_bytes) {
-    if (source_bytes > bytes) fail(&site, "%s: src-size %u is more than cp-size %u", what, source_bytes, bytes);
+    if (source_bytes > bytes) fail(site, "%s: src-size %u is more than cp-size %u", what, source_bytes, bytes);
     Copy &copy = current->copies.add();
     copy.target = from_shared_address(what, site, target.value, bytes, bytes);
     copy.source = reinterpret_cast<const unsigned char *>(source.value);
@@ -139,6 +139,8 @@ inline void start_copy(const char *what, Site site, SharedAddress target, Global
     }
     std::memset(copy.data + source_bytes, 0, bytes - source_bytes);
     std::memset(copy.target, machine.poison, bytes);
+    record_copy(copy.source, source_bytes, false);
+    record_copy(copy.target, bytes, true);  // at any time from now ...
     machine.counts[count_async_bytes] += source_bytes;
 }
 inline void finish_copies(const char *what, Site site, long before) {  // of all groups with a smaller number
@@ -151,17 +153,18 @@ inline void finish_copies(const char *what, Site site, long before) {  // of all
             continue;
         }
         for (unsigned b = 0; b < copy.bytes; ++b)
-            if (copy.target[b] != machine.poison) fail(&site, "%s: the target was written while the copy was under way", what);
+            if (copy.target[b] != machine.poison) fail(site, "%s: the target was written while the copy was under way", what);
         if (copy.source_bytes && std::memcmp(copy.source, copy.data, copy.source_bytes))
-            fail(&site, "%s: the source was changed while the copy was under way", what);
+            fail(site, "%s: the source was changed while the copy was under way", what);
         std::memcpy(copy.target, copy.data, copy.bytes);
+        record_copy(copy.target, copy.bytes, true);  // ... until now
     }
     copies.count = left;
 }
 #define EMU_CP_ASYNC(cache)                                                                                       \
     inline void cp_async_##cache##_shared_global(Site site, SharedAddress d, GlobalAddress s, int bytes, int source_bytes) { \
         if (!(bytes == 16 || ((bytes == 4 || bytes == 8) && #cache[1] == 'a')))                                   \
-            fail(&site, "cp.async." #cache ": cp-size must not be %d", bytes);                                    \
+            fail(site, "cp.async." #cache ": cp-size must not be %d", bytes);                                    \
         start_copy("cp.async", site, d, s, bytes, source_bytes);                                                  \
     }                                                                                                             \
     inline void cp_async_##cache##_shared_global(Site site, SharedAddress d, GlobalAddress s, int bytes) {        \
@@ -188,7 +191,10 @@ inline void load_matrices(const char *what, Site site, Outs<std::uint32_t, matri
         std::uint32_t result[matrices];
     } slot;
     slot.row = nullptr;
-    if (current->lane < 8 * matrices) slot.row = from_shared_address(what, site, row.value, 16, 16);
+    if (current->lane < 8 * matrices) {
+        slot.row = from_shared_address(what, site, row.value, 16, 16);
+        record_copy(slot.row, 16, false);
+    }
     meet(what, site, 0xffffffffu, slot, [](Slot **slots) {
         for (int m = 0; m < matrices; ++m) {
             std::uint16_t tile[8][8];

@@ -16,9 +16,15 @@ namespace emu {
 struct Site {  // where a kernel called us
     const char *file;
     int line;
-    bool operator==(const Site &other) const { return line == other.line && !std::strcmp(file, other.file); }
+    bool operator==(const Site &other) const { return line == other.line && (file == other.file || !std::strcmp(file, other.file)); }
 };
-#define EMU_HERE ::emu::Site site = ::emu::Site { __builtin_FILE(), __builtin_LINE() }
+constexpr Site nowhere{nullptr, 0};
+
+// The last parameters of a function that kernels call, and the Site that they make. (g++ gives the caller's line only to
+// __builtin_LINE standing alone.)
+#define EMU_HERE const char *emu_file = __builtin_FILE(), int emu_line = __builtin_LINE()
+#define EMU_PLAIN __attribute__((no_sanitize("thread")))  // not watched for races
+#define EMU_SITE (::emu::Site{emu_file, emu_line})
 
 struct Copy {  // a cp.async under way
     unsigned char *target;
@@ -112,8 +118,8 @@ inline std::uint32_t random32() {  // xorshift64*
     return static_cast<std::uint32_t>((machine.random * 2685821657736338717ull) >> 32);
 }
 
-[[noreturn]] inline void fail(const Site *site, const char *format, ...) __attribute__((format(printf, 2, 3)));
-[[noreturn]] inline void fail(const Site *site, const char *format, ...) {
+[[noreturn]] inline void fail(Site site, const char *format, ...) __attribute__((format(printf, 2, 3)));
+[[noreturn]] inline void fail(Site site, const char *format, ...) {
     char text[2048];
     std::va_list list;
     va_start(list, format);
@@ -121,7 +127,7 @@ inline std::uint32_t random32() {  // xorshift64*
     va_end(list);
     const uint3 b = block_index, t = current->index;
     char at[512] = "";
-    if (site) std::snprintf(at, sizeof at, " at %s:%d", site->file, site->line);
+    if (site.file) std::snprintf(at, sizeof at, " at %s:%d", site.file, site.line);
     std::snprintf(machine.error, sizeof machine.error, "%s, block (%u, %u, %u), thread (%u, %u, %u)%s: %s",
                   machine.kernel->name, b.x, b.y, b.z, t.x, t.y, t.z, at, text);
     machine.failed = true;
@@ -174,13 +180,15 @@ inline void maybe_yield() {  // now and then let another thread go first
     }
 }
 
+void order_block();  // race.h
+
 // A barrier of the block; returns the sum of the votes.
 inline __attribute__((noinline)) int sync_block(int vote, Site site) {
     Machine &m = machine;
     if (m.arrived && !(m.barrier_site == site))
-        fail(&site, "this barrier and the one at %s:%d are waited at together; all threads must reach the same one",
+        fail(site, "this barrier and the one at %s:%d are waited at together; all threads must reach the same one",
              m.barrier_site.file, m.barrier_site.line);
-    if (m.done) fail(&site, "%u of %u threads ended before this barrier", m.done, m.total);
+    if (m.done) fail(site, "%u of %u threads ended before this barrier", m.done, m.total);
     m.barrier_site = site;
     m.votes += vote;
     if (++m.arrived < m.total) {
@@ -191,6 +199,7 @@ inline __attribute__((noinline)) int sync_block(int vote, Site site) {
     m.result = m.votes;
     m.votes = 0;
     m.arrived = 0;
+    order_block();
     for (unsigned i = 0; i < m.total; ++i)
         if (&m.threads[i] != current) make_ready(m.threads[i]);
     const int result = m.result;
@@ -203,15 +212,15 @@ template <class Slot, class Work>
 inline void meet(const char *what, Site site, std::uint32_t mask, Slot &slot, Work work) {
     Warp &warp = machine.warps[current->warp];
     const std::uint32_t bit = 1u << current->lane;
-    if (!(mask & bit)) fail(&site, "%s: the mask 0x%08x leaves out the calling lane %u", what, mask, current->lane);
+    if (!(mask & bit)) fail(site, "%s: the mask 0x%08x leaves out the calling lane %u", what, mask, current->lane);
     int which = 0;
     while (which < warp.meetings && !(warp.meeting[which].mask & mask)) ++which;
     Meeting &meeting = warp.meeting[which];
     if (which == warp.meetings) {
         ++warp.meetings;
         meeting = {mask, 0, what, site};
-    } else if (meeting.mask != mask || std::strcmp(meeting.what, what) || !(meeting.site == site)) {
-        fail(&site, "lanes of one warp meet in different operations: %s, mask 0x%08x, and %s, mask 0x%08x, at %s:%d", what,
+    } else if (meeting.mask != mask || !(meeting.site == site) || std::strcmp(meeting.what, what)) {
+        fail(site, "lanes of one warp meet in different operations: %s, mask 0x%08x, and %s, mask 0x%08x, at %s:%d", what,
              mask, meeting.what, meeting.mask, meeting.site.file, meeting.site.line);
     }
     warp.slots[current->lane] = &slot;
@@ -221,18 +230,19 @@ inline void meet(const char *what, Site site, std::uint32_t mask, Slot &slot, Wo
     warp.meeting[which] = warp.meeting[--warp.meetings];
     for (std::uint32_t rest = mask & ~bit; rest; rest &= rest - 1)
         make_ready(machine.threads[current->warp * 32 + static_cast<unsigned>(__builtin_ctz(rest))]);
+    maybe_yield();
 }
 
 inline void fiber_main() {
     entered(current->fiber);
     for (;;) {
         machine.kernel->call(machine.args);
-        if (current->copies.count) fail(nullptr, "cp.async: %zu copies were never waited for", current->copies.count);
+        if (current->copies.count) fail(nowhere, "cp.async: %zu copies were never waited for", current->copies.count);
         current->copies.open_group = 0;
         current->done = true;
         ++machine.done;
         if (machine.arrived)
-            fail(&machine.barrier_site, "%u threads wait at this barrier, but this thread has ended", machine.arrived);
+            fail(machine.barrier_site, "%u threads wait at this barrier, but this thread has ended", machine.arrived);
         suspend();
     }
 }

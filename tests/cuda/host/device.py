@@ -1,0 +1,108 @@
+"""A `cupy_kernels.device.Device` whose memory is NumPy arrays and whose launches run on the emulator."""
+
+from __future__ import annotations
+
+import ctypes
+import weakref
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from cupy_kernels import source
+from cupy_kernels.device import Argument, Macros, Properties
+from host import emulator
+
+ALIGNMENT = 256  # what CuPy's pool promises
+
+
+class HostDevice:
+    """Runs kernels as they are launched, one after the other.
+
+    Attributes:
+        seed: of the next launch; every launch takes its own.
+        launches: what ran, as (kernel, grid, block, shared bytes).
+        held: bytes of the arrays that live now. peak: the most so far.
+    """
+
+    def __init__(self, arch: int = 80, seed: int = 1, limit: int | None = None, multiprocessors: int = 2) -> None:
+        self.properties = Properties("the emulator", arch, multiprocessors)
+        self.seed = seed
+        self.limit = limit
+        self.launches: list[tuple[str, int, int, int]] = []
+        self.held = self.peak = 0
+        self._starts: dict[int, int] = {}  # address -> bytes
+        self._programs: dict[tuple[Any, ...], emulator.Program] = {}
+
+    def empty(self, shape: Sequence[int], dtype: DTypeLike) -> NDArray[Any]:
+        """A new array of poison in a block of exactly its size, so that AddressSanitizer knows its end."""
+        dtype = np.dtype(dtype)
+        size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        if self.limit is not None and self.held + size > self.limit:
+            raise MemoryError(f"{size} bytes do not fit: {self.held} of {self.limit} bytes are in use")
+        start = ctypes.c_void_p()
+        if _libc().posix_memalign(ctypes.byref(start), ctypes.c_size_t(ALIGNMENT), ctypes.c_size_t(max(size, 1))):
+            raise MemoryError(f"{size} bytes of host memory")
+        assert start.value, "posix_memalign gives an address"
+        memory = (ctypes.c_uint8 * size).from_address(start.value)
+        weakref.finalize(memory, self._free, start.value)
+        self._starts[start.value] = size
+        self.held += size
+        self.peak = max(self.peak, self.held)
+        array = np.frombuffer(memory, np.uint8)
+        array.fill(0xCD if self.seed % 2 else 0xFF)
+        return array.view(dtype).reshape(tuple(shape))
+
+    def _free(self, start: int) -> None:
+        self.held -= self._starts.pop(start)
+        _libc().free(ctypes.c_void_p(start))
+
+    def owns(self, array: object) -> bool:
+        return isinstance(array, np.ndarray) and any(
+            start <= array.ctypes.data <= start + size for start, size in self._starts.items()
+        )
+
+    def zero(self, array: NDArray[Any]) -> None:
+        array.view(np.uint8).fill(0)
+
+    def upload(self, array: NDArray[Any], host: NDArray[Any]) -> None:
+        assert array.shape == host.shape and array.dtype == host.dtype, "upload: same shape and dtype"
+        assert array.flags.c_contiguous and host.flags.c_contiguous, "upload: C-contiguous"
+        np.copyto(array, host)
+
+    def download(self, array: NDArray[Any]) -> NDArray[Any]:
+        return array.copy()
+
+    def launch(
+        self,
+        file: str,
+        kernel: str,
+        macros: Macros,
+        grid: int,
+        block: int,
+        shared_bytes: int,
+        arguments: Sequence[Argument],
+    ) -> None:
+        key = (file, *sorted(macros.items()))
+        if key not in self._programs:
+            self._programs[key] = emulator.build(source.text(file), macros=macros, arch=self.properties.arch)
+        for number, argument in enumerate(arguments):
+            if isinstance(argument, np.ndarray) and not self.owns(argument):
+                raise emulator.LaunchError(f"{kernel}: argument {number} is an array of the host")
+        self.launches.append((kernel, grid, block, shared_bytes))
+        self.seed += 1
+        self._programs[key].launch(kernel, grid, block, arguments, shared_bytes=shared_bytes, seed=self.seed)
+
+    def synchronize(self) -> None:
+        pass
+
+    def array(self, host: NDArray[Any]) -> NDArray[Any]:
+        """For tests: a device array with this content."""
+        array = self.empty(host.shape, host.dtype)
+        self.upload(array, np.ascontiguousarray(host))
+        return array
+
+
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None)

@@ -1,0 +1,10 @@
+// Reverses a block's values. Planted: a thread leaves before the barrier.
+#include "primitives.cuh"
+
+extern "C" KERNEL(128) planted(const float* in, float* out, int bug) {
+    float* values = reinterpret_cast<float*>(dynamic_shared());
+    values[threadIdx.x] = in[blockIdx.x * 128 + threadIdx.x];
+    if (bug && threadIdx.x == 5) return;
+    barrier();
+    out[blockIdx.x * 128 + threadIdx.x] = values[127 - threadIdx.x];
+}
