@@ -36,7 +36,7 @@ PEERS = {  # what users of other filters type -> what to do here
     "tilesize": _WHOLE,
 }
 WITHOUT_TRANSFER = {1, 4, 5, 6, 7, 8, 9}  # matrices that need no transfer function; the others are luminance based
-UNSPECIFIED = 2
+UNSPECIFIED, RESERVED = 2, 3
 
 
 def smsr(
@@ -186,7 +186,7 @@ def _colour(n: int, props: Mapping[str, Any], clip: vs.VideoNode) -> _Colour:
     matrix = int(props.get("_Matrix", UNSPECIFIED))
     if family == vs.RGB:
         return _Colour(0, int(full), chroma)
-    if matrix == UNSPECIFIED or (family == vs.GRAY and matrix == 0):  # grey taken out of RGB keeps its prop
+    if matrix in (UNSPECIFIED, RESERVED) or (family == vs.GRAY and matrix == 0):  # grey taken out of RGB keeps its prop
         matrix = 1 if clip.width >= 1280 or clip.height > 576 else 6
     if matrix == 0:
         raise vs.Error(f"smsr: frame {n}: _Matrix is 0 (RGB), but the clip is {clip.format.name}. Set its matrix.")

@@ -146,7 +146,7 @@ def test_the_older_range_prop_counts_the_other_way_round(full: int, made: list[A
 @pytest.mark.parametrize(
     ("width", "height", "matrix"), [(1278, 4, 6), (1280, 4, 1), (4, 576, 6), (4, 577, 1), (720, 480, 6)]
 )
-@pytest.mark.parametrize("props", [{}, {"_Matrix": 2}])
+@pytest.mark.parametrize("props", [{}, {"_Matrix": 2}, {"_Matrix": 3}])
 def test_open_props_follow_the_size(
     width: int, height: int, matrix: int, props: dict[str, Any], made: list[Any]
 ) -> None:
