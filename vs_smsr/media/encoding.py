@@ -1,0 +1,256 @@
+"""Which encoder, pixel format, options and clock a video result gets."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from fractions import Fraction
+
+import av
+import av.logging
+from av.codec.codec import Codec, UnknownCodecError, find_best_pix_fmt_of_list
+from av.container import OutputContainer
+from av.sidedata.sidedata import Type as SideData
+from av.video.codeccontext import VideoCodecContext
+from av.video.format import VideoFormat
+from av.video.stream import VideoStream
+
+from vs_smsr.errors import OptionError
+from vs_smsr.media.colour import BT709, FULL, LIMITED, RGB, Colour, depth, has_alpha, is_grey, is_rgb
+from vs_smsr.media.reader import VideoInfo, reason
+from vs_smsr.options import VideoOptions
+
+DEFAULT_CRF = 16.0
+UNTAGGED_RANGE = 0
+VARIABLE_FPS = 0x0400  # AVFMT_VARIABLE_FPS
+PLAYED = {"h264", "hevc", "av1", "vp8", "vp9", "vvc", "mpeg4"}  # codecs for players, which want 4:2:0
+QUANTISED = {"mpeg1video", "mpeg2video", "mpeg4", "msmpeg4v2", "msmpeg4v3", "wmv1", "wmv2", "flv1", "h263", "mjpeg"}
+MPEG4_TICKS = 65535  # MPEG-4 part 2 counts time in 16 bits
+# Where the static HDR numbers go: FFmpeg's wrappers take them from the options of these encoders.
+HDR_OPTIONS = {
+    "libx264": ("x264-params", "mastering-display={}", "cll={},{}", ":"),
+    "libx265": ("x265-params", "master-display={}", "max-cll={},{}", ":"),
+    "libsvtav1": ("svtav1-params", "mastering-display={}", "content-light={},{}", ":"),
+}
+
+
+def find_encoder(options: VideoOptions) -> Codec:
+    """The encoder of that name.
+
+    Raises:
+        OptionError: FFmpeg has no video encoder of that name.
+    """
+    with suppress(UnknownCodecError):
+        codec = Codec(options.codec, "w")
+        if codec.type == "video":
+            return codec
+    raise OptionError(
+        f"--codec: must be a video encoder of FFmpeg, got {options.codec!r}. "
+        "For example libx264, libx265, libsvtav1, libvpx-vp9, prores_ks or ffv1."
+    )
+
+
+def choose_pix_fmt(codec: Codec, info: VideoInfo, size: tuple[int, int], wanted: str | None) -> str:
+    """The pixel format to encode in.
+
+    An encoder for players gets 4:2:0, 8 bit or more as the source has, if the result then has at least as many chroma
+    samples as the source: always so from 2x up. Else it is the encoder's format nearest to the source's.
+
+    Raises:
+        OptionError: the wanted format is not one of the encoder's.
+    """
+    offered = [pix_fmt.name for pix_fmt in codec.video_formats or []]
+    if wanted is not None:
+        if wanted not in av.video.format.names or (offered and wanted not in offered):
+            some = f"one of {', '.join(offered)}" if offered else "a pixel format of FFmpeg"
+            raise OptionError(f"--pix-fmt: must be {some} for {codec.name}, got {wanted!r}.")
+        return wanted
+    source = VideoFormat(info.pix_fmt, info.width, info.height)
+    nearest_to = info.pix_fmt.replace("yuvj", "yuv")  # full range is a tag, not a format
+    offered = [name for name in offered if not name.startswith("yuvj") and name != "cuda"]
+    if not offered:
+        return nearest_to
+    if codec.canonical_name in PLAYED and "yuv420p" in offered:
+        offered = [name for name in offered if not name.startswith("gray")]  # few players show 4:0:0
+        chroma = (info.width, info.height) if is_rgb(source) else (source.chroma_width(), source.chroma_height())
+        if (size[0] + 1) // 2 >= chroma[0] and (size[1] + 1) // 2 >= chroma[1]:
+            alpha = "a" if has_alpha(source) and "yuva420p" in offered else ""
+            bits = depth(source)
+            nearest_to = f"yuv{alpha}420p" + ("" if bits <= 8 else "10le" if bits <= 10 else "12le")
+    best, _ = find_best_pix_fmt_of_list(offered, nearest_to, has_alpha(source))
+    return best.name if best else offered[0]
+
+
+def even_size(codec: Codec, pix_fmt: str, size: tuple[int, int], options: VideoOptions) -> tuple[int, int]:
+    """The size without its last odd column and row if the encoder can only halve even sizes.
+
+    Raises:
+        OptionError: the odd side was asked for.
+    """
+    target = VideoFormat(pix_fmt)
+    if codec.canonical_name not in PLAYED:
+        return size
+    steps = (3 - target.chroma_width(2), 3 - target.chroma_height(2))
+    for name, asked, step in (("width", options.width, steps[0]), ("height", options.height, steps[1])):
+        if asked and asked % step:
+            raise OptionError(f"--{name}: must be even for {codec.name} in {pix_fmt}, got {asked}.")
+    return size[0] - size[0] % steps[0], size[1] - size[1] % steps[1]
+
+
+def output_colour(info: VideoInfo, pix_fmt: str) -> Colour:
+    """The colour to write in: the source's; between RGB and YUV, BT.709 in limited range."""
+    target, source = VideoFormat(pix_fmt), VideoFormat(info.pix_fmt)
+    colour = info.colour
+    if is_rgb(target):
+        return Colour(RGB, True, transfer=colour.transfer, primaries=colour.primaries)
+    if is_rgb(source):
+        return Colour(BT709, False, transfer=colour.transfer, primaries=colour.primaries)
+    if is_grey(source) and not is_grey(target) and not info.range_tagged:
+        return Colour(colour.matrix, False, colour.siting, colour.transfer, colour.primaries)
+    return colour
+
+
+def choose_time_base(codec: Codec, container: OutputContainer, info: VideoInfo) -> Fraction:
+    """Seconds per tick: the source's, or one frame where the codec or container only knows a constant rate."""
+    constant = bool(codec.frame_rates) or not container.format.flags & VARIABLE_FPS
+    if constant or (codec.canonical_name == "mpeg4" and info.time_base.denominator > MPEG4_TICKS):
+        return 1 / info.rate
+    return info.time_base
+
+
+def add_video(
+    output: OutputContainer, codec: Codec, info: VideoInfo, size: tuple[int, int], pix_fmt: str, options: VideoOptions
+) -> VideoStream:
+    """Add the video stream to the container and open its encoder.
+
+    Raises:
+        OptionError: the container cannot hold the codec, or the encoder refuses the options.
+    """
+    try:
+        stream = output.add_stream(codec.name, rate=info.rate.limit_denominator(1_000_000))
+    except ValueError as error:
+        raise OptionError(
+            f"--codec: must be one that the container {output.format.name} can hold, got {codec.name!r}. "
+            f"Choose another codec ({output.default_video_codec}) or another ending of the file name."
+        ) from error
+    assert isinstance(stream, VideoStream), "find_encoder gives video encoders only"
+    context = stream.codec_context
+    context.width, context.height = size
+    context.pix_fmt = pix_fmt
+    context.time_base = choose_time_base(codec, output, info)
+    _tag(context, info, size)
+    if codec.canonical_name == "hevc" and output.format.name in ("mp4", "mov"):
+        context.codec_tag = "hvc1"  # Apple's players want it
+    context.options = encoder_options(codec, context, info, options)
+    if codec.canonical_name in QUANTISED and not {"b", "qscale", "global_quality"} & set(options.encoder_options):
+        context.qscale, context.global_quality = True, 2 * 118  # quality 2 of 31, in FFmpeg's lambda units
+    _open(context, options)
+    return stream
+
+
+def _tag(context: VideoCodecContext, info: VideoInfo, size: tuple[int, int]) -> None:
+    """Say in the stream what its numbers mean. The matrix is named even if the source did not name it.
+
+    For players guess an unnamed matrix from the size, and the result has another size.
+    """
+    colour = output_colour(info, context.pix_fmt or "")
+    context.colorspace = colour.matrix
+    context.color_range = FULL if colour.full else LIMITED if info.range_tagged else UNTAGGED_RANGE
+    context.color_trc, context.color_primaries = colour.transfer, colour.primaries
+    target = VideoFormat(context.pix_fmt or "")
+    context.chroma_sample_location = colour.siting if target.chroma_width(2) == 1 else 0
+    aspect = pixel_aspect(info, size)
+    if aspect:
+        context.sample_aspect_ratio = aspect
+
+
+def pixel_aspect(info: VideoInfo, size: tuple[int, int]) -> Fraction | None:
+    """The source's pixel shape; another one if the size has another shape than the source, so that circles stay round.
+
+    A difference below 1 % is the rounding of a side to even.
+    """
+    stretch = Fraction(info.width * size[1], info.height * size[0])
+    if abs(stretch - 1) < Fraction(1, 100):
+        return info.aspect
+    return ((info.aspect or Fraction(1)) * stretch).limit_denominator(10_000)
+
+
+def encoder_options(codec: Codec, context: VideoCodecContext, info: VideoInfo, options: VideoOptions) -> dict[str, str]:
+    """The options of the encoder: what was asked for, quality 16 where it has a quality, static HDR numbers."""
+    private = {option.name for option in context.supported_options.private}
+    known = private | {option.name for option in context.supported_options.generic}
+    chosen = _hdr_options(codec.name, info)
+    if "crf" in private:
+        chosen["crf"] = f"{DEFAULT_CRF if options.crf is None else options.crf:g}"
+    elif options.crf is not None:
+        raise OptionError(f"--crf: must be left out for {codec.name}, which has no such option, got {options.crf:g}.")
+    if options.preset is not None:
+        if "preset" not in private:
+            raise OptionError(f"--preset: must be left out for {codec.name}, which has none, got {options.preset!r}.")
+        chosen["preset"] = options.preset
+    for key, value in options.encoder_options.items():
+        if key not in known:
+            raise OptionError(f"--encoder-option: must be an option of {codec.name}, got {key!r}.")
+        chosen[key] = f"{chosen[key]}:{value}" if key.endswith("-params") and key in chosen else value
+    return chosen
+
+
+def _hdr_options(codec: str, info: VideoInfo) -> dict[str, str]:
+    """Mastering display and content light level for encoders that take them as text."""
+    if codec not in HDR_OPTIONS:
+        return {}
+    key, mastering, light, separator = HDR_OPTIONS[codec]
+    parts = []
+    display = info.side_data.get(SideData.MASTERING_DISPLAY_METADATA)
+    if display is not None:
+        parts += _mastering_text(codec, display, mastering)
+    level = info.side_data.get(SideData.CONTENT_LIGHT_LEVEL)
+    if level is not None:
+        parts.append(light.format(*struct.unpack_from("=2I", level)))
+    return {key: separator.join(parts)} if parts else {}
+
+
+def _mastering_text(codec: str, display: bytes, form: str) -> list[str]:
+    """AVMasteringDisplayMetadata as the encoder spells it; empty unless it has both primaries and luminance."""
+    numbers = struct.unpack_from("=22i", display)
+    if not (numbers[20] and numbers[21]):
+        return []
+    values = [Fraction(n, d) if d else Fraction(0) for n, d in zip(numbers[0:20:2], numbers[1:20:2], strict=True)]
+    red, green, blue, white = values[0:2], values[2:4], values[4:6], values[6:8]
+    darkest, brightest = values[8:10]
+    if codec == "libsvtav1":
+        point = "({:.5f},{:.5f})".format
+        luminance = f"({float(brightest):.4f},{float(darkest):.4f})"
+        pairs = [point(float(x), float(y)) for x, y in (green, blue, red, white)]
+    else:  # units of SMPTE ST 2086: 0.00002 and 0.0001 cd/m2
+        luminance = f"({round(brightest * 10_000)},{round(darkest * 10_000)})"
+        pairs = [f"({round(x * 50_000)},{round(y * 50_000)})" for x, y in (green, blue, red, white)]
+    text = "".join(name + pair for name, pair in zip(("G", "B", "R", "WP", "L"), [*pairs, luminance], strict=True))
+    return [form.format(text)]
+
+
+def _open(context: VideoCodecContext, options: VideoOptions) -> None:
+    with _ffmpeg_words() as words:
+        try:
+            context.open()
+        except (av.FFmpegError, ValueError) as error:
+            said = "; ".join(dict.fromkeys(words())) or reason(error)
+            raise OptionError(
+                f"--codec: {options.codec} refuses {context.width}x{context.height} {context.pix_fmt} with "
+                f"{context.options or 'no options'}: {said}."
+            ) from error
+    if context.options:
+        raise OptionError(f"--encoder-option: {options.codec} does not know {', '.join(sorted(context.options))}.")
+
+
+@contextmanager
+def _ffmpeg_words() -> Iterator[Callable[[], list[str]]]:
+    """Collect FFmpeg's error messages of this thread, which its error codes do not carry."""
+    level = av.logging.get_level()
+    av.logging.set_level(av.logging.ERROR)
+    try:
+        with av.logging.Capture() as logs:
+            yield lambda: [" ".join(message.split()).rstrip(".") for _, _, message in logs]
+    finally:
+        av.logging.set_level(level)

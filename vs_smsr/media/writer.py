@@ -1,0 +1,215 @@
+"""Encoding: frames and copied packets into a file that is there whole or not at all."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import av
+from av.codec.codec import Codec
+from av.container import OutputContainer
+from av.sidedata.sidedata import Type as SideData
+from av.stream import Disposition, Stream
+
+from vs_smsr.errors import MediaError
+from vs_smsr.media import encoding, streams
+from vs_smsr.media.colour import Array, depth, from_rgb, has_alpha
+from vs_smsr.media.reader import Packet, Reader, fraction, reason
+from vs_smsr.media.targets import whole_or_nothing
+from vs_smsr.options import VideoOptions
+
+log = logging.getLogger(__name__)
+NO_FILE = 0x0001  # AVFMT_NOFILE: not one file but many, or none
+# What encoders take from each frame; only a frame that libswscale made from the source's has it.
+PER_FRAME = {SideData.A53_CC, SideData.DYNAMIC_HDR_PLUS, SideData.S12M_TIMECODE, SideData.AFD}
+
+
+class Writer:
+    """A result being written. Opening it finds wrong options and targets before any frame is upscaled.
+
+    As a context manager it finishes the file, reads it back and renames it to the target; if the block raises, it
+    removes what was written.
+
+    Attributes:
+        size: (width, height) of the written frames.
+        frames: how many were written.
+        notes: a line for everything that was not carried, and why; complete after the block.
+
+    Raises:
+        OutputExistsError: the target exists and may not be replaced.
+        OptionError: the encoder or container does not take the options.
+        MediaError: the target cannot be written.
+    """
+
+    def __init__(self, target: Path, reader: Reader, size: tuple[int, int], options: VideoOptions) -> None:
+        self.target, self.reader, self.options = target, reader, options
+        self.notes: list[str] = []
+        self.frames = 0
+        codec = encoding.find_encoder(options)
+        self.pix_fmt = encoding.choose_pix_fmt(codec, reader.info, size, options.pix_fmt)
+        self.size = encoding.even_size(codec, self.pix_fmt, size, options)
+        self._colour = encoding.output_colour(reader.info, self.pix_fmt)
+        self._copies: dict[int, Stream] = {}  # by index in the source
+        self._last_dts: dict[int, int | None] = {}
+        self._last_pts: int | None = None
+        self._rounded = self._transparent = self._resized = 0  # frames
+        with ExitStack() as undo:
+            self._temporary = undo.enter_context(whole_or_nothing(target, options.overwrite))
+            with self._explained():
+                self._output = self._open_container()
+                undo.callback(self._abandon)
+                self._add_streams(codec)
+                self._output.start_encoding()
+            self._undo = undo.pop_all()
+        self._tell_in_advance(codec, size)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            with self._undo:
+                self._finish()
+        else:
+            self._undo.__exit__(kind, error, trace)
+
+    def write(self, rgb: Array, source: av.VideoFrame, alpha: Array | None = None) -> None:
+        """Encode one frame with the time of the source frame it was made from.
+
+        Args:
+            rgb: (H, W, 3) float32 RGB 0..255; resized if it is not of `size`.
+            source: the frame as the reader gave it.
+            alpha: (H, W) float32 0..255, or None for opaque.
+        """
+        with self._explained():
+            frame = from_rgb(rgb, self.pix_fmt, self._colour, self.size, alpha)
+            if PER_FRAME & set(source.side_data):
+                frame = self._with_side_data(frame, source)
+            self._set_time(frame, source)
+            self._output.mux(self._video.encode(frame))
+        self.frames += 1
+        self._transparent += alpha is not None and bool(alpha.min() < 254.5) and not self._has_alpha
+        self._resized += (source.width, source.height) != (self.reader.info.width, self.reader.info.height)
+
+    def copy(self, packet: Packet) -> None:
+        """Write a packet of another stream as it is, if that stream is carried."""
+        copy = self._copies.get(packet.stream_index)
+        if copy is None:
+            return
+        self._last_dts[copy.index] = streams.fit_times(packet, self._last_dts.get(copy.index))
+        packet.stream = copy
+        with self._explained():
+            self._output.mux(packet)
+
+    @property
+    def _has_alpha(self) -> bool:
+        return has_alpha(av.VideoFormat(self.pix_fmt))
+
+    def _open_container(self) -> OutputContainer:
+        mdta = streams.uses_reverse_dns(self.reader.container.metadata)
+        try:
+            options = {"movflags": "use_metadata_tags"} if mdta else {}
+            output = av.open(str(self._temporary), "w", container_options=options)
+        except ValueError as error:
+            raise MediaError(
+                f"{self.target}: no container is known for the ending {self.target.suffix!r}. Use .mkv or .mp4."
+            ) from error
+        if output.format.flags & NO_FILE:
+            raise MediaError(f"{self.target}: {output.format.name} is not one video file. Use .mkv or .mp4.")
+        output.metadata.update(streams.tags(self.reader.container.metadata))
+        output.set_chapters(self.reader.container.chapters())
+        return output
+
+    def _add_streams(self, codec: Codec) -> None:
+        """In the order of the source."""
+        for stream in self.reader.container.streams:
+            if stream is self.reader.video:
+                self._add_video(codec)
+            elif streams.wanted(stream, self.options):
+                refusal = streams.refusal(stream, self._output.format.name)
+                if refusal:
+                    self.notes.append(f"{streams.name_of(stream)}: not carried: {refusal}")
+                    continue
+                self._copies[stream.index] = streams.add_copy(self._output, stream)
+                if stream.type == "video" and not stream.disposition & Disposition.attached_pic:
+                    self.notes.append(f"{streams.name_of(stream)}: copied as it is; one video stream is upscaled")
+
+    def _add_video(self, codec: Codec) -> None:
+        info, source = self.reader.info, self.reader.video
+        self._video = encoding.add_video(self._output, codec, info, self.size, self.pix_fmt, self.options)
+        self._video.metadata.update(streams.tags(source.metadata, of_video=True))
+        self._video.disposition = source.disposition
+        if info.display_matrix:
+            self._video.set_display_matrix(info.display_matrix)
+        self._time_base = fraction(self._video.codec_context.time_base)
+
+    def _tell_in_advance(self, codec: Codec, size: tuple[int, int]) -> None:
+        info = self.reader.info
+        if info.interlaced:
+            self.notes.append("video: interlaced; upscaled as whole frames. Deinterlace it first for a clean result")
+        if self.size != size:
+            self.notes.append(
+                f"video: {size[0]}x{size[1]} cut to {self.size[0]}x{self.size[1]}: {codec.name} needs even"
+            )
+        before, after = depth(av.VideoFormat(info.pix_fmt)), depth(av.VideoFormat(self.pix_fmt))
+        if before > after:
+            self.notes.append(f"video: {before} bits become {after} in {self.pix_fmt} of {codec.name}")
+        if self.reader.video.metadata.get("alpha_mode") == "1" and not info.alpha:
+            self.notes.append("video: not carried: transparency, which FFmpeg's decoder for this codec does not give")
+
+    def _with_side_data(self, frame: av.VideoFrame, source: av.VideoFrame) -> av.VideoFrame:
+        carrier = source.reformat(*self.size, format=self.pix_fmt, interpolation="FAST_BILINEAR", threads=1)
+        for old, new in zip(carrier.planes, frame.planes, strict=True):
+            old.update(bytes(new))
+        return carrier
+
+    def _set_time(self, frame: av.VideoFrame, source: av.VideoFrame) -> None:
+        assert source.pts is not None, "the reader gives every frame a time"
+        clock = self.reader.info.time_base
+        exact = source.pts * clock / self._time_base
+        pts = round(exact)
+        if self._last_pts is not None and pts <= self._last_pts:
+            pts = self._last_pts + 1
+        self._last_pts = pts
+        self._rounded += pts * self._time_base / fraction(self._video.time_base) % 1 != 0 or pts != exact
+        frame.pts, frame.time_base = pts, self._time_base
+        frame.duration = round(source.duration * clock / self._time_base)
+        frame.pict_type = 0  # the encoder's choice, not the source's
+
+    def _finish(self) -> None:
+        with self._explained():
+            self._output.mux(self._video.encode(None))
+            ticks = fraction(self._video.time_base)
+            kinds = {index: copy.index for index, copy in self._copies.items()}
+            copies = {**kinds, self.reader.video.index: self._video.index}
+            name = self._output.format.name
+            self._output.close()
+        if self._rounded:
+            self.notes.append(f"video: times of {self._rounded} frames are rounded: {name} counts in {ticks} s here")
+        if self._transparent:
+            self.notes.append(f"video: not carried: transparency; {self.pix_fmt} has none")
+        if self._resized:
+            self.notes.append(f"video: {self._resized} frames had another size and were resized to {self.size}")
+        info = self.reader.info
+        aspect = encoding.pixel_aspect(info, self.size)
+        expected = dataclasses.replace(info, colour=self._colour, aspect=aspect)
+        self.notes += streams.losses(self.reader, copies, self._temporary, expected, self.frames)
+
+    def _abandon(self) -> None:
+        with suppress(av.FFmpegError, ValueError):
+            self._output.close()
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Turn FFmpeg's errors into one line that names the target."""
+        try:
+            yield
+        except av.FFmpegError as error:
+            raise MediaError(f"{self.target}: cannot be written ({reason(error)}).") from error

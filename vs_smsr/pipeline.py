@@ -1,0 +1,249 @@
+"""A video file in, the same video larger out: decode -> colour -> tiler -> colour -> encode, in three threads.
+
+The engine runs in the caller's thread; decoding and encoding run beside it, at most a few frames ahead and behind.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import cv2
+
+from vs_smsr.errors import OptionError, OutputExistsError
+from vs_smsr.media.colour import Array, alpha_of, to_rgb
+from vs_smsr.media.reader import Packet, Reader, VideoInfo
+from vs_smsr.media.writer import Writer
+from vs_smsr.options import VideoOptions
+from vs_smsr.tiling import Tiler
+
+FRAME, PACKET = 8, 1  # what they take of a line's room
+ROOM = 3 * FRAME  # so a line holds two or three frames and the packets between them
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a video is.
+
+    Attributes:
+        frames: upscaled so far.
+        total: expected number of frames, or None if the file does not tell.
+        fps: frames per second since the start.
+        skipped: mean share of the masked work that was skipped, 0..1.
+    """
+
+    frames: int
+    total: int | None
+    fps: float
+    skipped: float
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was made.
+
+    Attributes:
+        output: the written file.
+        frames: number of frames.
+        seconds: time it took.
+        skipped: mean share of the masked work that was skipped, 0..1.
+        notes: a line for each stream or tag that could not be carried, and why.
+    """
+
+    output: Path
+    frames: int
+    seconds: float
+    skipped: float
+    notes: tuple[str, ...]
+
+
+def upscale_video(
+    source: Path,
+    target: Path,
+    tiler: Tiler,
+    options: VideoOptions,
+    progress: Callable[[Progress], None] | None = None,
+) -> Report:
+    """Upscale a video file; sound, subtitles, attachments, chapters and tags come along.
+
+    Args:
+        source: any file that FFmpeg decodes.
+        target: its ending chooses the container. It is there whole or not at all.
+        tiler: made around the engine to use.
+        options: how to encode and what to leave out.
+        progress: called after each frame, in the caller's thread.
+
+    Raises:
+        OptionError: an option does not fit the source, encoder or container.
+        OutputExistsError: the target exists and options.overwrite is False.
+        MediaError: the source is not a whole video file, or the target cannot be written.
+        EngineError: the engine failed.
+    """
+    start = time.perf_counter()
+    source, target = Path(source), Path(target)
+    if target.exists():
+        if source.exists() and target.samefile(source):
+            raise OptionError(f"--output: must be another file than the input, got {target} for both.")
+        if not options.overwrite:
+            raise OutputExistsError(f"{target}: exists already. Allow to replace it with --overwrite.")
+    frames, skipped = 0, 0.0
+    with Reader(source) as reader:
+        size = final_size(reader.info, tiler.scale, options)
+        with Writer(target, reader, size, options) as writer, _threads(reader, writer) as (decoded, upscaled):
+            for item in decoded:
+                if not isinstance(item, _Frame):
+                    upscaled.put(item, PACKET)
+                    continue
+                result = tiler.upscale(item.rgb)
+                upscaled.put(dataclasses.replace(item, rgb=result.frame), FRAME)
+                frames, skipped = frames + 1, skipped + result.skipped
+                if progress:
+                    fps = frames / (time.perf_counter() - start)
+                    progress(Progress(frames, reader.info.frames, fps, skipped / frames))
+    notes = (*reader.notes, *writer.notes)
+    return Report(target, frames, time.perf_counter() - start, skipped / frames, notes)
+
+
+def final_size(info: VideoInfo, scale: int, options: VideoOptions) -> tuple[int, int]:
+    """(width, height) of the result: scale times the source's, or what the options ask for.
+
+    One side alone keeps the source's shape; the other is then rounded to even.
+    """
+    if options.width is None and options.height is None:
+        return info.width * scale, info.height * scale
+    width = options.width or _even((options.height or 0) * info.width / info.height)
+    height = options.height or _even(width * info.height / info.width)
+    return width, height
+
+
+def _even(side: float) -> int:
+    return max(2, 2 * round(side / 2))
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """A frame on its way: as it was decoded, its RGB (before or after the engine) and its alpha."""
+
+    source: av.VideoFrame
+    rgb: Array
+    alpha: Array | None
+
+
+type _Item = _Frame | Packet
+
+
+class _Closed(Exception):
+    """Nobody takes from the line any more."""
+
+
+class Line[T]:
+    """A hand-over between two threads, in order, with room for so much; an error at one end comes out at the other."""
+
+    def __init__(self, room: int) -> None:
+        self._room, self._load = room, 0
+        self._items: deque[tuple[T, int]] = deque()
+        self._change = threading.Condition()
+        self._closed = False
+        self._error: BaseException | None = None
+
+    def put(self, item: T, size: int) -> None:
+        """Wait for room and hand over; raises the taker's error if the line was closed."""
+        with self._change:
+            self._change.wait_for(lambda: self._closed or not self._items or self._load + size <= self._room)
+            if self._closed:
+                raise self._error or _Closed()
+            self._items.append((item, size))
+            self._load += size
+            self._change.notify_all()
+
+    def close(self, error: BaseException | None = None, discard: bool = False) -> None:
+        """No more items; those in the line still come out unless they are to be discarded. Then the error, if any."""
+        with self._change:
+            self._closed = True
+            self._error = self._error or error
+            if discard:
+                self._items.clear()
+            self._change.notify_all()
+
+    def raise_error(self) -> None:
+        """Raise what the taker failed with, if it did after the last put."""
+        if self._error:
+            raise self._error
+
+    def __iter__(self) -> Iterator[T]:
+        while True:
+            with self._change:
+                self._change.wait_for(lambda: self._closed or self._items)
+                if not self._items:
+                    if self._error:
+                        raise self._error
+                    return
+                item, size = self._items.popleft()
+                self._load -= size
+                self._change.notify_all()
+            yield item
+
+
+@contextmanager
+def _threads(reader: Reader, writer: Writer) -> Iterator[tuple[Line[_Item], Line[_Item]]]:
+    """Run the decoder and the encoder beside the block; both have ended when it ends, however it does."""
+    decoded, upscaled = Line[_Item](ROOM), Line[_Item](ROOM)
+    threads = (
+        threading.Thread(target=_decode, args=(reader, decoded), name="smsr decode"),
+        threading.Thread(target=_encode, args=(upscaled, writer), name="smsr encode"),
+    )
+    for thread in threads:
+        thread.start()
+    try:
+        yield decoded, upscaled
+        upscaled.close()
+        for thread in threads:
+            thread.join()
+    except BaseException:  # KeyboardInterrupt too
+        decoded.close(discard=True)
+        upscaled.close(discard=True)
+        for thread in threads:
+            thread.join()
+        raise
+    upscaled.raise_error()
+
+
+def _decode(reader: Reader, decoded: Line[_Item]) -> None:
+    try:
+        for item in reader.items():
+            if isinstance(item, av.VideoFrame):
+                decoded.put(_Frame(item, to_rgb(item), alpha_of(item)), FRAME)
+            else:
+                decoded.put(item, PACKET)
+    except _Closed:
+        pass
+    except BaseException as error:
+        decoded.close(error)
+    else:
+        decoded.close()
+
+
+def _encode(upscaled: Line[_Item], writer: Writer) -> None:
+    try:
+        for item in upscaled:
+            if isinstance(item, _Frame):
+                writer.write(item.rgb, item.source, _enlarged(item.alpha, item.rgb))
+            else:
+                writer.copy(item)
+    except BaseException as error:
+        upscaled.close(error, discard=True)
+
+
+def _enlarged(alpha: Array | None, rgb: Array) -> Array | None:
+    """Alpha of rgb's size; by bicubic interpolation, as it is no picture that the network knows."""
+    if alpha is None:
+        return None
+    larger: Array = cv2.resize(alpha, (rgb.shape[1], rgb.shape[0]), interpolation=cv2.INTER_CUBIC)
+    return larger.clip(0, 255)
