@@ -43,6 +43,11 @@ def test_official_weights_give_the_published_psnr_on_set5() -> None:
     validator = Validator(SHARED / "data" / "set5" / "HR", 2)
     score = validator.score(to_network(read_checkpoint(OFFICIAL)), masked=True)
     assert score.psnr == pytest.approx(37.991, abs=0.003)
+    dense = [
+        1 - np.mean(counts) / 64
+        for counts in ((24, 9, 3, 0), (16, 4, 1, 0), (16, 7, 1, 0), (3,) + (0,) * 3, (14, 5, 0, 0))
+    ]
+    assert score.sparsity == pytest.approx([(1 - a) * d for a, d in zip(score.active, dense, strict=True)])
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])

@@ -264,6 +264,10 @@ class SMSR(nn.Module):
             used_scales.append(scales)
         return HardResult(self._finish(centred, start, outputs), tuple(used_masks), tuple(used_scales))
 
+    def dense_shares(self) -> list[float]:
+        """5 shares of dense channels, 0..1, mean over an SMM's layers."""
+        return [module.body.hard_dense().float().mean().item() for module in self._modules_in_order()]
+
     def _modules_in_order(self) -> list[SparseMaskModule]:
         return cast(list[SparseMaskModule], list(self.body))
 

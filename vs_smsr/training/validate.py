@@ -11,12 +11,11 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vs_smsr.engine.contract import sparsity
 from vs_smsr.errors import MediaError
 from vs_smsr.evaluation.bicubic import crop_to_multiple, imresize
 from vs_smsr.evaluation.metrics import psnr
-from vs_smsr.network.checkpoint import to_weights
 from vs_smsr.network.smsr import SMSR
+from vs_smsr.weights import MODULES
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"}
 
@@ -47,21 +46,20 @@ class Validator:
     def score(self, network: SMSR, masked: bool) -> Score:
         """Measure in float32. Not masked: the dense network (warm-up), whose sparsity is 0."""
         psnrs, shares, active = [], [], []
-        weights = to_weights(network, network.scale)
+        sparse = [1 - share for share in network.dense_shares()]
         device = next(network.parameters()).device
         for lr, hr in self.pairs:
             x = torch.from_numpy(lr).permute(2, 0, 1)[None].float().to(device)
             x = F.pad(x, (0, lr.shape[1] % 2, 0, lr.shape[0] % 2), mode="replicate")
             if masked:
                 result = network.hard_forward(x)
-                masks = tuple(mask[0, 0].cpu().numpy().astype(np.uint8) for mask in result.masks)
                 out = result.out
-                shares.append(sparsity(weights, masks))
-                active.append([float(mask.mean()) for mask in masks])
+                active.append([mask.mean().item() for mask in result.masks])
+                shares.append([(1 - here) * channels for here, channels in zip(active[-1], sparse, strict=True)])
             else:
                 out, _ = network(x)
-                shares.append((0.0,) * 5)
-                active.append([1.0] * 5)
+                active.append([1.0] * MODULES)
+                shares.append([0.0] * MODULES)
             psnrs.append(psnr(_to_8bit(out)[: hr.shape[0], : hr.shape[1]], hr, network.scale))
         mean = [tuple(float(v) for v in np.mean(values, axis=0)) for values in (shares, active)]
         return Score(float(np.mean(psnrs)), mean[0], mean[1])

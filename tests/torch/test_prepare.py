@@ -1,0 +1,186 @@
+"""The training set: what gets in, what stays out, what the crops are."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from vs_smsr.errors import OptionError
+from vs_smsr.evaluation.bicubic import imresize
+from vs_smsr.training import cleaning
+from vs_smsr.training.data import TrainingSet
+from vs_smsr.training.prepare import Cleaner, images_in, prepare
+
+from .conftest import texture
+
+REPOSITORY = Path(__file__).parents[2]
+SHARED = REPOSITORY.parent / "shared"
+needs_set5 = pytest.mark.skipif(not (SHARED / "data" / "set5").is_dir(), reason="needs ../shared: Set5")
+needs_crops = pytest.mark.skipif(not (SHARED / "data" / "train").is_dir(), reason="needs ../shared: training crops")
+Image = NDArray[np.uint8]
+
+
+def write(path: Path, image: NDArray[np.generic], quality: int = 95) -> Path:
+    """Store RGB or grey pixels."""
+    pixels = image if image.ndim == 2 else np.ascontiguousarray(image[..., ::-1])
+    assert cv2.imwrite(str(path), pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return path
+
+
+def read(path: Path) -> Image:
+    image: Image = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
+    return image
+
+
+def damaged(image: Image) -> dict[str, Image]:
+    """What a copy of an image looks like in other collections."""
+    half = imresize(image, 0.5)
+    _, jpeg = cv2.imencode(".jpg", half[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 40])
+    brighter = np.clip(image.astype(np.float64) * 0.9 + 20, 0, 255).astype(np.uint8)
+    copy = {"half": half, "jpeg": read_bytes(jpeg), "mirror": np.ascontiguousarray(image[:, ::-1])}
+    return copy | {"brighter": brighter, "double": imresize(image, 2)}
+
+
+def read_bytes(data: NDArray[np.uint8]) -> Image:
+    image: Image = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB)
+    return image
+
+
+def test_hash_survives_damage_and_tells_images_apart() -> None:
+    images = [texture(256, seed) for seed in range(6)]
+    hashes = [cleaning.perceptual_hash(image) for image in images]
+    for image, value in zip(images, hashes, strict=True):
+        for name, copy in damaged(image).items():
+            assert cleaning.nearest(value, cleaning.variants(copy)) <= cleaning.DUPLICATE_DISTANCE, name
+    others = [cleaning.distance(a, b) for i, a in enumerate(hashes) for b in hashes[:i]]
+    assert min(others) > cleaning.BENCHMARK_DISTANCE
+
+
+@needs_set5
+@pytest.mark.parametrize("name", ["baby", "bird", "butterfly", "head", "woman"])
+def test_no_copy_of_a_set5_image_gets_in(tmp_path: Path, name: str) -> None:
+    original = read(SHARED / "data" / "set5" / "HR" / f"{name}.png")
+    for kind, copy in {"itself": original, **damaged(original)}.items():
+        path = write(tmp_path / f"holiday_{kind}.png", copy)
+        assert Cleaner(already_clean=True).clean(path) == "like a benchmark's image", kind
+
+
+@needs_crops
+def test_no_crop_of_the_shared_training_data_looks_like_set5() -> None:
+    paths = list(images_in([SHARED / "data" / "train"]))
+    assert len(paths) > 500
+    for path in paths:
+        small = cv2.imread(str(path), cv2.IMREAD_REDUCED_COLOR_4)[..., ::-1]
+        near = min(
+            cleaning.nearest(value, cleaning.SET5_HASHES) for value in cleaning.variants(np.ascontiguousarray(small))
+        )
+        assert near > cleaning.BENCHMARK_DISTANCE, path.name
+
+
+def test_what_is_of_no_use_stays_out_and_is_counted(tmp_path: Path) -> None:
+    source, target = tmp_path / "in", tmp_path / "set"
+    source.mkdir()
+    good = texture(420, 1)
+    write(source / "a_good.png", good)
+    write(source / "b_copy.jpg", good, 60)
+    write(source / "c_mirror.png", np.ascontiguousarray(good[:, ::-1]))
+    write(source / "d_blurred.png", cv2.GaussianBlur(texture(420, 2), (0, 0), 12))
+    write(source / "e_tiny.png", texture(100, 3))
+    alpha = np.dstack((texture(420, 4), np.full((420, 420), 200, np.uint8)))
+    cv2.imwrite(str(source / "f_alpha.png"), alpha)
+    (source / "g_broken.png").write_bytes(b"no image")
+    write(source / "Lenna.png", texture(420, 5))
+    write(source / "h_deep.png", texture(420, 6)[..., 0].astype(np.uint16) * 257)
+    report = prepare([source], target, Cleaner())
+    names = [entry.name for entry in TrainingSet(target, 2).entries]
+    assert names == ["a_good.png", "h_deep.png"]
+    reasons = {"seen before": 2, "blurred, upscaled or too small": 2, "with alpha": 1, "unreadable": 1}
+    assert report.dropped == reasons | {"with a benchmark's name": 1}
+    assert np.array_equal(TrainingSet(target, 2).pair(1)[1][..., 0], texture(420, 6)[..., 0])  # 16 bit to 8 and back
+
+
+def test_upscaled_images_go_back_to_the_size_they_are_sharp_at() -> None:
+    photo = texture(512, 7)
+    assert cleaning.detail(photo) > cleaning.LEAST_DETAIL
+    doubled = imresize(photo, 2)
+    soft = cv2.GaussianBlur(doubled, (0, 0), 1.5)
+    sized = cleaning.sharp_size(soft, lossy=False)
+    assert sized is not None
+    assert sized.shape[0] < 1024
+    lossy = cleaning.sharp_size(photo, lossy=True)
+    assert lossy is not None
+    assert lossy.shape[0] == 256
+
+
+def test_user_benchmarks_are_excluded(tmp_path: Path) -> None:
+    image = texture(300, 8)
+    path = write(tmp_path / "x.png", imresize(image, 0.8))
+    assert isinstance(Cleaner(already_clean=True).clean(path), np.ndarray)
+    assert Cleaner([cleaning.perceptual_hash(image)], already_clean=True).clean(path) == "like a benchmark's image"
+
+
+def test_low_resolution_equals_imresize_for_every_scale(training_set: Path) -> None:
+    for scale in (2, 3, 4):
+        prepared = TrainingSet(training_set, scale)
+        for index, entry in enumerate(prepared.entries):
+            lr, hr = prepared.pair(index)
+            assert np.array_equal(hr, texture(120, index)[: entry.height])
+            assert np.array_equal(lr, imresize(np.ascontiguousarray(hr), 1 / scale))
+
+
+def undo(image: Image, kind: int) -> Image:
+    """One of the eight ways in which a square can be turned and mirrored."""
+    turned = np.rot90(image, kind % 4)
+    return np.ascontiguousarray(turned[:, ::-1] if kind >= 4 else turned)
+
+
+@pytest.mark.parametrize("scale", [2, 3])
+def test_crops_are_aligned_turned_alike_and_repeatable(training_set: Path, scale: int) -> None:
+    prepared = TrainingSet(training_set, scale)
+    lr, hr = prepared.crops(np.random.default_rng(5), 12, 24)
+    assert lr.shape == (12, 24, 24, 3)
+    assert hr.shape == (12, 24 * scale, 24 * scale, 3)
+    inner = slice(3, -3)  # imresize of a crop differs at its edge, and in what it does first: rows or columns
+    for small, large in zip(lr, hr, strict=True):
+        undone = [(undo(small, k), undo(large, k)) for k in range(8)]
+        pairs = [(imresize(big, 1 / scale)[inner, inner], little[inner, inner]) for little, big in undone]
+        assert any(np.array_equal(expected, found) for expected, found in pairs)
+    again = prepared.crops(np.random.default_rng(5), 12, 24)
+    assert np.array_equal(again[0], lr)
+    assert np.array_equal(again[1], hr)
+    assert not np.array_equal(prepared.crops(np.random.default_rng(6), 12, 24)[0], lr)
+
+
+def test_sets_that_are_not_there_are_named(tmp_path: Path, training_set: Path) -> None:
+    with pytest.raises(OptionError, match=r"no index\.json. Make a training set with scripts/prepare_data\.py"):
+        TrainingSet(tmp_path, 2)
+    with pytest.raises(OptionError, match=r"prepared for scales \[2, 3, 4\], not for 8"):
+        TrainingSet(training_set, 8)
+    with pytest.raises(OptionError, match="is not a folder"):
+        prepare([tmp_path / "none"], tmp_path / "set", Cleaner())
+    with pytest.raises(OptionError, match=r"no image is left\. kept 0 images"):
+        prepare([tmp_path / "set"], tmp_path / "empty", Cleaner())
+
+
+def test_script_keeps_provenance(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "pictures"
+    source.mkdir()
+    write(source / "one.png", texture(240, 11))
+    (source / "SOURCES.tsv").write_text('file\tsource\tlicence\none.png\tmy camera "x"\tCC0-1.0\n')
+    monkeypatch.setattr("sys.argv", ["prepare_data", str(source), "--out", str(tmp_path / "set")])
+    specification = importlib.util.spec_from_file_location("prepare_data", REPOSITORY / "scripts" / "prepare_data.py")
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    assert module.main() == 0
+    assert "kept 1 images" in capsys.readouterr().out
+    entry = TrainingSet(tmp_path / "set", 4).entries[0]
+    assert (entry.source, entry.licence) == ('my camera "x"', "CC0-1.0")

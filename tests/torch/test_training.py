@@ -1,0 +1,287 @@
+"""Training: masks that learn, runs that survive being stopped, several processes."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from vs_smsr import weights
+from vs_smsr.errors import OptionError, WeightsError
+from vs_smsr.network import to_network, to_weights
+from vs_smsr.training import schedule, state
+from vs_smsr.training.loop import Trainer
+from vs_smsr.training.options import TrainOptions
+from vs_smsr.training.plot import read_log
+
+from .conftest import texture
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def options(training_set: Path, out: Path, **changes: Any) -> TrainOptions:
+    """Options of a run whose steps take a fraction of a second."""
+    small: dict[str, Any] = {
+        "patch": 16,
+        "first_patch": 16,
+        "batch": 2,
+        "steps": 6,
+        "precision": "fp32",
+        "warmup": 1,
+        "threads": 1,
+    }
+    return TrainOptions(data=training_set, out=out, **(small | {"log_every": 2, "tau_steps": 4} | changes))
+
+
+def tensors(trainer: Trainer) -> dict[str, torch.Tensor]:
+    """Everything that must be equal for two runs to be the same from here on."""
+    moments = {f"adam.{k}.{n}": v for k, s in trainer.optimizer.state_dict()["state"].items() for n, v in s.items()}
+    average = {f"ema.{name}": value for name, value in trainer.average.network.state_dict().items()}
+    return {**trainer.network.state_dict(), **average, **moments}
+
+
+def test_a_run_stopped_and_resumed_equals_one_that_ran_through(training_set: Path, tmp_path: Path) -> None:
+    """Bit for bit, across the start of the masks and the freezing of the channels, in bf16."""
+    changes = {"dense_steps": 2, "freeze_channels": 5, "steps": 7, "precision": "bf16"}
+    through = Trainer(options(training_set, tmp_path / "through", **changes))
+    assert through.run() == "done"
+    for stop in (1, 4, 6):
+        part = Trainer(options(training_set, tmp_path / "parts", **changes))
+        assert (
+            part.run(lambda step, _, stop=stop: os.kill(os.getpid(), signal.SIGTERM) if step == stop else None)
+            == "SIGTERM"
+        )
+        assert part.step_index == stop
+    last = Trainer(options(training_set, tmp_path / "parts", **changes))
+    assert last.run() == "done"
+    ours, theirs = tensors(last), tensors(through)
+    assert ours.keys() == theirs.keys()
+    assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP, signal.SIGUSR1])
+def test_any_signal_stops_after_the_step_and_saves(training_set: Path, tmp_path: Path, number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    trainer = Trainer(options(training_set, tmp_path))
+    reason = trainer.run(lambda step, _: os.kill(os.getpid(), number) if step == 2 else None)
+    assert reason == number.name
+    saved = state.load_checkpoint(tmp_path, 2)
+    assert saved is not None
+    assert saved["step"] == 2
+    assert signal.getsignal(number) == before
+    assert {path.name for path in tmp_path.iterdir() if path.suffix == ".part"} == set()
+
+
+def test_time_limit_stops_the_run(training_set: Path, tmp_path: Path) -> None:
+    trainer = Trainer(options(training_set, tmp_path, minutes=1e-6))
+    assert trainer.run() == "time"
+    assert trainer.step_index == 1
+
+
+def test_a_stop_while_saving_keeps_the_previous_checkpoint(
+    training_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = Trainer(options(training_set, tmp_path, steps=1))
+    trainer.run()
+
+    def half_written(_state: object, file: Any) -> None:
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", half_written)
+    with pytest.raises(OSError, match="No space left"):
+        trainer.save()
+    saved = state.load_checkpoint(tmp_path, 2)
+    assert saved is not None
+    assert saved["step"] == 1
+
+
+def test_a_damaged_checkpoint_and_another_scale_are_named(training_set: Path, tmp_path: Path) -> None:
+    Trainer(options(training_set, tmp_path, steps=1)).run()
+    with pytest.raises(OptionError, match=r"is for x2, but scale is 3"):
+        Trainer(options(training_set, tmp_path, scale=3))
+    (tmp_path / state.CHECKPOINT).write_bytes(b"not a checkpoint")
+    with pytest.raises(WeightsError, match=r"checkpoint\.pt cannot be read"):
+        Trainer(options(training_set, tmp_path))
+
+
+def test_weights_alone_are_enough_to_go_on(training_set: Path, tmp_path: Path) -> None:
+    """The compact state: two files of half precision, at most 2.2 MB each, from which a run goes on where it was."""
+    first = Trainer(options(training_set, tmp_path / "first", steps=3))
+    first.run()
+    compact = tmp_path / "first" / state.AVERAGED
+    assert compact.stat().st_size < 2.2e6
+    assert weights.load(compact).metadata["steps"] == "3"
+    second = Trainer(options(training_set, tmp_path / "second", start=compact, steps=1))
+    x = torch.rand(1, 3, 16, 16) * 255
+    with torch.inference_mode():
+        difference = (second.network(x)[0] - first.average.network(x)[0]).abs().max()
+    assert difference < 0.2  # of 255: half precision
+    assert second.run() == "done"
+
+
+@pytest.mark.parametrize("scale", [3, 4])
+def test_other_scales_start_from_the_x2_trunk(training_set: Path, tmp_path: Path, scale: int) -> None:
+    trunk = Trainer(options(training_set, tmp_path / "x2", steps=1))
+    weights.store(to_weights(trunk.network, 2), tmp_path / "x2.safetensors", np.float32)
+    trainer = Trainer(
+        options(training_set, tmp_path / "other", scale=scale, start=tmp_path / "x2.safetensors", steps=1)
+    )
+    ours, theirs = trainer.network.state_dict(), trunk.network.state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours if not name.startswith("tail."))
+    assert trainer.run() == "done"
+    assert weights.load(tmp_path / "other" / state.AVERAGED).scale == scale
+
+
+def test_lambda_moves_the_sparsity(training_set: Path, tmp_path: Path) -> None:
+    def computed(weight: float) -> float:
+        changes = {"sparsity_weight": weight, "sparsity_ramp": 1, "lr": 3e-3, "steps": 10, "mask_lr": 40.0}
+        trainer = Trainer(options(training_set, tmp_path / str(weight), **changes))
+        shares: list[float] = []
+        trainer.run(lambda _, values: shares.append(values["computed"]))
+        return float(np.mean(shares[-4:]))
+
+    none, strong = computed(0.0), computed(1000.0)
+    assert strong < none - 0.1
+
+
+def test_frozen_channels_do_not_move_and_spatial_masks_do(training_set: Path, tmp_path: Path) -> None:
+    trainer = Trainer(options(training_set, tmp_path, freeze_channels=0))
+    before = {name: value.clone() for name, value in trainer.network.named_parameters()}
+    trainer.run()
+    moved = {name for name, value in trainer.network.named_parameters() if not torch.equal(value, before[name])}
+    assert {name for name in before if name not in moved} == {f"body.{k}.body.ch_mask" for k in range(5)}
+
+
+def test_masks_take_no_part_in_the_dense_warm_up(training_set: Path, tmp_path: Path) -> None:
+    trainer = Trainer(options(training_set, tmp_path, dense_steps=100, steps=2))
+    before = {name: value.clone() for name, value in trainer.network.named_parameters()}
+    trainer.run()
+    after = dict(trainer.network.named_parameters())
+    assert all(torch.equal(after[name], before[name]) == ("mask" in name) for name in before)
+
+
+def test_reset_masks_make_half_of_the_samples_active(training_set: Path, tmp_path: Path) -> None:
+    trainer = Trainer(options(training_set, tmp_path, reset_masks=True, freeze_channels=0))
+    x = torch.rand(1, 3, 32, 32) * 255
+    with torch.inference_mode():
+        _, computed = trainer.network(x, 1.0, True)
+    always = np.mean([m.body.hard_dense().float().mean().item() for m in trainer.network.body])
+    assert computed.item() == pytest.approx(always + (1 - always) / 2, abs=0.02)
+
+
+def test_schedules() -> None:
+    def at(step: int, **changes: Any) -> TrainOptions:
+        return TrainOptions(data=Path(), out=Path(), **({"steps": 1000, "warmup": 10, "lr": 1.0} | changes))
+
+    trapezoid = at(0, cooldown=0.25)
+    rates = [schedule.learning_rate(step, trapezoid) for step in (0, 9, 400, 750, 875, 1000)]
+    assert rates == pytest.approx([0.1, 1, 1, 1, 0.5, 0])
+    assert schedule.learning_rate(500, at(0, schedule="cosine")) == pytest.approx(0.5)
+    assert [schedule.learning_rate(s, at(0, schedule="step")) for s in (199, 200, 999)] == [1, 0.5, 1 / 16]
+    masks = at(0, dense_steps=200, tau_steps=400, sparsity_weight=0.8, sparsity_ramp=100)
+    taus = [schedule.temperature(step, masks) for step in (199, 200, 400, 600, 999)]
+    assert taus[0] is None
+    assert taus[1:] == pytest.approx([1.0, 0.7, 0.4, 0.4])
+    assert [schedule.sparsity_weight(s, masks) for s in (0, 200, 250, 300, 999)] == pytest.approx([0, 0, 0.4, 0.8, 0.8])
+    patches = at(0, first_patch=24, patch=48, patch_growth=0.5, batch=4)
+    assert [schedule.patch_and_batch(s, patches) for s in (0, 250, 500)] == [(24, 16), (36, 7), (48, 4)]
+    assert schedule.patch_and_batch(0, at(0)) == (48, 16)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"patch": 17}, "patch must be even"),
+        ({"scale": 5}, "scale must be 2, 3 or 4"),
+        ({"tau_end": 0}, "tau_end must be"),
+    ],
+)
+def test_options_out_of_range_are_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        options(tmp_path, tmp_path, **changes)
+
+
+def test_a_paused_run_does_not_count_its_pause() -> None:
+    clock = state.Clock(threads=2)
+    for passed in (1.0, 1.0, 4.0, 3600.0, 1.0):
+        clock.add(passed, 2.0)
+    assert clock.seconds == pytest.approx(1 + 1 + 4 + 1.3 + 1)
+    assert clock.busy == pytest.approx(5)
+
+
+def test_log_has_psnr_and_sparsity_and_forgets_repeated_steps(training_set: Path, tmp_path: Path) -> None:
+    faces = tmp_path / "hr"
+    faces.mkdir()
+    cv2.imwrite(str(faces / "odd.png"), texture(70, 9))  # LR of 35 x 35: odd
+    changes = {"validate": faces, "validate_every": 2, "dense_steps": 2, "steps": 4}
+    Trainer(options(training_set, tmp_path / "out", **changes)).run()
+    rows = read_log(tmp_path / "out" / "log.csv")
+    assert [row["step"] for row in rows] == [2, 4]
+    assert rows[0]["sparsity"] == 0
+    assert all(5 < row["psnr"] < 60 for row in rows)
+    assert (tmp_path / "out" / "curve.png").stat().st_size > 5000
+    columns = (tmp_path / "out" / "log.csv").read_text().splitlines()[0].split(",")
+    with (tmp_path / "out" / "log.csv").open("a", newline="") as file:
+        repeated = {"step": 3, "hours": 1, "busy": 1, "psnr": 20, "sparsity": 0.5}
+        csv.DictWriter(file, columns).writerow(repeated)
+    assert [row["step"] for row in read_log(tmp_path / "out" / "log.csv")] == [2, 3]
+
+
+def script(*arguments: str | Path, processes: int = 1) -> list[str]:
+    """A command line that runs scripts/train.py."""
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    program = [str(REPOSITORY / "scripts" / "train.py"), *map(str, arguments)]
+    return [
+        sys.executable,
+        *(launcher if processes > 1 else []),
+        *program,
+        *(["--distributed"] if processes > 1 else []),
+    ]
+
+
+def small_run(training_set: Path, out: Path, steps: int) -> list[str | Path]:
+    run: list[str | Path] = ["--data", training_set, "--out", out, "--steps", str(steps), "--precision", "fp32"]
+    return [*run, "--patch", "16", "--first_patch", "16", "--batch", "4", "--dense-steps", "2", "--threads", "1"]
+
+
+def test_two_processes_train_like_one(training_set: Path, tmp_path: Path) -> None:
+    """The same crops, shared out: in the dense warm-up (nothing sampled) the weights agree up to rounding."""
+    out = tmp_path / "two"
+    subprocess.run(script(*small_run(training_set, out, 2), processes=2), check=True, timeout=200, capture_output=True)
+    one = Trainer(options(training_set, tmp_path / "one", batch=4, steps=2, dense_steps=2, warmup=100))
+    one.run()
+    saved = state.load_checkpoint(out, 2)
+    assert saved is not None
+    assert saved["step"] == 2
+    step = schedule.learning_rate(0, one.options) + schedule.learning_rate(1, one.options)
+    difference = torch.cat([(p - saved["network"][n]).abs().flatten() for n, p in one.network.named_parameters()])
+    assert (difference > 0.01 * step).float().mean() < 1e-3  # Adam turns a tiny gradient's sign into a whole step
+    assert difference.max() <= 2.1 * step
+
+
+def test_the_script_stops_at_a_signal_and_goes_on(training_set: Path, tmp_path: Path) -> None:
+    command = script(*small_run(training_set, tmp_path, 100_000), "--log-every", "1")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        process.stderr.readline()  # the first step's line
+        process.send_signal(signal.SIGTERM)
+        out, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert out.startswith("stopped by SIGTERM, step ")
+    saved = state.load_checkpoint(tmp_path, 2)
+    assert saved is not None
+    again = subprocess.run(
+        script(*small_run(training_set, tmp_path, saved["step"] + 1)), check=True, timeout=200, capture_output=True
+    )
+    assert again.stdout.decode().startswith(f"finished: done, step {saved['step'] + 1}")
+    assert to_network(weights.load(tmp_path / state.AVERAGED)).scale == 2
