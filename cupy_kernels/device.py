@@ -74,6 +74,10 @@ class Device(Protocol):
         """A new host array with the content; waits for all work before."""
         ...
 
+    def compile(self, file: str, macros: Macros) -> Any:
+        """Compile a file now rather than at its first launch."""
+        ...
+
     def launch(
         self,
         file: str,  # "conv.cu", a file of this package

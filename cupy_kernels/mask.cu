@@ -2,9 +2,9 @@
 #include "window.cuh"
 
 constexpr int HIDDEN = 16;        // channels of the branch
-constexpr int TILE_SIDE = 15;     // half-resolution pixels that a block of mask_decide decides, per side
-constexpr int HIDDEN_SIDE = 16;   // one more: the transposed convolution looks right and down
-constexpr int POOLED_SIDE = 18;
+constexpr int HIDDEN_SIDE = MASK_SIDE;       // half-resolution positions of a block of mask_decide, per side
+constexpr int TILE_SIDE = HIDDEN_SIDE - 1;   // those it decides: the transposed convolution looks right and down
+constexpr int POOLED_SIDE = HIDDEN_SIDE + 2;
 
 // What:   pooled = mean over 2x2 of relu(conv3(f) + bias), 64 -> 16 channels.
 // In/Out: high, low (height, width, 64), f exactly; weights (steps, 16, slice), split; pooled (height/2, width/2, 16).
@@ -49,11 +49,11 @@ extern "C" KERNEL(THREADS, 2) mask_pool(
 // What:   hidden = relu(conv3(pooled)); logits = transposed conv3, stride 2; mask = logits[1] > logits[0].
 // In/Out: pooled (rows, columns, 16) at half resolution; weights (9, 16, 16) tap, in, out; bias (16,);
 //         up_weights (9, 16, 2) tap, in, out; up_bias (2,); mask (2 * rows, 2 * columns) bytes.
-// Work:   a block decides 30x30 pixels; a thread computes one position of hidden, then its 2x2 pixels.
-// Launch: ceil(rows / 15) * ceil(columns / 15) blocks of 256 threads.
-// Needs:  4 * (16 * 18 * 18 + 16 * 16 * 16 + 9 * 16 * 18) shared bytes.
+// Work:   a thread computes one position of hidden, then its 2x2 pixels; a block's last row and column serve the others.
+// Launch: ceil(rows / (MASK_SIDE - 1)) * ceil(columns / (MASK_SIDE - 1)) blocks of MASK_SIDE^2 threads.
+// Needs:  4 * 16 * ((MASK_SIDE + 2)^2 + MASK_SIDE^2 + 9 * 18) shared bytes.
 // Same as: spa_mask.3, .5 and the comparison of the cpu engine (tests/cuda/test_kernels.py::test_mask).
-extern "C" KERNEL(256) mask_decide(
+extern "C" KERNEL(MASK_SIDE * MASK_SIDE) mask_decide(
     const float* __restrict__ pooled,
     const float* __restrict__ weights,
     const float* __restrict__ bias,
@@ -63,8 +63,8 @@ extern "C" KERNEL(256) mask_decide(
     int rows,
     int columns
 ) {
-    float* near = reinterpret_cast<float*>(dynamic_shared());      // (16, 18, 18)
-    float* hidden = near + HIDDEN * POOLED_SIDE * POOLED_SIDE;     // (16, 16, 16)
+    float* near = reinterpret_cast<float*>(dynamic_shared());      // (16, POOLED_SIDE^2)
+    float* hidden = near + HIDDEN * POOLED_SIDE * POOLED_SIDE;     // (16, HIDDEN_SIDE^2)
     float* taps = hidden + HIDDEN * HIDDEN_SIDE * HIDDEN_SIDE;     // (9, 16, 16)
     float* up_taps = taps + 9 * HIDDEN * HIDDEN;                   // (9, 16, 2)
     const int across = (columns + TILE_SIDE - 1) / TILE_SIDE;

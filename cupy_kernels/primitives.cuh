@@ -18,7 +18,9 @@
 // blocks resident on a multiprocessor.
 #define KERNEL(...) __global__ void __launch_bounds__(__VA_ARGS__)
 
-typedef unsigned short half_bits;  // one IEEE binary16
+struct half_bits {  // one IEEE binary16; a type of its own, so that nobody calculates with the bits
+    unsigned short bits;
+};
 typedef long long int64;
 
 // ---- blocks and warps ---------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 // A block's share of a convolution: 128 pixels times OUT channels, as a product of small matrices.
 //
-// Macros: HALF (1: halves in, float sums, tensor cores; 0: float throughout), TILE_PIXELS, STAGES.
+// Macros: HALF (1: halves in, float sums, tensor cores; 0: float throughout), TILE_PIXELS, SLICE_CHUNKS, STAGES.
 // Both types move the same bytes: a *chunk* is 16 bytes of channels, a *slice* is 64 bytes = 4 chunks of every pixel of
 // the tile (or of every output channel, for weights), the unit that is staged in shared memory.
 //
@@ -19,8 +19,9 @@ typedef float element;
 constexpr int CHANNELS = 64;
 constexpr int CHUNK = 16 / sizeof(element);  // channels in a chunk
 constexpr int CHUNKS = CHANNELS / CHUNK;     // chunks of a pixel
-constexpr int SLICE_CHUNKS = 4;
 constexpr int SLICE_BYTES = 16 * SLICE_CHUNKS;     // of one pixel
+static_assert(SLICE_CHUNKS == 4, "slot() rotates 4 chunks");
+static_assert(STAGES >= 2 && STAGES <= 9, "a window is read in the 9 taps before it is needed");
 constexpr int SLICES = CHUNKS / SLICE_CHUNKS;      // of a pixel's 64 channels
 constexpr int THREADS = TILE_PIXELS;               // of a block: 32 pixels a warp
 constexpr float HALF_LIMIT = 65504.0f;             // the largest half

@@ -1,12 +1,12 @@
 // A 3x3 convolution over the whole frame: a block computes a window of 16x8 pixels from its 18x10 neighbourhood, which is
 // read once, slice by slice, and stays in shared memory for all 9 taps.
 //
-// SPLIT = 1 (halves only): the source is the exact pair of maps (see tile.cuh), and so are the weights; the product is
+// Macros: those of tile.cuh, WINDOW_WIDTH. SPLIT = 1 (halves only): the source is the exact pair of maps (see tile.cuh), and so are the weights; the product is
 // high * high + high * low + low * high, all but 2^-22 of the float product.
 #pragma once
 #include "tile.cuh"
 
-constexpr int WINDOW_WIDTH = 16;
+static_assert(WINDOW_WIDTH == 16, "a warp's 32 pixels are 2 rows of the window");
 constexpr int WINDOW_HEIGHT = TILE_PIXELS / WINDOW_WIDTH;
 constexpr int REACH_WIDTH = WINDOW_WIDTH + 2;
 constexpr int REACH = REACH_WIDTH * (WINDOW_HEIGHT + 2);  // pixels read

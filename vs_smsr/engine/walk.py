@@ -15,11 +15,12 @@ from vs_smsr.engine.contract import Frame, Mask, Scales, State, Upscaled, sparsi
 from vs_smsr.weights import LAYERS, MODULES, Weights
 
 
-class Ops[Map, DeviceMask, Pixels, Layer, DeviceScales](Protocol):
+class Ops[Map, DeviceMask, Pixels, Layer, Total, DeviceScales](Protocol):
     """The ops of one engine, bound to the buffers of one frame. Types are the engine's own; all stay on its device.
 
     Map: features at every pixel, 64 channels. Layer: one masked layer's output, dense channels at every pixel and
-    sparse channels at active ones. Pixels: active and inactive pixels and the way from a pixel to its row.
+    sparse channels at active ones. Total: an SMM's 1x1 collect as far as it has got (an engine may put it off). Pixels:
+    active and inactive pixels and the way from a pixel to its row.
     """
 
     def head(self, frame: Frame) -> Map:
@@ -39,12 +40,12 @@ class Ops[Map, DeviceMask, Pixels, Layer, DeviceScales](Protocol):
         ...
 
     def conv3x3(
-        self, module: int, layer: int, source: Map | Layer, pixels: Pixels, total: Map | None
-    ) -> tuple[Layer, Map]:
+        self, module: int, layer: int, source: Map | Layer, pixels: Pixels, total: Total | None
+    ) -> tuple[Layer, Total]:
         """One masked convolution and relu; adds the layer's share of the SMM's 1x1 collect to total (None: bias)."""
         ...
 
-    def attention(self, module: int, total: Map) -> DeviceScales:
+    def attention(self, module: int, total: Total) -> DeviceScales:
         """Channel attention from the frame's mean of the finished total."""
         ...
 
@@ -53,7 +54,7 @@ class Ops[Map, DeviceMask, Pixels, Layer, DeviceScales](Protocol):
         ...
 
     def residual(
-        self, module: int, features: Map, total: Map, scales: DeviceScales, collected: Map | None
+        self, module: int, features: Map, total: Total, scales: DeviceScales, collected: Map | None
     ) -> tuple[Map, Map]:
         """f_k = total * scales + f_(k-1); adds f_k's share of the network's 1x1 collect to collected (None: bias)."""
         ...
@@ -75,7 +76,7 @@ class Ops[Map, DeviceMask, Pixels, Layer, DeviceScales](Protocol):
         ...
 
 
-def walk[M, K, P, L, S](ops: Ops[M, K, P, L, S], weights: Weights, frame: Frame, state: State) -> Upscaled:
+def walk[M, K, P, L, T, S](ops: Ops[M, K, P, L, T, S], weights: Weights, frame: Frame, state: State) -> Upscaled:
     """Run SMSR over one frame (H, W, 3), H and W even."""
     features = head = ops.head(frame)
     collected: M | None = None
@@ -84,7 +85,7 @@ def walk[M, K, P, L, S](ops: Ops[M, K, P, L, S], weights: Weights, frame: Frame,
         mask = ops.mask(module, features) if state.masks is None else ops.given_mask(state.masks[module])
         pixels = ops.select(mask)
         source: M | L = features
-        total: M | None = None
+        total: T | None = None
         for layer in range(LAYERS):
             source, total = ops.conv3x3(module, layer, source, pixels, total)
         assert total is not None, "an SMM has at least one layer"

@@ -1,0 +1,126 @@
+"""The device seam on an NVIDIA GPU: CuPy memory and streams, kernels compiled by NVRTC and cached on disk by CuPy."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import cupy
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from cupy_kernels import source
+from cupy_kernels.device import Argument, Macros, Properties
+
+log = logging.getLogger(__name__)
+OPTIONS = ("-std=c++17", "-lineinfo")  # CuPy adds the architecture and -ftz=true
+
+_programs: dict[tuple[Any, ...], Any] = {}  # compiled modules; they belong to the process, as CuPy's own do
+_compiling = threading.Lock()
+
+
+class CudaDevice:
+    """See `device.Device`. One stream; give each thread its own and let them share a pool.
+
+    Attributes:
+        pool: where the arrays come from; its limit is the memory budget.
+    """
+
+    def __init__(self, ordinal: int = 0, pool: Any = None) -> None:
+        self._device = cupy.cuda.Device(ordinal)
+        self.pool = pool or cupy.cuda.MemoryPool()
+        with self._device:
+            self._stream = cupy.cuda.Stream(non_blocking=True)
+            attributes = self._device.attributes
+            name = cupy.cuda.runtime.getDeviceProperties(ordinal)["name"].decode()
+        arch = int(self._device.compute_capability)
+        self.properties = Properties(f"cuda:{ordinal} ({name})", arch, int(attributes["MultiProcessorCount"]))
+        self._staged: dict[int, tuple[Any, Any]] = {}  # device address -> pinned memory and the event of its last copy
+
+    @contextmanager
+    def _here(self) -> Iterator[None]:
+        with self._device, self._stream:
+            yield
+
+    def empty(self, shape: Sequence[int], dtype: DTypeLike) -> Any:
+        with self._here(), cupy.cuda.using_allocator(self.pool.malloc):
+            try:
+                return cupy.empty(tuple(shape), dtype)
+            except cupy.cuda.memory.OutOfMemoryError as error:
+                raise MemoryError(str(error)) from error
+
+    def owns(self, array: object) -> bool:
+        return isinstance(array, cupy.ndarray) and array.device == self._device
+
+    def zero(self, array: Any) -> None:
+        with self._here():
+            array.data.memset_async(0, array.nbytes, self._stream)
+
+    def upload(self, array: Any, host: NDArray[Any]) -> None:
+        assert (array.shape, array.dtype) == (host.shape, host.dtype), "upload: same shape and dtype"
+        with self._here():
+            pinned, event = self._staged.get(array.data.ptr, (None, None))
+            if pinned is None or pinned.nbytes != host.nbytes:
+                pinned, event = _pinned(host.shape, host.dtype), cupy.cuda.Event(disable_timing=True)
+                self._staged[array.data.ptr] = pinned, event
+            else:
+                event.synchronize()  # the copy of before has left the pinned memory
+            staged = pinned.view(host.dtype).reshape(host.shape)
+            np.copyto(staged, host)
+            array.set(staged, self._stream)
+            event.record(self._stream)
+
+    def download(self, array: Any) -> NDArray[Any]:
+        with self._here():
+            pinned = _pinned(array.shape, array.dtype)
+            array.get(self._stream, out=pinned)
+            self._stream.synchronize()
+            return pinned
+
+    def launch(
+        self,
+        file: str,
+        kernel: str,
+        macros: Macros,
+        grid: int,
+        block: int,
+        shared_bytes: int,
+        arguments: Sequence[Argument],
+    ) -> None:
+        with self._here():
+            function = self.compile(file, macros).get_function(kernel)
+            function((grid,), (block,), tuple(arguments), shared_mem=shared_bytes)
+
+    def compile(self, file: str, macros: Macros) -> Any:
+        """The module of a file with these macros, from memory, from CuPy's disk cache, or compiled now."""
+        key = (self._device.id, file, *sorted(macros.items()))
+        if key not in _programs:
+            with _compiling, self._here():
+                if key not in _programs:
+                    options = (*OPTIONS, *(f"-D{name}={value}" for name, value in sorted(macros.items())))
+                    module = cupy.RawModule(code=source.text(file), options=options)
+                    module.compile()
+                    _programs[key] = module
+        return _programs[key]
+
+    def synchronize(self) -> None:
+        with self._here():
+            self._stream.synchronize()
+
+
+def _pinned(shape: Sequence[int], dtype: DTypeLike) -> NDArray[Any]:
+    """A host array that the GPU can copy from or to while both work; freed to CuPy's pool with the array."""
+    dtype = np.dtype(dtype)
+    size = int(np.prod(shape, dtype=np.int64))
+    memory = cupy.cuda.alloc_pinned_memory(size * dtype.itemsize)
+    return np.frombuffer(memory, dtype, size).reshape(tuple(shape))
+
+
+def new_pool(limit: int = 0) -> Any:
+    """A memory pool of its own; limit: bytes that it may take from the GPU, 0 = all."""
+    pool = cupy.cuda.MemoryPool()
+    pool.set_limit(size=limit)
+    return pool

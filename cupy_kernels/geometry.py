@@ -1,0 +1,92 @@
+"""Tile sizes: one dict feeds the macros of the compilation and the geometry of the launches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from cupy_kernels.device import Macros
+
+CHANNELS = 64
+TILES = {
+    "TILE_PIXELS": 128,  # pixels (and threads) of a block of a convolution
+    "SLICE_CHUNKS": 4,  # 16-byte chunks of a pixel's channels that are staged at once
+    "STAGES": 3,  # stages of the pipeline that copies into shared memory
+    "WINDOW_WIDTH": 16,  # a full-frame block computes a window of that width
+    "MASK_SIDE": 16,  # half-resolution positions of a block of the mask branch, per side
+    "SELECT_THREADS": 256,  # threads that count and list pixels, 16 pixels each
+    "SUM_SCALE": 1 << 24,  # channel sums are integers in units of 1 / SUM_SCALE
+}
+SLICE_BYTES = 16 * TILES["SLICE_CHUNKS"]
+WINDOW_HEIGHT = TILES["TILE_PIXELS"] // TILES["WINDOW_WIDTH"]
+REACH_BYTES = (TILES["WINDOW_WIDTH"] + 2) * (WINDOW_HEIGHT + 2) * SLICE_BYTES
+STEP = 16  # dense channels of a layer are rounded up to a multiple of this
+
+
+def macros(half: bool, **more: int) -> Macros:
+    """All macros of a file; `more` are those of one specialisation."""
+    return {"HALF": int(half), **TILES, **more}
+
+
+def window_blocks(height: int, width: int) -> int:
+    """Blocks of a full-frame convolution."""
+    return -(-height // WINDOW_HEIGHT) * -(-width // TILES["WINDOW_WIDTH"])
+
+
+def window_bytes(outputs: int) -> int:
+    """Shared memory of a full-frame convolution with that many output channels."""
+    return 2 * REACH_BYTES + TILES["STAGES"] * outputs * SLICE_BYTES
+
+
+def list_bytes(outputs: int) -> int:
+    """Shared memory of conv_listed."""
+    stages = TILES["STAGES"] * (TILES["TILE_PIXELS"] + outputs) * SLICE_BYTES
+    return stages + 10 * TILES["TILE_PIXELS"] * 4
+
+
+def residual_bytes(half: bool) -> int:
+    """Shared memory of residual."""
+    slices = CHANNELS * (2 if half else 4) // SLICE_BYTES
+    product = TILES["STAGES"] * (TILES["TILE_PIXELS"] + CHANNELS) * SLICE_BYTES
+    share = (slices * TILES["TILE_PIXELS"] + TILES["STAGES"] * CHANNELS) * SLICE_BYTES
+    return max(product, share) + 4 * TILES["TILE_PIXELS"]
+
+
+def tail_outputs(scale: int) -> int:
+    """Output channels of the tail as they are computed: 3 * scale * scale, rounded up to a multiple of 16."""
+    return -(-3 * scale * scale // 16) * 16
+
+
+def tail_bytes(scale: int) -> int:
+    """Shared memory of tail."""
+    outputs = tail_outputs(scale)
+    base = (TILES["WINDOW_WIDTH"] + 4) * (WINDOW_HEIGHT + 4) * 3
+    return max(window_bytes(outputs), 4 * (TILES["TILE_PIXELS"] * (outputs + 1) + base))
+
+
+def mask_bytes() -> int:
+    """Shared memory of mask_decide."""
+    side = TILES["MASK_SIDE"]
+    return 4 * 16 * ((side + 2) ** 2 + side**2 + 9 * 18)
+
+
+def select_blocks(pixels: int) -> int:
+    """Blocks of count_active and list_pixels."""
+    return -(-pixels // (16 * TILES["SELECT_THREADS"]))
+
+
+def variants(half: bool, scale: int, pairs: set[tuple[int, int]]) -> Iterator[tuple[str, Macros]]:
+    """Every (file, macros) that a network needs.
+
+    Args:
+        half: fp16, else fp32.
+        scale: 2, 3 or 4.
+        pairs: dense channels (before, after) of the convolutions that run at inactive pixels.
+    """
+    yield "head.cu", macros(half, HEAD=1)
+    yield "head.cu", macros(half, HEAD=0)
+    yield "mask.cu", macros(half)
+    yield "select.cu", macros(half)
+    for before, after in sorted({(CHANNELS, CHANNELS), *pairs}):
+        yield "conv.cu", macros(half, IN=before, OUT=after)
+    yield "attention.cu", macros(half)
+    yield "tail.cu", macros(half, OUT=tail_outputs(scale), SCALE=scale)

@@ -1,0 +1,302 @@
+"""One checked launcher per kernel; nobody else launches. A kernel gets bare addresses: what is wrong is found here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from cupy_kernels import geometry
+from cupy_kernels.device import Device, Macros
+from cupy_kernels.geometry import CHANNELS, TILES
+
+Size = int | None
+RESIDENT = 4  # blocks of a persistent grid per multiprocessor: at least as many as can be resident
+
+
+class Kernels:
+    """The kernels of one precision on one device.
+
+    Every method raises TypeError for an array of another dtype and ValueError for one of another shape, device or
+    memory order; the kernel header in the .cu file says what the arguments mean.
+
+    Attributes:
+        half: True: features are halves; False: floats.
+        element: their NumPy dtype.
+    """
+
+    def __init__(self, device: Device, half: bool) -> None:
+        self.device = device
+        self.half = half
+        self.element: DTypeLike = np.float16 if half else np.float32
+
+    def head_first(self, frame: Any, mean: Any, weights: Any, bias: Any, out: Any) -> None:
+        check = Check(self.device, "head_first")
+        height, width = check("frame", frame, np.float32, None, None, 3)[:2]
+        check("mean", mean, np.float32, 3)
+        check("weights", weights, np.float32, 27, CHANNELS)
+        check("bias", bias, np.float32, CHANNELS)
+        check("out", out, self.element, height, width, CHANNELS)
+        blocks = -(-4 * height * width // 128)
+        arguments = (frame, mean, weights, bias, out, np.int32(height), np.int32(width))
+        self._launch("head.cu", "head_first", blocks, 128, 27 * CHANNELS * 4, arguments, HEAD=1)
+
+    def conv_head(self, source: Any, weights: Any, bias: Any, high: Any, low: Any) -> None:
+        """conv_frame with HEAD = 1: the result is exact."""
+        check = Check(self.device, "conv_head")
+        self._exact(check, high, low, *self._frame(check, source, weights, bias))
+        check.differ("high", high, "source", source)
+        self._conv_frame(1, source, weights, bias, high, high, low)
+
+    def conv_add(self, source: Any, weights: Any, bias: Any, added: Any, out: Any) -> None:
+        """conv_frame with HEAD = 0: the result is a sum."""
+        check = Check(self.device, "conv_add")
+        height, width = self._frame(check, source, weights, bias)
+        check("added", added, self.element, height, width, CHANNELS)
+        check("out", out, self.element, height, width, CHANNELS)
+        check.differ("out", out, "source", source)
+        self._conv_frame(0, source, weights, bias, added, out, out)
+
+    def mask_pool(self, high: Any, low: Any, weights: Any, bias: Any, pooled: Any) -> None:
+        check = Check(self.device, "mask_pool")
+        height, width = check("high", high, self.element, None, None, CHANNELS)[:2]
+        check.even(height, width)
+        self._exact(check, high, low, height, width)
+        check("weights", weights, self.element, 54 if self.half else 36, 16, geometry.SLICE_BYTES // self._bytes)
+        check("bias", bias, np.float32, 16)
+        check("pooled", pooled, np.float32, height // 2, width // 2, 16)
+        arguments = (high, low, weights, bias, pooled, np.int32(height), np.int32(width))
+        blocks = geometry.window_blocks(height, width)
+        shared = geometry.window_bytes(16)
+        self._launch("mask.cu", "mask_pool", blocks, TILES["TILE_PIXELS"], shared, arguments)
+
+    def mask_decide(self, pooled: Any, weights: Any, bias: Any, up_weights: Any, up_bias: Any, mask: Any) -> None:
+        check = Check(self.device, "mask_decide")
+        rows, columns = check("pooled", pooled, np.float32, None, None, 16)[:2]
+        check("weights", weights, np.float32, 9, 16, 16)
+        check("bias", bias, np.float32, 16)
+        check("up_weights", up_weights, np.float32, 9, 16, 2)
+        check("up_bias", up_bias, np.float32, 2)
+        check("mask", mask, np.uint8, 2 * rows, 2 * columns)
+        side = TILES["MASK_SIDE"]
+        blocks = -(-rows // (side - 1)) * -(-columns // (side - 1))
+        arguments = (pooled, weights, bias, up_weights, up_bias, mask, np.int32(rows), np.int32(columns))
+        self._launch("mask.cu", "mask_decide", blocks, side * side, geometry.mask_bytes(), arguments)
+
+    def count_active(self, mask: Any, partial: Any) -> None:
+        check = Check(self.device, "count_active")
+        height, width = check("mask", mask, np.uint8, None, None)
+        blocks = geometry.select_blocks(height * width)
+        check("partial", partial, np.int32, blocks)
+        threads = TILES["SELECT_THREADS"]
+        arguments = (mask, partial, np.int64(height * width))
+        self._launch("select.cu", "count_active", blocks, threads, threads // 32 * 4, arguments)
+
+    def list_pixels(self, mask: Any, partial: Any, active: Any, inactive: Any, inverse: Any, counts: Any) -> None:
+        check = Check(self.device, "list_pixels")
+        height, width = check("mask", mask, np.uint8, None, None)
+        check.sides(height, width)
+        blocks = geometry.select_blocks(height * width)
+        check("partial", partial, np.int32, blocks)
+        check("active", active, np.uint32, height * width)
+        check("inactive", inactive, np.uint32, height * width)
+        check("inverse", inverse, np.int32, height, width)
+        check("counts", counts, np.int32, 2)
+        threads = TILES["SELECT_THREADS"]
+        arguments = (mask, partial, active, inactive, inverse, counts, np.int64(height * width), np.int32(width))
+        self._launch("select.cu", "list_pixels", blocks, threads, threads // 32 * 8, arguments)
+
+    def conv_listed(
+        self,
+        dense: Any,
+        rows: Any,
+        inverse: Any,
+        weights: Any,
+        pixels: Any,
+        count: Any,
+        dense_out: Any,
+        rows_out: Any,
+        sums: Any,
+        *,
+        everything: bool,
+    ) -> None:
+        """With `everything` from all channels of the source to all 64; else from dense channels to dense channels."""
+        check = Check(self.device, "conv_listed")
+        height, width, dense_in = check("dense", dense, self.element, None, None, None)
+        check.sides(height, width)
+        area = height * width
+        check("rows", rows, self.element, area, CHANNELS - dense_in)
+        check("inverse", inverse, np.int32, height, width)
+        check("dense_out", dense_out, self.element, height, width, None)
+        dense_channels = dense_out.shape[2]
+        check("rows_out", rows_out, self.element, area, CHANNELS - dense_channels)
+        for name, channels in (("dense", dense_in), ("dense_out", dense_channels)):
+            if channels % geometry.STEP:
+                raise ValueError(f"conv_listed: {name} must have a multiple of 16 channels, got {channels}.")
+        inputs, outputs = (CHANNELS, CHANNELS) if everything else (dense_in, dense_channels)
+        slice_channels = geometry.SLICE_BYTES // self._bytes
+        check("weights", weights, self.element, -(-9 * inputs // slice_channels), outputs, slice_channels)
+        check("pixels", pixels, np.uint32, area)
+        check("count", count, np.int32, 1)
+        check("sums", sums, np.int64, outputs)
+        arguments = (
+            *(dense, rows, inverse, np.int32(dense_in), weights, pixels, count, dense_out, rows_out),
+            *(np.int32(dense_channels), sums, np.int32(height), np.int32(width)),
+        )
+        blocks, shared = self._persistent(area), geometry.list_bytes(outputs)
+        threads = TILES["TILE_PIXELS"]
+        self._launch("conv.cu", "conv_listed", blocks, threads, shared, arguments, IN=inputs, OUT=outputs)
+
+    def attention_scales(
+        self,
+        sums: Any,
+        collect: Any,
+        bias: Any,
+        squeeze: Any,
+        squeeze_bias: Any,
+        expand: Any,
+        expand_bias: Any,
+        scales: Any,
+        pixels: int,
+    ) -> None:
+        check = Check(self.device, "attention_scales")
+        check("sums", sums, np.int64, 4, CHANNELS)
+        check("collect", collect, np.float32, 4 * CHANNELS, CHANNELS)
+        check("bias", bias, np.float32, CHANNELS)
+        check("squeeze", squeeze, np.float32, CHANNELS, 4)
+        check("squeeze_bias", squeeze_bias, np.float32, 4)
+        check("expand", expand, np.float32, 4, CHANNELS)
+        check("expand_bias", expand_bias, np.float32, CHANNELS)
+        check("scales", scales, np.float32, CHANNELS)
+        arguments = (sums, collect, bias, squeeze, squeeze_bias, expand, expand_bias, scales, np.int64(pixels))
+        self._launch("attention.cu", "attention_scales", 1, 256, (256 + 64 + 4) * 4, arguments)
+
+    def residual(
+        self,
+        layers: Any,
+        table: Any,
+        weights: Any,
+        bias: Any,
+        scales: Any,
+        before: tuple[Any, Any],
+        after: tuple[Any, Any],
+        share: Any,
+        share_bias: Any,
+        collected: Any,
+        pixels: Any,
+        count: Any,
+        *,
+        first: bool,
+        last: bool,
+    ) -> None:
+        """before, after: f exactly, as (high, low)."""
+        check = Check(self.device, "residual")
+        height, width = check("before[0]", before[0], self.element, None, None, CHANNELS)[:2]
+        check.sides(height, width)
+        check("layers", layers, self.element, 4 * height * width * CHANNELS)
+        chunks = check("table", table, np.int32, None, 4)[0]
+        slice_channels = geometry.SLICE_BYTES // self._bytes
+        steps = -(-chunks // TILES["SLICE_CHUNKS"])
+        check("weights", weights, self.element, steps, CHANNELS, slice_channels)
+        check("bias", bias, np.float32, CHANNELS)
+        check("scales", scales, np.float32, CHANNELS)
+        self._exact(check, *before, height, width)
+        self._exact(check, *after, height, width)
+        check("share", share, self.element, CHANNELS // slice_channels, CHANNELS, slice_channels)
+        check("share_bias", share_bias, np.float32, CHANNELS)
+        check("collected", collected, self.element, height, width, CHANNELS)
+        check("pixels", pixels, np.uint32, height * width)
+        check("count", count, np.int32, 1)
+        arguments = (
+            *(layers, table, np.int32(chunks), weights, bias, scales, *before, *after, share, share_bias, collected),
+            *(pixels, count, np.int32(first), np.int32(last), np.int32(height), np.int32(width)),
+        )
+        blocks, shared = self._persistent(height * width), geometry.residual_bytes(self.half)
+        self._launch("attention.cu", "residual", blocks, TILES["TILE_PIXELS"], shared, arguments)
+
+    def tail(self, source: Any, weights: Any, bias: Any, frame: Any, out: Any, scale: int) -> None:
+        check = Check(self.device, "tail")
+        outputs = geometry.tail_outputs(scale)
+        height, width = self._frame(check, source, weights, bias, outputs)
+        check("frame", frame, np.float32, height, width, 3)
+        check("out", out, np.float32, scale * height, scale * width, 3)
+        arguments = (source, weights, bias, frame, out, np.int32(height), np.int32(width))
+        blocks, shared = geometry.window_blocks(height, width), geometry.tail_bytes(scale)
+        threads = TILES["TILE_PIXELS"]
+        self._launch("tail.cu", "tail", blocks, threads, shared, arguments, OUT=outputs, SCALE=scale)
+
+    @property
+    def _bytes(self) -> int:
+        return np.dtype(self.element).itemsize
+
+    def _persistent(self, pixels: int) -> int:
+        tiles = -(-pixels // TILES["TILE_PIXELS"])
+        return min(tiles, RESIDENT * self.device.properties.multiprocessors)
+
+    def _frame(self, check: Check, source: Any, weights: Any, bias: Any, outputs: int = CHANNELS) -> tuple[int, int]:
+        height, width = check("source", source, self.element, None, None, CHANNELS)[:2]
+        slice_channels = geometry.SLICE_BYTES // self._bytes
+        check("weights", weights, self.element, 9 * CHANNELS // slice_channels, outputs, slice_channels)
+        check("bias", bias, np.float32, outputs)
+        return height, width
+
+    def _exact(self, check: Check, high: Any, low: Any, height: int, width: int) -> None:
+        check("high", high, self.element, height, width, CHANNELS)
+        if self.half:
+            check("low", low, self.element, height, width, CHANNELS)
+            check.differ("low", low, "high", high)
+        else:
+            check("low", low, self.element, None, None, None)
+
+    def _conv_frame(self, head: int, source: Any, weights: Any, bias: Any, added: Any, high: Any, low: Any) -> None:
+        height, width = source.shape[:2]
+        arguments = (source, weights, bias, added, high, low, np.int32(height), np.int32(width))
+        blocks, shared = geometry.window_blocks(height, width), geometry.window_bytes(CHANNELS)
+        self._launch("head.cu", "conv_frame", blocks, TILES["TILE_PIXELS"], shared, arguments, HEAD=head)
+
+    def _launch(
+        self, file: str, kernel: str, grid: int, block: int, shared: int, arguments: tuple[Any, ...], **more: int
+    ) -> None:
+        macros: Macros = geometry.macros(self.half, **more)
+        self.device.launch(file, kernel, macros, grid, block, shared, arguments)
+
+
+class Check:
+    """Checks the arrays of one launcher; the messages begin with its name."""
+
+    def __init__(self, device: Device, where: str) -> None:
+        self.device = device
+        self.where = where
+
+    def __call__(self, name: str, array: Any, dtype: DTypeLike, *shape: Size) -> tuple[int, ...]:
+        """Check an array and return its shape; None in `shape` is any size."""
+        where = f"{self.where}: {name}"
+        if not self.device.owns(array):
+            found = f"{type(array).__module__}.{type(array).__name__}"
+            raise ValueError(f"{where} must be an array on {self.device.properties.name}, got {found} elsewhere.")
+        if array.dtype != dtype:
+            raise TypeError(f"{where} must be {np.dtype(dtype).name}, got {array.dtype.name}.")
+        found_shape = tuple(array.shape)
+        fits = len(found_shape) == len(shape) and all(
+            wanted in (None, size) for wanted, size in zip(shape, found_shape, strict=True)
+        )
+        if not fits:
+            wanted_shape = ", ".join("any" if size is None else str(size) for size in shape)
+            raise ValueError(f"{where} must have shape ({wanted_shape}), got {found_shape}.")
+        if not array.flags.c_contiguous:
+            raise ValueError(f"{where} must be C-contiguous. Make it so with a copy.")
+        return found_shape
+
+    def even(self, height: int, width: int) -> None:
+        if height % 2 or width % 2:
+            raise ValueError(f"{self.where}: height and width must be even, got {height}x{width}.")
+
+    def sides(self, height: int, width: int) -> None:
+        """Pixels are packed as y << 16 | x, and their number is an int."""
+        if height >= 1 << 15 or width >= 1 << 15 or height * width >= 1 << 30:
+            raise ValueError(f"{self.where}: sides must be below 32768, got {height}x{width}. Use smaller tiles.")
+
+    def differ(self, name: str, array: Any, other_name: str, other: Any) -> None:
+        if array is other:
+            raise ValueError(f"{self.where}: {name} and {other_name} must be different arrays.")

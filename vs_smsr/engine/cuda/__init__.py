@@ -1,0 +1,103 @@
+"""The cuda engine: SMSR on an NVIDIA GPU through the project's own kernels (cupy_kernels); no PyTorch."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from cupy_kernels import Device, Kernels
+from vs_smsr.engine.contract import Frame, State, Upscaled
+from vs_smsr.engine.cuda.diagnosis import diagnose, examine
+from vs_smsr.engine.cuda.network import Network
+from vs_smsr.engine.cuda.ops import Workspace, bytes_for
+from vs_smsr.engine.walk import walk
+from vs_smsr.errors import EngineError, MemoryBudgetError
+from vs_smsr.options import EngineOptions
+from vs_smsr.weights import Weights
+
+log = logging.getLogger(__name__)
+
+
+def status(ordinal: int = 0) -> tuple[bool, str]:
+    """(True, the GPU's name), or (False, which part is missing and the command that mends it)."""
+    return diagnose(examine(ordinal))
+
+
+def create(weights: Weights, options: EngineOptions) -> CudaEngine:
+    """A cuda engine, its kernels compiled (seconds the first time; cached on disk by CuPy).
+
+    Raises:
+        EngineError: no such GPU, or the precision is none of it.
+    """
+    if options.precision == "bf16":
+        raise EngineError("cuda: precision must be 'auto', 'fp16' or 'fp32', got 'bf16'.")
+    ordinal = int(options.device.partition(":")[2] or 0)
+    ok, reason = status(ordinal)
+    if not ok:
+        raise EngineError(f"cuda: cuda:{ordinal} does not work here: {reason}")
+    from cupy_kernels.cuda import CudaDevice, new_pool
+
+    pool = new_pool()
+    engine = CudaEngine(
+        weights, lambda: CudaDevice(ordinal, pool), half=options.precision != "fp32", device=f"cuda:{ordinal}"
+    )
+    engine.compile()
+    return engine
+
+
+class CudaEngine:
+    """See `contract.Engine`. Frames that run at the same time have a stream and buffers of their own.
+
+    Calls from several threads overlap: while one frame computes, another is copied in or out.
+    """
+
+    name = "cuda"
+
+    def __init__(
+        self, weights: Weights, make_device: Callable[[], Device], *, half: bool, device: str = "cuda:0"
+    ) -> None:
+        self.weights = weights
+        self.device = device
+        self.precision = "fp16" if half else "fp32"
+        self._half = half
+        self._make_device = make_device
+        self._first = make_device()
+        self._network = Network(self._first, Kernels(self._first, half), weights)
+        self._idle: list[Workspace] = []
+        self._lock = threading.Lock()
+
+    def compile(self) -> None:
+        """Compile every kernel now, so that the first frame does not wait."""
+        variants = self._network.variants()
+        for number, (file, macros) in enumerate(variants, 1):
+            log.info("cuda: compiling kernels %d/%d (%s); the result is cached", number, len(variants), file)
+            self._first.compile(file, macros)
+
+    def bytes_for(self, height: int, width: int) -> int:
+        """Device memory that a frame of this size takes, each frame in flight."""
+        return bytes_for(height, width, self.weights.scale, self._half)
+
+    def upscale(self, frame: Frame, state: State | None = None) -> Upscaled:
+        with self._workspace(*frame.shape[:2]) as ops:
+            return walk(ops, self.weights, frame, state or State())
+
+    @contextmanager
+    def _workspace(self, height: int, width: int) -> Iterator[Workspace]:
+        """A stream and buffers of that size: idle ones if there are, else new ones; those of other sizes are let go."""
+        with self._lock:
+            self._idle = [space for space in self._idle if (space.height, space.width) == (height, width)]
+            space = self._idle.pop() if self._idle else None
+        try:
+            space = space or Workspace(self._network, self._make_device(), self._half, height, width)
+            yield space
+            with self._lock:
+                self._idle.append(space)
+        except MemoryError as error:
+            needed = self.bytes_for(height, width) / 2**20
+            raise MemoryBudgetError(
+                f"cuda: no memory for a frame of {width}x{height}, which takes {needed:.0f} MiB. Use smaller tiles."
+            ) from error
+        except RuntimeError as error:
+            raise EngineError(f"cuda: {self.device} failed: {error}") from error

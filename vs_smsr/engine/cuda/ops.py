@@ -1,0 +1,216 @@
+"""`walk.Ops` over the CUDA kernels: the buffers of one frame size and the launches between them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from cupy_kernels import Device, Kernels, geometry
+from vs_smsr.engine.contract import Frame, Mask, Scales
+from vs_smsr.engine.cuda.network import Array, Network
+from vs_smsr.weights import CHANNELS, LAYERS, MODULES
+
+
+@dataclass(frozen=True)
+class Features:
+    """A full map of 64 channels, (H, W, 64).
+
+    With halves, f is two maps: `high`, which convolutions read, and `low`, what rounding left over, which only the mask
+    branch and the residual read. There is one `low`, that of the newest f.
+    """
+
+    high: Array
+    low: Array
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Outputs of a masked layer: dense (H, W, stored) and rows (H * W, 64 - stored)."""
+
+    dense: Array
+    rows: Array
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """Active and inactive pixels as (list (H * W,), its length (1,)), and pixel -> 1 + row, 0 where inactive."""
+
+    active: tuple[Array, Array]
+    inactive: tuple[Array, Array]
+    inverse: Array
+
+
+@dataclass(frozen=True)
+class Total:
+    """The layers wait in their buffers: `residual` does the collect where it needs it, and never stores it."""
+
+    pixels: Pixels
+
+
+Buffers = dict[str, tuple[tuple[int, ...], DTypeLike]]
+
+
+def buffers(height: int, width: int, scale: int, half: bool) -> Buffers:
+    """Name -> shape and dtype of everything that a frame of this size needs; the engine allocates exactly this."""
+    element = np.float16 if half else np.float32
+    area, features = height * width, (height, width, CHANNELS)
+    return {
+        "frame": ((height, width, 3), np.float32),
+        "head": (features, element),
+        "high": (features, element),
+        "low": (features if half else (0, 0, 0), element),
+        "collected": (features, element),
+        "layers": ((LAYERS * area * CHANNELS,), element),
+        "pooled": ((height // 2, width // 2, 16), np.float32),
+        "partial": ((geometry.select_blocks(area),), np.int32),
+        "active": ((area,), np.uint32),
+        "inactive": ((area,), np.uint32),
+        "inverse": ((height, width), np.int32),
+        "counts": ((2,), np.int32),
+        "sums": ((MODULES, LAYERS, CHANNELS), np.int64),
+        "out": ((scale * height, scale * width, 3), np.float32),
+        **{f"mask{module}": ((height, width), np.uint8) for module in range(MODULES)},
+        **{f"scales{module}": ((CHANNELS,), np.float32) for module in range(MODULES)},
+    }
+
+
+def bytes_for(height: int, width: int, scale: int, half: bool) -> int:
+    """Device memory for a frame of this size; CuPy's pool hands out multiples of 512 bytes."""
+    sizes = (
+        math.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in buffers(height, width, scale, half).values()
+    )
+    return sum(-(-size // 512) * 512 for size in sizes)
+
+
+class Workspace:
+    """See `walk.Ops`. One frame at a time; what an op returns lives until the op that replaces it.
+
+    Raises:
+        MemoryError: the device or its limit has no room.
+    """
+
+    def __init__(self, network: Network, device: Device, half: bool, height: int, width: int) -> None:
+        self.height, self.width = height, width
+        self.device = device
+        self._network = network
+        self._kernels = Kernels(device, half)
+        sizes = buffers(height, width, network.scale, half)
+        self._at = {name: device.empty(shape, dtype) for name, (shape, dtype) in sizes.items()}
+        self._features = Features(self._at["high"], self._at["low"])
+        self._layers = [self._split(module) for module in range(MODULES)]
+        self._no_rows = self._at["layers"][:0].reshape(height * width, 0)
+        self._masks = self._scales = 0  # used in this frame
+
+    def _split(self, module: int) -> tuple[Layer, ...]:
+        """The layers' views of their buffer: the maps of all layers, then the rows of all layers."""
+        area = self.height * self.width
+        stored = [layer.out.stored for layer in self._network.modules[module].layers]
+        widths = [*stored, *(CHANNELS - channels for channels in stored)]
+        starts = [area * sum(widths[:i]) for i in range(len(widths) + 1)]
+        views = [self._at["layers"][start:end] for start, end in pairwise(starts)]
+        maps = [view.reshape(self.height, self.width, n) for view, n in zip(views[:LAYERS], widths, strict=False)]
+        rows = [view.reshape(area, n) for view, n in zip(views[LAYERS:], widths[LAYERS:], strict=True)]
+        return tuple(Layer(*pair) for pair in zip(maps, rows, strict=True))
+
+    def head(self, frame: Frame) -> Features:
+        at, network = self._at, self._network
+        self._masks = self._scales = 0
+        self.device.upload(at["frame"], frame)
+        self.device.zero(at["sums"])
+        hidden = at["collected"]  # free until the first residual
+        self._kernels.head_first(at["frame"], network.mean, *network.head_first, hidden)
+        head = Features(at["head"], at["low"])
+        self._kernels.conv_head(hidden, *network.head, head.high, head.low)
+        return head
+
+    def mask(self, module: int, features: Features) -> Array:
+        weights = self._network.modules[module]
+        mask = self._next_mask()
+        self._kernels.mask_pool(features.high, features.low, *weights.pool, self._at["pooled"])
+        self._kernels.mask_decide(self._at["pooled"], *weights.decide, mask)
+        return mask
+
+    def given_mask(self, mask: Mask) -> Array:
+        array = self._next_mask()
+        self.device.upload(array, np.ascontiguousarray(mask != 0, np.uint8))
+        return array
+
+    def select(self, mask: Array) -> Pixels:
+        at = self._at
+        counts = at["counts"]
+        self._kernels.count_active(mask, at["partial"])
+        self._kernels.list_pixels(mask, at["partial"], at["active"], at["inactive"], at["inverse"], counts)
+        return Pixels((at["active"], counts[:1]), (at["inactive"], counts[1:]), at["inverse"])
+
+    def conv3x3(
+        self, module: int, layer: int, source: Features | Layer, pixels: Pixels, total: Total | None
+    ) -> tuple[Layer, Total]:
+        if isinstance(source, Features):
+            source = Layer(source.high, self._no_rows)
+        weights = self._network.modules[module].layers[layer]
+        out = self._layers[module][layer]
+        sums = self._at["sums"][module, layer]
+        given = source.dense, source.rows, pixels.inverse
+        result = out.dense, out.rows
+        conv = self._kernels.conv_listed
+        if weights.dense is not None:
+            some = sums[: weights.out.stored]
+            conv(*given, weights.dense, *pixels.inactive, *result, some, everything=False)
+        elif weights.out.stored:  # dense outputs without dense inputs are 0 at inactive pixels
+            self.device.zero(out.dense)
+        conv(*given, weights.everything, *pixels.active, *result, sums, everything=True)
+        return out, Total(pixels)
+
+    def attention(self, module: int, total: Total) -> Array:
+        scales = self._next_scales()
+        weights = self._network.modules[module].attention
+        self._kernels.attention_scales(self._at["sums"][module], *weights, scales, self.height * self.width)
+        return scales
+
+    def given_attention(self, scales: Scales) -> Array:
+        array = self._next_scales()
+        self.device.upload(array, np.ascontiguousarray(scales, np.float32))
+        return array
+
+    def residual(
+        self, module: int, features: Features, total: Total, scales: Array, collected: Array | None
+    ) -> tuple[Features, Array]:
+        weights = self._network.modules[module]
+        before, after = (features.high, features.low), (self._features.high, self._features.low)
+        share = weights.share, self._network.share_bias, self._at["collected"]
+        ends = {"first": collected is None, "last": module == MODULES - 1}
+        for collect, listed in ((weights.active, total.pixels.active), (weights.inactive, total.pixels.inactive)):
+            inputs = self._at["layers"], collect.table, collect.weights, weights.bias, scales
+            self._kernels.residual(*inputs, before, after, *share, *listed, **ends)
+        return self._features, self._at["collected"]
+
+    def collect(self, collected: Array, head: Features) -> Features:
+        weights = self._network.collect
+        self._kernels.conv_add(collected, *weights, head.high, self._features.high)
+        return self._features
+
+    def tail(self, features: Features, frame: Frame) -> NDArray[np.float32]:
+        at, network = self._at, self._network
+        self._kernels.tail(features.high, *network.tail, at["frame"], at["out"], network.scale)
+        host: NDArray[np.float32] = self.device.download(at["out"])
+        return host
+
+    def host_mask(self, mask: Array) -> Mask:
+        host: Mask = self.device.download(mask)
+        return host
+
+    def host_attention(self, scales: Array) -> Scales:
+        host: Scales = self.device.download(scales)
+        return host
+
+    def _next_mask(self) -> Array:
+        self._masks += 1
+        return self._at[f"mask{self._masks - 1}"]
+
+    def _next_scales(self) -> Array:
+        self._scales += 1
+        return self._at[f"scales{self._scales - 1}"]
