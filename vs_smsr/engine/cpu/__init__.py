@@ -8,7 +8,8 @@ from contextlib import contextmanager
 
 from vs_smsr.engine.contract import Frame, State, Upscaled
 from vs_smsr.engine.cpu.isa import choose, supported
-from vs_smsr.engine.cpu.ops import Network, Workspace
+from vs_smsr.engine.cpu.network import PackedNetwork
+from vs_smsr.engine.cpu.ops import Workspace
 from vs_smsr.engine.cpu.pool import Pool
 from vs_smsr.engine.walk import walk
 from vs_smsr.errors import EngineError, MemoryBudgetError
@@ -22,14 +23,12 @@ def status() -> tuple[bool, str]:
 
 
 def create(weights: Weights, options: EngineOptions) -> CpuEngine:
-    """A cpu engine.
+    """A cpu engine; precision "auto" is bf16 where the CPU multiplies it, else fp32.
 
     Raises:
-        EngineError: the precision is none of this CPU's.
+        EngineError: the CPU does not have the precision.
     """
-    if options.precision not in ("auto", "fp32"):
-        raise EngineError(f"cpu: precision must be 'auto' or 'fp32', got {options.precision!r}.")
-    return CpuEngine(weights, threads=options.threads)
+    return CpuEngine(weights, threads=options.threads, precision=options.precision)
 
 
 class CpuEngine:
@@ -37,11 +36,16 @@ class CpuEngine:
 
     name = "cpu"
     device = "cpu"
-    precision = "fp32"
 
-    def __init__(self, weights: Weights, *, threads: int = 0, isa: str = "auto") -> None:
+    def __init__(self, weights: Weights, *, threads: int = 0, precision: str = "fp32", isa: str = "auto") -> None:
+        chosen = choose(isa)
+        self.precision = ("bf16" if chosen.bf16 else "fp32") if precision == "auto" else precision
+        if self.precision not in ("fp32", "bf16"):
+            raise EngineError(f"cpu: precision must be 'auto', 'fp32' or 'bf16', got {precision!r}.")
+        if self.precision == "bf16" and not chosen.bf16:
+            raise EngineError(f"cpu: precision bf16 needs AVX-512 BF16, but this is {chosen.name}. Use precision fp32.")
         self.weights = weights
-        self._network = Network(weights, choose(isa))
+        self._network = PackedNetwork(weights, chosen, self.precision)
         self._pool = Pool(threads)
         self._idle: list[Workspace] = []
         self._lock = threading.Lock()

@@ -14,39 +14,40 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+FP32, BF16, WIDENED = 0, 1, 2  # multiply float32; multiply bf16 pairs; multiply float32 with bf16 numbers widened
 I16, I32, I64, F32 = ir.IntType(16), ir.IntType(32), ir.IntType(64), ir.FloatType()
 
 
 @intrinsic
 def contract(
     typingctx: Any,
-    lanes: Any,  # literals: float32 lanes of a vector, vectors, pixels, 1 for bf16 pairs
+    lanes: Any,  # literals: float32 lanes of a vector, vectors, pixels
     vectors: Any,
     pixels: Any,
-    bf16: Any,
+    mode: Any,  # literal: FP32, BF16 or WIDENED
     tile: Any,  # float32*: pixel p's sums start at tile[p * tile_stride]; added to
     tile_stride: Any,
     blocks: Any,  # how many times `pixels` there are
     groups: Any,  # how many times `vectors * lanes` output channels there are
-    source: Any,  # T*: T = float32, or uint32 holding two bf16 channels
+    source: Any,  # T*: T = float32 (FP32), or uint32 holding two bf16 channels (BF16, WIDENED)
     offsets: Any,  # int64*: offsets[tap * offset_stride + p] = element of the source where pixel p's channels start
     offset_stride: Any,
     taps: Any,
-    channels: Any,  # channels (pairs for bf16) per tap
-    weights: Any,  # T*: [group][tap][channel][vectors * lanes]
+    words: Any,  # T per tap: channels, or pairs of channels
+    weights: Any,  # [group][tap][word][vectors * lanes] T; WIDENED: [group][tap][word][2][vectors * lanes] float32
     weight_offsets: Any,  # int64*: element within a group where a tap starts
     group_stride: Any,  # elements of a group
 ) -> Any:
     """tile[p, o] += sum over taps and channels of source[offsets[tap, p] + c] * weights[tap, c, o], in that order."""
-    literals = (lanes, vectors, pixels, bf16)
+    literals = (lanes, vectors, pixels, mode)
     if not all(isinstance(value, types.IntegerLiteral) for value in literals):
         return None
-    n_lanes, n_vectors, n_pixels, is_bf16 = (value.literal_value for value in literals)
+    n_lanes, n_vectors, n_pixels, the_mode = (value.literal_value for value in literals)
     i64 = types.int64
     arrays = (tile, i64, i64, i64, source, offsets, i64, i64, i64, weights, weight_offsets, i64)
     signature = types.void(*literals, *arrays)
     vector = ir.VectorType(F32, n_lanes)
-    word = I32 if is_bf16 else F32
+    word = F32 if the_mode == FP32 else I32
     word_vector = ir.VectorType(word, n_lanes)
     pairs = ir.VectorType(I16, 2 * n_lanes)
     width = n_vectors * n_lanes
@@ -59,7 +60,7 @@ def contract(
         return b.load(b.bitcast(b.gep(base, [constant(element)]), kind.as_pointer()), align=4)
 
     def multiply_add(b: ir.IRBuilder, sums: Any, value: Any, weight: Any) -> Any:
-        if not is_bf16:
+        if the_mode != BF16:
             kind = ir.FunctionType(vector, [vector] * 3)
             return b.call(
                 cgutils.get_or_insert_function(b.module, kind, f"llvm.fma.v{n_lanes}f32"), [value, weight, sums]
@@ -69,10 +70,12 @@ def contract(
         return b.call(dot, [sums, b.bitcast(value, pairs), b.bitcast(weight, pairs)])
 
     def codegen(context: Any, b: ir.IRBuilder, sig: Any, args: Any) -> Any:
-        tile, tile_stride, blocks, groups, source, offsets, offset_stride, taps, channels = args[4:13]
+        tile, tile_stride, blocks, groups, source, offsets, offset_stride, taps, words = args[4:13]
         weights, weight_offsets, group_stride = args[13:]
         spread = ir.Constant(ir.VectorType(I32, n_lanes), [0] * n_lanes)
         undefined = ir.Constant(word_vector, ir.Undefined)
+        upper = ir.Constant(ir.VectorType(I32, n_lanes), [0xFFFF0000] * n_lanes)
+        sixteen = ir.Constant(ir.VectorType(I32, n_lanes), [16] * n_lanes)
         sums = {cell: cgutils.alloca_once(b, vector) for cell in cells}
         with cgutils.for_range(b, groups, intp=I64) as group, cgutils.for_range(b, blocks, intp=I64) as block:
             first = b.mul(block.index, constant(n_pixels))
@@ -85,16 +88,23 @@ def contract(
                 places = b.gep(offsets, [b.add(b.mul(tap.index, offset_stride), first)])
                 starts = [b.gep(source, [b.load(b.gep(places, [constant(p)]))]) for p in range(n_pixels)]
                 tap_weights = b.gep(group_weights, [b.load(b.gep(weight_offsets, [tap.index]))])
-                with cgutils.for_range(b, channels, intp=I64) as channel:
-                    line = b.gep(tap_weights, [b.mul(channel.index, constant(width))])
-                    loaded = [load(b, line, v * n_lanes, word_vector) for v in range(n_vectors)]
+                with cgutils.for_range(b, words, intp=I64) as index:
+                    line = b.gep(tap_weights, [b.mul(index.index, constant(width * (2 if the_mode == WIDENED else 1)))])
+                    spread_words = []
                     for p in range(n_pixels):
-                        value = b.load(b.gep(starts[p], [channel.index]))
-                        value = b.shuffle_vector(
-                            b.insert_element(undefined, value, ir.Constant(I32, 0)), undefined, spread
-                        )
-                        for v in range(n_vectors):
-                            b.store(multiply_add(b, b.load(sums[p, v]), value, loaded[v]), sums[p, v])
+                        value = b.load(b.gep(starts[p], [index.index]))
+                        value = b.insert_element(undefined, value, ir.Constant(I32, 0))
+                        spread_words.append(b.shuffle_vector(value, undefined, spread))
+                    for half in range(2 if the_mode == WIDENED else 1):
+                        kind = vector if the_mode == WIDENED else word_vector
+                        loaded = [load(b, line, half * width + v * n_lanes, kind) for v in range(n_vectors)]
+                        for p in range(n_pixels):
+                            value = spread_words[p]
+                            if the_mode == WIDENED:  # a bf16 number is the upper half of a float32
+                                value = b.and_(value, upper) if half else b.shl(value, sixteen)
+                                value = b.bitcast(value, vector)
+                            for v in range(n_vectors):
+                                b.store(multiply_add(b, b.load(sums[p, v]), value, loaded[v]), sums[p, v])
             for p, v in cells:
                 target = b.bitcast(b.gep(rows[p], [constant(v * n_lanes)]), vector.as_pointer())
                 b.store(b.load(sums[p, v]), target, align=4)
@@ -140,7 +150,7 @@ def _each_wide(b: ir.IRBuilder, count: Any) -> Any:
 
 @intrinsic
 def copy(typingctx: Any, target: Any, source: Any, count: Any) -> Any:
-    """target[i] = source[i] for `count` float32."""
+    """target[i] = source[i] for `count` words of the same type."""
     signature = types.void(target, source, types.int64)
 
     def codegen(context: Any, b: ir.IRBuilder, sig: Any, args: Any) -> Any:
@@ -151,14 +161,76 @@ def copy(typingctx: Any, target: Any, source: Any, count: Any) -> Any:
 
 
 @intrinsic
-def relu(typingctx: Any, row: Any, count: Any) -> Any:
-    """row[i] = max(row[i], 0) for `count` float32, a multiple of 16."""
-    signature = types.void(row, types.int64)
+def keep(typingctx: Any, target: Any, row: Any, count: Any) -> Any:
+    """Store `count` float32 as float32 or, if target is uint32*, as bf16 pairs (nearest, ties to even)."""
+    signature = types.void(target, row, types.int64)
+    narrow = _is_bf16(target)
 
     def codegen(context: Any, b: ir.IRBuilder, sig: Any, args: Any) -> Any:
-        zero = ir.Constant(WIDE, [0.0] * 16)
-        with _each_wide(b, args[1]) as (i, _):
-            place = _wide(b, args[0], i)
+        target, row, count = args
+        if not narrow:
+            cgutils.raw_memcpy(b, target, row, count, 4, align=4)
+            return context.get_dummy_value()
+        target = b.bitcast(target, I16.as_pointer())
+        with _each(b, count, 8) as (i, _):
+            bits = b.load(_cast(b, row, i, ir.VectorType(I32, 8)), align=4)
+            shifted = b.lshr(bits, _all(I32, 8, 16))
+            odd = b.and_(shifted, _all(I32, 8, 1))
+            rounded = b.lshr(b.add(b.add(bits, odd), _all(I32, 8, 0x7FFF)), _all(I32, 8, 16))
+            b.store(b.trunc(rounded, ir.VectorType(I16, 8)), _cast(b, target, i, ir.VectorType(I16, 8)), align=2)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
+def fetch(typingctx: Any, row: Any, source: Any, count: Any) -> Any:
+    """The way back from `keep`: `count` float32 from float32, or from bf16 pairs if source is uint32*."""
+    signature = types.void(row, source, types.int64)
+    narrow = _is_bf16(source)
+
+    def codegen(context: Any, b: ir.IRBuilder, sig: Any, args: Any) -> Any:
+        row, source, count = args
+        if not narrow:
+            cgutils.raw_memcpy(b, row, source, count, 4, align=4)
+            return context.get_dummy_value()
+        source = b.bitcast(source, I16.as_pointer())
+        with _each(b, count, 8) as (i, _):
+            half = b.load(_cast(b, source, i, ir.VectorType(I16, 8)), align=2)
+            bits = b.shl(b.zext(half, ir.VectorType(I32, 8)), _all(I32, 8, 16))
+            b.store(bits, _cast(b, row, i, ir.VectorType(I32, 8)), align=4)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+def _is_bf16(pointer_type: Any) -> bool:
+    """Rows of float32 are float32*, rows of bf16 are uint32* (pairs)."""
+    return bool(pointer_type.dtype == types.uint32)
+
+
+def _all(kind: ir.Type, lanes: int, value: float) -> ir.Constant:
+    return ir.Constant(ir.VectorType(kind, lanes), [value] * lanes)
+
+
+def _cast(b: ir.IRBuilder, base: Any, element: Any, kind: Any) -> Any:
+    return b.bitcast(b.gep(base, [element]), kind.as_pointer())
+
+
+def _each(b: ir.IRBuilder, count: Any, step: int) -> Any:
+    return cgutils.for_range_slice(b, ir.Constant(I64, 0), count, ir.Constant(I64, step), intp=I64)
+
+
+@intrinsic
+def relu(typingctx: Any, row: Any, count: Any) -> Any:
+    """row[i] = max(row[i], 0) for `count` float32, a multiple of 8."""
+    signature = types.void(row, types.int64)
+    vector = ir.VectorType(F32, 8)
+
+    def codegen(context: Any, b: ir.IRBuilder, sig: Any, args: Any) -> Any:
+        zero = _all(F32, 8, 0.0)
+        with _each(b, args[1], 8) as (i, _):
+            place = _cast(b, args[0], i, vector)
             value = b.load(place, align=4)
             b.store(b.select(b.fcmp_ordered(">", value, zero), value, zero), place, align=4)
         return context.get_dummy_value()
@@ -168,15 +240,16 @@ def relu(typingctx: Any, row: Any, count: Any) -> Any:
 
 @intrinsic
 def scale_add(typingctx: Any, target: Any, row: Any, scales: Any, added: Any, count: Any) -> Any:
-    """target[i] = row[i] * scales[i] + added[i] for `count` float32, a multiple of 16."""
+    """target[i] = row[i] * scales[i] + added[i] for `count` float32, a multiple of 8."""
     signature = types.void(target, row, scales, added, types.int64)
+    vector = ir.VectorType(F32, 8)
 
     def codegen(context: Any, b: ir.IRBuilder, sig: Any, args: Any) -> Any:
         target, row, scales, added, count = args
-        fma = cgutils.get_or_insert_function(b.module, ir.FunctionType(WIDE, [WIDE] * 3), "llvm.fma.v16f32")
-        with _each_wide(b, count) as (i, _):
-            operands = [b.load(_wide(b, place, i), align=4) for place in (row, scales, added)]
-            b.store(b.call(fma, operands), _wide(b, target, i), align=4)
+        fma = cgutils.get_or_insert_function(b.module, ir.FunctionType(vector, [vector] * 3), "llvm.fma.v8f32")
+        with _each(b, count, 8) as (i, _):
+            operands = [b.load(_cast(b, place, i, vector), align=4) for place in (row, scales, added)]
+            b.store(b.call(fma, operands), _cast(b, target, i, vector), align=4)
         return context.get_dummy_value()
 
     return signature, codegen
@@ -184,18 +257,19 @@ def scale_add(typingctx: Any, target: Any, row: Any, scales: Any, added: Any, co
 
 @intrinsic
 def add_fixed(typingctx: Any, sums: Any, row: Any, unit: Any, count: Any) -> Any:
-    """sums[i] += rint(row[i] * unit) as int64 for `count` channels, a multiple of 16; exact in any order."""
+    """sums[i] += rint(row[i] * unit) as int64 for `count` channels, a multiple of 8; exact in any order."""
     signature = types.void(sums, row, types.float32, types.int64)
-    integers = ir.VectorType(I64, 16)
+    vector, integers = ir.VectorType(F32, 8), ir.VectorType(I64, 8)
 
     def codegen(context: Any, b: ir.IRBuilder, sig: Any, args: Any) -> Any:
         sums, row, unit, count = args
-        rint = cgutils.get_or_insert_function(b.module, ir.FunctionType(WIDE, [WIDE]), "llvm.rint.v16f32")
-        units = b.insert_element(ir.Constant(WIDE, ir.Undefined), unit, ir.Constant(I32, 0))
-        units = b.shuffle_vector(units, ir.Constant(WIDE, ir.Undefined), ir.Constant(ir.VectorType(I32, 16), [0] * 16))
-        with _each_wide(b, count) as (i, _):
-            whole = b.fptosi(b.call(rint, [b.fmul(b.load(_wide(b, row, i), align=4), units)]), integers)
-            place = _wide(b, sums, i, integers)
+        rint = cgutils.get_or_insert_function(b.module, ir.FunctionType(vector, [vector]), "llvm.rint.v8f32")
+        undefined = ir.Constant(vector, ir.Undefined)
+        units = b.shuffle_vector(b.insert_element(undefined, unit, ir.Constant(I32, 0)), undefined, _all(I32, 8, 0))
+        with _each(b, count, 8) as (i, _):
+            scaled = b.fmul(b.load(_cast(b, row, i, vector), align=4), units)
+            whole = b.fptosi(b.call(rint, [scaled]), integers)
+            place = _cast(b, sums, i, integers)
             b.store(b.add(b.load(place, align=8), whole), place, align=8)
         return context.get_dummy_value()
 

@@ -7,37 +7,49 @@ from functools import cache
 
 from vs_smsr.errors import EngineError
 
+BLOCK = 12  # pixels that a kernel handles at a time
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A register block: pixels x (vectors of lanes) sums; pixels divides BLOCK."""
+
+    lanes: int
+    vectors: int
+    pixels: int
+
+    @property
+    def width(self) -> int:
+        """Output channels."""
+        return self.lanes * self.vectors
+
 
 @dataclass(frozen=True)
 class Isa:
-    """Shapes of the register block (`block.contract`) for one vector width.
+    """One vector width and the register blocks that fill its registers.
 
     Attributes:
-        lanes: float32 lanes of a vector.
-        bf16: it has dot products of bf16 pairs.
-        shapes: output channels of a block -> pixels of a block, all dividing BLOCK; the widest first.
+        bf16: it multiplies bf16 pairs.
     """
 
     name: str
-    lanes: int
     bf16: bool
-    shapes: dict[int, int]
+    shapes: tuple[Shape, ...]
 
-    def width(self, outputs: int) -> int:
-        """Output channels per block for a convolution with that many: the fewest wasted, then the widest."""
-        return min(self.shapes, key=lambda width: (-(-outputs // width) * width, -width))
+    def shape(self, outputs: int) -> Shape:
+        """The register block that wastes the fewest sums on so many outputs; the widest of those."""
+        return min(self.shapes, key=lambda shape: (-(-outputs // shape.width) * shape.width, -shape.width))
 
 
-BLOCK = 12  # pixels that a kernel handles at a time
-
+AVX512 = (Shape(16, 4, 6), Shape(16, 2, 12), Shape(8, 3, 6), Shape(16, 1, 12), Shape(8, 1, 12))
 ISAS = {
     isa.name: isa
     for isa in (
-        Isa("avx512bf16", 16, True, {64: 6, 32: 12, 16: 12}),
-        Isa("avx512", 16, False, {64: 6, 32: 12, 16: 12}),
-        Isa("avx2", 8, False, {16: 6, 8: 12}),
-        Isa("neon", 4, False, {16: 6, 8: 12}),
-        Isa("generic", 4, False, {8: 4}),
+        Isa("avx512bf16", True, AVX512),
+        Isa("avx512", False, AVX512),
+        Isa("avx2", False, (Shape(8, 2, 6), Shape(8, 1, 12))),
+        Isa("neon", False, (Shape(4, 4, 6), Shape(4, 2, 12))),
+        Isa("generic", False, (Shape(4, 2, 4),)),
     )
 }
 

@@ -1,10 +1,15 @@
 """The convolutions of SMSR as compiled kernels around the register block `contract`.
 
 Vocabulary: the grid is a frame with a border of one zero pixel, flat, `width` pixels a row; a list holds flat grid
-positions; a map has one line of channels per grid pixel; rows are the lines of active pixels only (row 0 is zero),
-found through `inverse` (grid position -> row). Each kernel claims chunks of its list from `claims[slot]` until none
-is left, so any number of threads may run it at once. A tile holds the sums of BLOCK pixels on the stack of a thread.
+positions; a map has one line of channels per grid pixel, from position `shift` on; rows are the lines of active
+pixels only, in order, number 0 is zero, found through `inverse` (grid position -> number, 0 = inactive).
+Lines are float32, or words of two bf16 channels (uint32); strides and counts of words are in those words.
+
+Each kernel claims chunks of its list from `claims[slot]` until none is left, so any number of threads may run it at
+once. A tile holds the sums of a few pixels, float32, in the first-level cache of a thread.
 """
+
+# mypy: disable-error-code="no-untyped-def"
 
 from __future__ import annotations
 
@@ -14,7 +19,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from vs_smsr.engine.cpu.block import add_fixed, contract, copy, fetch_add, pointer, relu, scale_add
+from vs_smsr.engine.cpu.block import add_fixed, contract, copy, fetch, fetch_add, keep, pointer, relu, scale_add
 from vs_smsr.engine.cpu.compiled import compiled
 from vs_smsr.engine.cpu.isa import BLOCK
 
@@ -24,28 +29,31 @@ SUM_SCALE = float(1 << 20)  # channel sums are integers of this unit: adding the
 
 
 @njit(inline="always")
-def _neighbours(pixels: Any, first: Any, last: Any, count: int, width: Any, stride: Any, offsets: Any) -> None:
-    """offsets[tap * count + p] = element where the channels of pixel first + p's neighbour start in a map.
+def _neighbours(list_: Any, first: Any, count: int, width: Any, shift: Any, stride: Any, offsets: Any) -> None:
+    """offsets[tap * count + p] = word where the line of pixel first + p's neighbour starts in a map.
 
     Beyond the last pixel the last one is repeated: its sums are computed and not stored.
     """
+    last = list_.shape[0] - 1
     for p in range(count):
-        here = np.int64(pixels[min(first + p, last)])
+        here = np.int64(list_[min(first + p, last)]) - shift
         for tap in range(9):
             offsets[tap * count + p] = (here + (tap // 3 - 1) * width + tap % 3 - 1) * stride
 
 
 @cache
-def convolution(lanes: int, vectors: int, pixels: int, bf16: int) -> Any:
-    """3x3 over the pixels of a list, map to map: target = relu?(bias + conv(source) + added?)."""
+def convolution(lanes: int, vectors: int, pixels: int, mode: int) -> Any:
+    """3x3 over the pixels of a list, map to map: target = relu?(bias + conv(source)) + added?."""
 
     @compiled
     def kernel(
-        claims, slot, list_, width, source, channels, source_stride, weights, group_stride, tap_starts, groups, bias,
-        rectify, added, with_added, target, stride, outputs,
+        claims, slot, list_, width, source, words, source_stride, source_shift,
+        weights, group_stride, tap_starts, groups, bias, rectify, added, with_added,
+        target, target_stride, target_shift, outputs,
     ):  # fmt: skip
         span = groups * vectors * lanes
         tile = np.empty(BLOCK * span, np.float32)
+        more = np.empty(span, np.float32)
         ones = np.ones(span, np.float32)
         offsets = np.empty(9 * BLOCK, np.int64)
         count = list_.shape[0]
@@ -54,33 +62,34 @@ def convolution(lanes: int, vectors: int, pixels: int, bf16: int) -> Any:
             if start >= count:
                 break
             for first in range(start, min(start + CHUNK, count), BLOCK):
-                _neighbours(list_, first, count - 1, BLOCK, width, source_stride, offsets)
+                _neighbours(list_, first, BLOCK, width, source_shift, source_stride, offsets)
                 for p in range(BLOCK):
                     copy(pointer(tile, p * span), pointer(bias, 0), span)
                 contract(
-                    lanes, vectors, pixels, bf16, pointer(tile, 0), span, BLOCK // pixels, groups,
-                    pointer(source, 0), pointer(offsets, 0), BLOCK, 9, channels,
+                    lanes, vectors, pixels, mode, pointer(tile, 0), span, BLOCK // pixels, groups,
+                    pointer(source, 0), pointer(offsets, 0), BLOCK, 9, words,
                     pointer(weights, 0), pointer(tap_starts, 0), group_stride,
                 )  # fmt: skip
                 if rectify:
                     relu(pointer(tile, 0), BLOCK * span)
                 for p in range(min(BLOCK, count - first)):
-                    here = np.int64(list_[first + p]) * stride
+                    here = (np.int64(list_[first + p]) - target_shift) * target_stride
+                    row = pointer(tile, p * span)
                     if with_added:
-                        row = pointer(tile, p * span)
-                        scale_add(row, row, pointer(ones, 0), pointer(added, here), outputs)
-                    copy(pointer(target, here), pointer(tile, p * span), outputs)
+                        fetch(pointer(more, 0), pointer(added, here), outputs)
+                        scale_add(row, row, pointer(ones, 0), pointer(more, 0), outputs)
+                    keep(pointer(target, here), row, outputs)
 
     return kernel
 
 
 @cache
-def pooled_convolution(lanes: int, vectors: int, pixels: int, bf16: int) -> Any:
+def pooled_convolution(lanes: int, vectors: int, pixels: int, mode: int) -> Any:
     """3x3, bias, relu and the mean of 2x2 pixels; the list goes by quads, target by `half`, their half-size grid."""
 
     @compiled
     def kernel(
-        claims, slot, list_, width, source, channels, weights, group_stride, tap_starts, groups, bias, half, target
+        claims, slot, list_, width, source, words, weights, group_stride, tap_starts, groups, bias, half, target
     ):
         span = groups * vectors * lanes
         tile = np.empty(BLOCK * span, np.float32)
@@ -93,12 +102,12 @@ def pooled_convolution(lanes: int, vectors: int, pixels: int, bf16: int) -> Any:
             if start >= count:
                 break
             for first in range(start, min(start + CHUNK, count), BLOCK):
-                _neighbours(list_, first, count - 1, BLOCK, width, channels, offsets)
+                _neighbours(list_, first, BLOCK, width, 0, words, offsets)
                 for p in range(BLOCK):
                     copy(pointer(tile, p * span), pointer(bias, 0), span)
                 contract(
-                    lanes, vectors, pixels, bf16, pointer(tile, 0), span, BLOCK // pixels, groups,
-                    pointer(source, 0), pointer(offsets, 0), BLOCK, 9, channels,
+                    lanes, vectors, pixels, mode, pointer(tile, 0), span, BLOCK // pixels, groups,
+                    pointer(source, 0), pointer(offsets, 0), BLOCK, 9, words,
                     pointer(weights, 0), pointer(tap_starts, 0), group_stride,
                 )  # fmt: skip
                 relu(pointer(tile, 0), BLOCK * span)
@@ -113,29 +122,24 @@ def pooled_convolution(lanes: int, vectors: int, pixels: int, bf16: int) -> Any:
 
 
 @cache
-def active_layer(lanes: int, vectors: int, pixels: int, bf16: int) -> Any:
-    """A masked layer at its active pixels: all 64 outputs from all inputs, relu, and their share of the collect.
+def active_layer(lanes: int, vectors: int, pixels: int, mode: int) -> Any:
+    """A masked layer at active pixels: all 64 outputs from all inputs, relu; to rows and to the dense map.
 
     Dense inputs come from a map, sparse ones from the rows of active neighbours. A tap without an active neighbour in
-    the block is skipped: it would add zeros.
+    the block is skipped: it would add zeros. Numbers of rows are counted from `base`.
     """
     groups = C // (vectors * lanes)
 
     @compiled
     def kernel(
-        claims, slot, list_, width, dense, dense_channels, dense_stride, dense_weights, dense_group, dense_starts,
-        rows, inverse, sparse_first, sparse_weights, sparse_group, sparse_starts,
-        out_rows, out_dense, out_stride, collect_weights, collect_group, bias, total, begin, sums, finish,
+        claims, slot, list_, width, dense, dense_words, dense_stride, dense_shift,
+        dense_weights, dense_group, dense_starts, rows, inverse, base, sparse_first, sparse_words,
+        sparse_weights, sparse_group, sparse_starts, row_words, out_rows, out_dense, out_stride, out_shift,
     ):  # fmt: skip
         tile = np.empty(pixels * C, np.float32)
-        totals = np.empty(pixels * C, np.float32)
+        lines = np.empty(pixels * row_words, out_rows.dtype)
         offsets = np.empty(9 * pixels, np.int64)
         starts = np.empty(9, np.int64)
-        own = np.empty(pixels, np.int64)
-        for p in range(pixels):
-            own[p] = p * C
-        partial = np.zeros(C, np.int64)
-        zero = np.zeros(1, np.int64)
         count = list_.shape[0]
         while True:
             start = fetch_add(claims, slot, CHUNK)
@@ -143,51 +147,75 @@ def active_layer(lanes: int, vectors: int, pixels: int, bf16: int) -> Any:
                 break
             for first in range(start, min(start + CHUNK, count), pixels):
                 tile.fill(np.float32(0))
-                if dense_channels > 0:
-                    _neighbours(list_, first, count - 1, pixels, width, dense_stride, offsets)
+                if dense_words > 0:
+                    _neighbours(list_, first, pixels, width, dense_shift, dense_stride, offsets)
                     contract(
-                        lanes, vectors, pixels, bf16, pointer(tile, 0), C, 1, groups,
-                        pointer(dense, 0), pointer(offsets, 0), pixels, 9, dense_channels,
+                        lanes, vectors, pixels, mode, pointer(tile, 0), C, 1, groups,
+                        pointer(dense, 0), pointer(offsets, 0), pixels, 9, dense_words,
                         pointer(dense_weights, 0), pointer(dense_starts, 0), dense_group,
                     )  # fmt: skip
-                if sparse_first < C:
+                if sparse_words > 0:
                     taps = 0
                     for tap in range(9):
                         step = (tap // 3 - 1) * width + tap % 3 - 1
                         found = np.int64(0)
                         for p in range(pixels):
-                            row = np.int64(inverse[np.int64(list_[min(first + p, count - 1)]) + step])
-                            offsets[taps * pixels + p] = row * C + sparse_first
-                            found |= row
+                            number = np.int64(inverse[np.int64(list_[min(first + p, count - 1)]) + step])
+                            number = number - base if number else 0
+                            offsets[taps * pixels + p] = number * row_words + sparse_first
+                            found |= number
                         if found:
                             starts[taps] = sparse_starts[tap]
                             taps += 1
                     contract(
-                        lanes, vectors, pixels, bf16, pointer(tile, 0), C, 1, groups,
-                        pointer(rows, 0), pointer(offsets, 0), pixels, taps, C - sparse_first,
+                        lanes, vectors, pixels, mode, pointer(tile, 0), C, 1, groups,
+                        pointer(rows, 0), pointer(offsets, 0), pixels, taps, sparse_words,
                         pointer(sparse_weights, 0), pointer(starts, 0), sparse_group,
                     )  # fmt: skip
                 relu(pointer(tile, 0), pixels * C)
-                for p in range(pixels):
-                    if begin:
-                        copy(pointer(totals, p * C), pointer(bias, 0), C)
-                    else:
-                        here = np.int64(list_[min(first + p, count - 1)]) * C
-                        copy(pointer(totals, p * C), pointer(total, here), C)
-                contract(
-                    lanes, vectors, pixels, bf16, pointer(totals, 0), C, 1, groups,
-                    pointer(tile, 0), pointer(own, 0), pixels, 1, C,
-                    pointer(collect_weights, 0), pointer(zero, 0), collect_group,
-                )  # fmt: skip
+                keep(pointer(lines, 0), pointer(tile, 0), pixels * C)
                 for p in range(min(pixels, count - first)):
                     here = np.int64(list_[first + p])
-                    copy(pointer(total, here * C), pointer(totals, p * C), C)
-                    if finish:
-                        add_fixed(pointer(partial, 0), pointer(totals, p * C), SUM_SCALE, C)
-                    else:
-                        row = np.int64(inverse[here])
-                        copy(pointer(out_rows, row * C), pointer(tile, p * C), C)
-                        copy(pointer(out_dense, here * out_stride), pointer(tile, p * C), out_stride)
+                    line = pointer(lines, p * row_words)
+                    copy(pointer(out_rows, (np.int64(inverse[here]) - base) * row_words), line, row_words)
+                    copy(pointer(out_dense, (here - out_shift) * out_stride), line, out_stride)
+
+    return kernel
+
+
+@cache
+def active_total(lanes: int, vectors: int, pixels: int, mode: int) -> Any:
+    """An SMM's 1x1 collect at active pixels, from the rows of its four layers (layer after layer in `rows`)."""
+    groups = C // (vectors * lanes)
+
+    @compiled
+    def kernel(
+        claims, slot, list_, inverse, base, rows, layer_words, row_words,
+        weights, group_stride, layer_starts, bias, total, sums,
+    ):  # fmt: skip
+        tile = np.empty(BLOCK * C, np.float32)
+        offsets = np.empty(4 * BLOCK, np.int64)
+        partial = np.zeros(C, np.int64)
+        count = list_.shape[0]
+        while True:
+            start = fetch_add(claims, slot, CHUNK)
+            if start >= count:
+                break
+            for first in range(start, min(start + CHUNK, count), BLOCK):
+                for p in range(BLOCK):
+                    number = np.int64(inverse[np.int64(list_[min(first + p, count - 1)])]) - base
+                    for layer in range(4):
+                        offsets[layer * BLOCK + p] = layer * layer_words + number * row_words
+                    copy(pointer(tile, p * C), pointer(bias, 0), C)
+                contract(
+                    lanes, vectors, pixels, mode, pointer(tile, 0), C, BLOCK // pixels, groups,
+                    pointer(rows, 0), pointer(offsets, 0), BLOCK, 4, row_words,
+                    pointer(weights, 0), pointer(layer_starts, 0), group_stride,
+                )  # fmt: skip
+                for p in range(min(BLOCK, count - first)):
+                    line = np.int64(list_[first + p]) * row_words
+                    keep(pointer(total, line), pointer(tile, p * C), C)
+                    add_fixed(pointer(partial, 0), pointer(tile, p * C), SUM_SCALE, C)
         for c in range(C):
             fetch_add(sums, c, partial[c])
 
@@ -195,14 +223,14 @@ def active_layer(lanes: int, vectors: int, pixels: int, bf16: int) -> Any:
 
 
 @cache
-def inactive_total(lanes: int, vectors: int, pixels: int, bf16: int) -> Any:
-    """The whole collect of an SMM at its inactive pixels: bias plus the shares of the four layers' dense maps."""
+def inactive_total(lanes: int, vectors: int, pixels: int, mode: int) -> Any:
+    """An SMM's 1x1 collect at inactive pixels, from the dense maps of its four layers."""
     groups = C // (vectors * lanes)
 
     @compiled
     def kernel(
         claims, slot, list_, bias, weights0, weights1, weights2, weights3, dense0, dense1, dense2, dense3,
-        channels, strides, group_strides, total, sums,
+        words, strides, group_strides, shift, row_words, total, sums,
     ):  # fmt: skip
         tile = np.empty(BLOCK * C, np.float32)
         offsets = np.empty(BLOCK, np.int64)
@@ -217,7 +245,7 @@ def inactive_total(lanes: int, vectors: int, pixels: int, bf16: int) -> Any:
                 for p in range(BLOCK):
                     copy(pointer(tile, p * C), pointer(bias, 0), C)
                 for layer in range(4):
-                    if channels[layer] == 0:
+                    if words[layer] == 0:
                         continue
                     source, weights = dense0, weights0
                     if layer == 1:
@@ -227,15 +255,16 @@ def inactive_total(lanes: int, vectors: int, pixels: int, bf16: int) -> Any:
                     elif layer == 3:
                         source, weights = dense3, weights3
                     for p in range(BLOCK):
-                        offsets[p] = np.int64(list_[min(first + p, count - 1)]) * strides[layer]
+                        here = np.int64(list_[min(first + p, count - 1)]) - shift
+                        offsets[p] = here * strides[layer]
                     contract(
-                        lanes, vectors, pixels, bf16, pointer(tile, 0), C, BLOCK // pixels, groups,
-                        pointer(source, 0), pointer(offsets, 0), BLOCK, 1, channels[layer],
+                        lanes, vectors, pixels, mode, pointer(tile, 0), C, BLOCK // pixels, groups,
+                        pointer(source, 0), pointer(offsets, 0), BLOCK, 1, words[layer],
                         pointer(weights, 0), pointer(zero, 0), group_strides[layer],
                     )  # fmt: skip
                 for p in range(min(BLOCK, count - first)):
-                    here = np.int64(list_[first + p]) * C
-                    copy(pointer(total, here), pointer(tile, p * C), C)
+                    line = np.int64(list_[first + p]) * row_words
+                    keep(pointer(total, line), pointer(tile, p * C), C)
                     add_fixed(pointer(partial, 0), pointer(tile, p * C), SUM_SCALE, C)
         for c in range(C):
             fetch_add(sums, c, partial[c])
@@ -244,19 +273,21 @@ def inactive_total(lanes: int, vectors: int, pixels: int, bf16: int) -> Any:
 
 
 @cache
-def residual_collect(lanes: int, vectors: int, pixels: int, bf16: int) -> Any:
+def residual_collect(lanes: int, vectors: int, pixels: int, mode: int) -> Any:
     """f_k = total * scales + f_(k-1) and f_k's share of the network's collect; the last SMM ends with its relu."""
     groups = C // (vectors * lanes)
 
     @compiled
     def kernel(
-        claims, slot, list_, features, total, scales, result, weights, group_stride, bias, collected, begin, finish
-    ):
+        claims, slot, list_, features, total, scales, result, row_words,
+        weights, group_stride, bias, collected, begin, finish,
+    ):  # fmt: skip
         tile = np.empty(BLOCK * C, np.float32)
-        sums = np.empty(BLOCK * C, np.float32)
+        more = np.empty(C, np.float32)
+        lines = np.empty(BLOCK * row_words, result.dtype)
         own = np.empty(BLOCK, np.int64)
         for p in range(BLOCK):
-            own[p] = p * C
+            own[p] = p * row_words
         zero = np.zeros(1, np.int64)
         count = list_.shape[0]
         while True:
@@ -265,34 +296,40 @@ def residual_collect(lanes: int, vectors: int, pixels: int, bf16: int) -> Any:
                 break
             for first in range(start, min(start + CHUNK, count), BLOCK):
                 for p in range(BLOCK):
-                    here = np.int64(list_[min(first + p, count - 1)]) * C
-                    scale_add(pointer(tile, p * C), pointer(total, here), pointer(scales, 0), pointer(features, here), C)
+                    line = np.int64(list_[min(first + p, count - 1)]) * row_words
+                    row = pointer(tile, p * C)
+                    fetch(row, pointer(total, line), C)
+                    fetch(pointer(more, 0), pointer(features, line), C)
+                    scale_add(row, row, pointer(scales, 0), pointer(more, 0), C)
+                    keep(pointer(lines, p * row_words), row, C)
                     if begin:
-                        copy(pointer(sums, p * C), pointer(bias, 0), C)
+                        copy(row, pointer(bias, 0), C)
                     else:
-                        copy(pointer(sums, p * C), pointer(collected, here), C)
+                        fetch(row, pointer(collected, line), C)
                 contract(
-                    lanes, vectors, pixels, bf16, pointer(sums, 0), C, BLOCK // pixels, groups,
-                    pointer(tile, 0), pointer(own, 0), BLOCK, 1, C,
+                    lanes, vectors, pixels, mode, pointer(tile, 0), C, BLOCK // pixels, groups,
+                    pointer(lines, 0), pointer(own, 0), BLOCK, 1, row_words,
                     pointer(weights, 0), pointer(zero, 0), group_stride,
                 )  # fmt: skip
                 for p in range(min(BLOCK, count - first)):
-                    here = np.int64(list_[first + p]) * C
+                    line = np.int64(list_[first + p]) * row_words
                     if finish:
-                        relu(pointer(sums, p * C), C)
-                    copy(pointer(collected, here), pointer(sums, p * C), C)
-                    if not finish:
-                        copy(pointer(result, here), pointer(tile, p * C), C)
+                        relu(pointer(tile, p * C), C)
+                    else:
+                        copy(pointer(result, line), pointer(lines, p * row_words), row_words)
+                    keep(pointer(collected, line), pointer(tile, p * C), C)
 
     return kernel
 
 
 @cache
-def tail_convolution(lanes: int, vectors: int, pixels: int, bf16: int) -> Any:
+def tail_convolution(lanes: int, vectors: int, pixels: int, mode: int) -> Any:
     """3x3 to 3 * s * s outputs, pixel shuffle, added to the bicubic base in `frame` (sH, sW, 3), mean, clamp."""
 
     @compiled
-    def kernel(claims, slot, list_, width, source, weights, group_stride, tap_starts, groups, bias, mean, scale, frame):
+    def kernel(
+        claims, slot, list_, width, source, words, weights, group_stride, tap_starts, groups, bias, mean, scale, frame
+    ):
         span = groups * vectors * lanes
         tile = np.empty(BLOCK * span, np.float32)
         offsets = np.empty(9 * BLOCK, np.int64)
@@ -302,12 +339,12 @@ def tail_convolution(lanes: int, vectors: int, pixels: int, bf16: int) -> Any:
             if start >= count:
                 break
             for first in range(start, min(start + CHUNK, count), BLOCK):
-                _neighbours(list_, first, count - 1, BLOCK, width, C, offsets)
+                _neighbours(list_, first, BLOCK, width, 0, words, offsets)
                 for p in range(BLOCK):
                     copy(pointer(tile, p * span), pointer(bias, 0), span)
                 contract(
-                    lanes, vectors, pixels, bf16, pointer(tile, 0), span, BLOCK // pixels, groups,
-                    pointer(source, 0), pointer(offsets, 0), BLOCK, 9, C,
+                    lanes, vectors, pixels, mode, pointer(tile, 0), span, BLOCK // pixels, groups,
+                    pointer(source, 0), pointer(offsets, 0), BLOCK, 9, words,
                     pointer(weights, 0), pointer(tap_starts, 0), group_stride,
                 )  # fmt: skip
                 for p in range(min(BLOCK, count - first)):
@@ -318,8 +355,7 @@ def tail_convolution(lanes: int, vectors: int, pixels: int, bf16: int) -> Any:
                             for c in range(3):
                                 detail = tile[p * span + (c * scale + dy) * scale + dx]
                                 value = frame[y * scale + dy, x * scale + dx, c] + detail + mean[c]
-                                frame[y * scale + dy, x * scale + dx, c] = min(
-                                    max(value, np.float32(0)), np.float32(255)
-                                )
+                                value = min(max(value, np.float32(0)), np.float32(255))
+                                frame[y * scale + dy, x * scale + dx, c] = value
 
     return kernel

@@ -1,5 +1,7 @@
 """Everything per pixel that is not a convolution: lists, masks, the bicubic base. Same vocabulary as `kernels`."""
 
+# mypy: disable-error-code="no-untyped-def"
+
 from __future__ import annotations
 
 import numpy as np
@@ -11,14 +13,16 @@ ROWS = 4  # rows claimed at a time
 
 
 @compiled
-def select(mask, active, inactive, inverse):
-    """Lists of active and inactive grid positions, row by row, and the inverse map; returns how many are active.
+def select(mask, active, inactive, first_active, first_inactive, inverse):
+    """Lists of active and inactive grid positions, row by row, where each row starts in them, and the inverse map.
 
-    mask is (H, W), active and inactive have room for H * W, inverse is the flat grid with a zero border.
+    mask is (H, W), active and inactive have room for H * W, first_active and first_inactive for H + 1; inverse is the
+    flat grid with a zero border, the active pixels numbered from 1.
     """
     height, width = mask.shape
     on = off = 0
     for y in range(height):
+        first_active[y], first_inactive[y] = on, off
         here = (y + 1) * (width + 2) + 1
         for x in range(width):
             if mask[y, x]:
@@ -29,7 +33,7 @@ def select(mask, active, inactive, inverse):
                 inactive[off] = here + x
                 off += 1
                 inverse[here + x] = 0
-    return on
+    first_active[height], first_inactive[height] = on, off
 
 
 @compiled

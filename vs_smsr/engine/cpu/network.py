@@ -1,0 +1,60 @@
+"""The packed weights of one network for one instruction set and precision; shared by all frames."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vs_smsr.engine.cpu.block import BF16, FP32, WIDENED
+from vs_smsr.engine.cpu.isa import Isa
+from vs_smsr.engine.cpu.packing import Floats, Packed, pack, pack_module
+from vs_smsr.engine.cpu.pixels import bicubic_phases
+from vs_smsr.weights import CHANNELS, LAYERS, MODULES, Weights
+
+
+class PackedNetwork:
+    """Everything that depends on the weights alone.
+
+    With bf16, maps hold bf16 and the large convolutions multiply bf16; the first convolution, the mask branch and the
+    attention multiply float32 with float32 weights.
+    """
+
+    def __init__(self, weights: Weights, isa: Isa, precision: str) -> None:
+        tensors = weights.tensors
+        bf16 = precision == "bf16"
+        mode = BF16 if bf16 else FP32
+        self.scale = weights.scale
+        self.tensors = tensors
+        self.word = np.dtype(np.uint32 if bf16 else np.float32)
+        self.line = CHANNELS // 2 if bf16 else CHANNELS  # words of 64 channels
+        self.per_word = CHANNELS // self.line
+
+        def convolution(name: str, mode: int = mode) -> Packed:
+            return pack(isa, mode, tensors[f"{name}.weight"], tensors[f"{name}.bias"])
+
+        self.head = convolution("head.0", FP32), convolution("head.2")
+        self.tail = convolution("tail.0")
+        self.collect = convolution("collect.2")
+        shares = tensors["collect.0.weight"].reshape(CHANNELS, MODULES, CHANNELS, 1, 1)
+        self.shares = [pack(isa, mode, shares[:, module], tensors["collect.0.bias"]) for module in range(MODULES)]
+        self.modules = [pack_module(isa, mode, weights, module) for module in range(MODULES)]
+        names = [f"body.{module}.spa_mask" for module in range(MODULES)]
+        self.masks = [
+            (convolution(f"{name}.0", WIDENED if bf16 else FP32), convolution(f"{name}.3", FP32)) for name in names
+        ]
+        self.decisions = [_decision(tensors[f"{name}.5.weight"], tensors[f"{name}.5.bias"]) for name in names]
+        self.phases = bicubic_phases(weights.scale)
+
+    def dense_stride(self, module: int, layer: int) -> int:
+        """Words of a line of that layer's dense map: whole groups of 8 channels."""
+        outputs = self.modules[module].layers[layer].dense_outputs
+        return -(-outputs // 8) * 8 // self.per_word
+
+    def widest_dense_stride(self, layer: int) -> int:
+        """The most words that a line of that layer's dense map takes in any SMM."""
+        assert 0 <= layer < LAYERS
+        return max(self.dense_stride(module, layer) for module in range(MODULES))
+
+
+def _decision(weight: Floats, bias: Floats) -> tuple[Floats, np.float32]:
+    """(3, 3, 16) weights and the bias of logits[1] - logits[0]."""
+    return np.ascontiguousarray((weight[:, 1] - weight[:, 0]).transpose(1, 2, 0)), bias[1] - bias[0]
