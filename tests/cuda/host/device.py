@@ -17,28 +17,22 @@ from host import emulator
 ALIGNMENT = 256  # what CuPy's pool promises
 
 
-class HostDevice:
-    """Runs kernels as they are launched, one after the other.
+class HostMemory:
+    """What the devices of a test share, as CUDA devices share a pool.
 
     Attributes:
-        seed: of the next launch; every launch takes its own.
-        launches: what ran, as (kernel, grid, block, shared bytes).
-        held: bytes of the arrays that live now. peak: the most so far.
+        limit: bytes that may be held; None = all.
+        held: bytes of the arrays that live now.
+        peak: the most that was held so far.
     """
 
-    def __init__(self, arch: int = 80, seed: int = 1, limit: int | None = None, multiprocessors: int = 2) -> None:
-        self.properties = Properties("the emulator", arch, multiprocessors)
-        self.seed = seed
+    def __init__(self, limit: int | None = None) -> None:
         self.limit = limit
-        self.launches: list[tuple[str, int, int, int]] = []
         self.held = self.peak = 0
         self._starts: dict[int, int] = {}  # address -> bytes
-        self._programs: dict[tuple[Any, ...], emulator.Program] = {}
 
-    def empty(self, shape: Sequence[int], dtype: DTypeLike) -> NDArray[Any]:
-        """A new array of poison in a block of exactly its size, so that AddressSanitizer knows its end."""
-        dtype = np.dtype(dtype)
-        size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    def empty(self, size: int) -> NDArray[np.uint8]:
+        """A block of exactly this size, so that AddressSanitizer knows its end."""
         if self.limit is not None and self.held + size > self.limit:
             raise MemoryError(f"{size} bytes do not fit: {self.held} of {self.limit} bytes are in use")
         start = ctypes.c_void_p()
@@ -50,18 +44,52 @@ class HostDevice:
         self._starts[start.value] = size
         self.held += size
         self.peak = max(self.peak, self.held)
-        array = np.frombuffer(memory, np.uint8)
-        array.fill(0xCD if self.seed % 2 else 0xFF)
-        return array.view(dtype).reshape(tuple(shape))
+        return np.frombuffer(memory, np.uint8)
 
     def _free(self, start: int) -> None:
         self.held -= self._starts.pop(start)
         _libc().free(ctypes.c_void_p(start))
 
+    def owns(self, array: NDArray[Any]) -> bool:
+        address = array.ctypes.data
+        return any(start <= address <= start + size for start, size in self._starts.items())
+
+
+class HostDevice:
+    """Runs kernels as they are launched, one after the other.
+
+    Attributes:
+        memory: where the arrays come from.
+        races: find races exactly (slow).
+        seed: of the next launch; every launch takes its own.
+        launches: what ran, as (kernel, grid, block, shared bytes).
+    """
+
+    def __init__(
+        self,
+        arch: int = 80,
+        *,
+        seed: int = 1,
+        memory: HostMemory | None = None,
+        multiprocessors: int = 2,
+        races: bool = False,
+    ) -> None:
+        self.properties = Properties("the emulator", arch, multiprocessors)
+        self.memory = memory or HostMemory()
+        self.races = races
+        self.seed = seed
+        self.launches: list[tuple[str, int, int, int]] = []
+        self._programs: dict[tuple[Any, ...], emulator.Program] = {}
+
+    def empty(self, shape: Sequence[int], dtype: DTypeLike) -> NDArray[Any]:
+        """A new array of poison."""
+        dtype = np.dtype(dtype)
+        array = self.memory.empty(int(np.prod(shape, dtype=np.int64)) * dtype.itemsize)
+        array.fill(0xCD if self.seed % 2 else 0xFF)
+        return array.view(dtype).reshape(tuple(shape))
+
     def owns(self, array: object) -> bool:
-        return isinstance(array, np.ndarray) and any(
-            start <= array.ctypes.data <= start + size for start, size in self._starts.items()
-        )
+        return isinstance(array, np.ndarray) and self.memory.owns(array)
 
     def zero(self, array: NDArray[Any]) -> None:
         array.view(np.uint8).fill(0)
@@ -84,15 +112,20 @@ class HostDevice:
         shared_bytes: int,
         arguments: Sequence[Argument],
     ) -> None:
-        key = (file, *sorted(macros.items()))
-        if key not in self._programs:
-            self._programs[key] = emulator.build(source.text(file), macros=macros, arch=self.properties.arch)
         for number, argument in enumerate(arguments):
             if isinstance(argument, np.ndarray) and not self.owns(argument):
                 raise emulator.LaunchError(f"{kernel}: argument {number} is an array of the host")
         self.launches.append((kernel, grid, block, shared_bytes))
         self.seed += 1
-        self._programs[key].launch(kernel, grid, block, arguments, shared_bytes=shared_bytes, seed=self.seed)
+        self.compile(file, macros).launch(kernel, grid, block, arguments, shared_bytes=shared_bytes, seed=self.seed)
+
+    def compile(self, file: str, macros: Macros) -> emulator.Program:
+        key = (file, *sorted(macros.items()))
+        if key not in self._programs:
+            self._programs[key] = emulator.build(
+                source.text(file), macros=macros, arch=self.properties.arch, races=self.races
+            )
+        return self._programs[key]
 
     def synchronize(self) -> None:
         pass

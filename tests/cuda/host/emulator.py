@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import threading
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -69,7 +70,7 @@ def build(
     library = _cache_folder() / f"{key}.so"
     if not library.exists():
         _compile(source, options, library)
-    return Program(library)
+    return _load(library)
 
 
 def _compile(source: str, options: list[str], library: Path) -> None:
@@ -115,12 +116,17 @@ def _headers() -> str:
     return "".join(file.read_text() for file in files)
 
 
+@cache
+def _load(library: Path) -> Program:
+    return Program(library)
+
+
 class _Kernel(ctypes.Structure):
     _fields_ = (("name", ctypes.c_char_p), ("parameters", ctypes.c_char_p), ("max_threads", ctypes.c_int))
 
 
 class Program:
-    """A compiled text. Not for several threads at once.
+    """A compiled text. One launch at a time: others wait.
 
     Attributes:
         kernels: name -> parameters, each as "const float32* 4" (pointee, its alignment) or "int32 4" (its size).
@@ -133,6 +139,7 @@ class Program:
         self.kernels: dict[str, list[str]] = {}
         self._max_threads: dict[str, int] = {}
         self._counts = (ctypes.c_uint64 * 8)()
+        self._lock = threading.Lock()
         kernel = _Kernel()
         while self._library.emu_kernel(len(self.kernels), ctypes.byref(kernel)):
             name = kernel.name.decode()
@@ -181,16 +188,17 @@ class Program:
         values = [_value(f"{kernel}: argument {i}", *pair) for i, pair in enumerate(pairs)]
         pointers = (ctypes.c_void_p * max(1, len(values)))(*[ctypes.addressof(value) for value in values])
         sizes = [argument.nbytes if isinstance(argument, np.ndarray) else 0 for argument in arguments]
-        error = self._library.emu_launch(
-            list(self.kernels).index(kernel),
-            (ctypes.c_uint * 3)(*grid3),
-            (ctypes.c_uint * 3)(*block3),
-            ctypes.c_ulong(shared_bytes),
-            pointers,
-            (ctypes.c_uint64 * (len(sizes) + 1))(*sizes, 2**64 - 1),
-            ctypes.c_ulong(seed),
-            self._counts,
-        )
+        with self._lock:
+            error = self._library.emu_launch(
+                list(self.kernels).index(kernel),
+                (ctypes.c_uint * 3)(*grid3),
+                (ctypes.c_uint * 3)(*block3),
+                ctypes.c_ulong(shared_bytes),
+                pointers,
+                (ctypes.c_uint64 * (len(sizes) + 1))(*sizes, 2**64 - 1),
+                ctypes.c_ulong(seed),
+                self._counts,
+            )
         if error:
             raise LaunchError(re.sub(r"<\+(0x\w+)>", self._line, error.decode()))
 
@@ -225,7 +233,7 @@ def _value(where: str, parameter: str, argument: Any) -> Any:
         raise LaunchError(f"{where} must be an array for {parameter}, got {type(argument).__name__}")
     if not argument.flags.c_contiguous:
         raise LaunchError(f"{where} must be C-contiguous: a kernel gets the address alone")
-    if wanted not in ("", "void", argument.dtype.name):
+    if wanted not in ("", "void", argument.dtype.name) and (wanted, argument.dtype.name) != ("uint16", "float16"):
         raise LaunchError(f"{where} must have dtype {wanted}, got {argument.dtype.name}")
     if argument.size and argument.ctypes.data % size:
         raise LaunchError(f"{where} must be aligned to {size} bytes")
