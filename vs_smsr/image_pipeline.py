@@ -7,7 +7,7 @@ from pathlib import Path
 
 import cv2
 
-from vs_smsr.media.images import Image, encode, read_image
+from vs_smsr.media.images import Image, check, encode, read_image
 from vs_smsr.media.targets import whole_or_nothing
 from vs_smsr.options import VideoOptions
 from vs_smsr.pipeline import Report
@@ -22,8 +22,9 @@ def upscale_image(source: Path, target: Path, tiler: Tiler, options: VideoOption
         MediaError: the source cannot be read, or the target not be written. EngineError: the engine failed.
     """
     start = time.perf_counter()
-    with whole_or_nothing(target, options.overwrite) as temporary:  # first: a target that fails should fail at once
+    with whole_or_nothing(target, options.overwrite) as temporary:  # what is wrong with the target is said at once
         image = read_image(source)
+        check(image, target)
         result = upscale_array(tiler, image.pixels)
         pixels = resized(result.pixels, image.pixels.shape[:2], options)
         data, notes = encode(Image(pixels, image.metadata), target)

@@ -94,21 +94,30 @@ def write_image(path: Path, image: Image, overwrite: bool = False) -> tuple[str,
     return notes
 
 
+def check(image: Image, path: Path) -> None:
+    """Can an image of these channels be written under this name?
+
+    Raises:
+        MediaError: the suffix is unknown, or JPEG is to hold alpha.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise MediaError(f"{path}: the suffix must be one of {', '.join(sorted(SUFFIXES))}, got {path.suffix!r}.")
+    if suffix in _JPEG_SUFFIXES and image.pixels.ndim == 3 and image.pixels.shape[2] == 4:
+        raise MediaError(f"{path}: JPEG cannot hold the image's alpha channel. Choose .png, .webp or .tif.")
+
+
 def encode(image: Image, path: Path) -> tuple[bytes, tuple[str, ...]]:
     """The bytes of `image` in the format of the path's suffix, and what the format could not hold.
 
     Raises:
         MediaError: see `write_image`.
     """
-    suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
-        raise MediaError(f"{path}: the suffix must be one of {', '.join(sorted(SUFFIXES))}, got {path.suffix!r}.")
-    pixels = image.pixels
+    check(image, path)
+    suffix, pixels = path.suffix.lower(), image.pixels
     notes: list[str] = []
     metadata = _kept(image, suffix, notes)
     has_alpha = pixels.ndim == 3 and pixels.shape[2] == 4
-    if has_alpha and suffix in _JPEG_SUFFIXES:
-        raise MediaError(f"{path}: JPEG cannot hold the image's alpha channel. Choose .png, .webp or .tif.")
     if pixels.dtype == np.uint16 and suffix in (*_JPEG_SUFFIXES, ".webp"):
         pixels = np.rint(pixels / np.float32(257)).astype(np.uint8)
         notes.append(f"16 bit became 8 bit, as {suffix} holds no more.")

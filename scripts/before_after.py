@@ -1,0 +1,50 @@
+"""Make the picture at the top of README.md: a detail of the demo clip, twice as large by bicubic and by vs-smsr."""
+
+from __future__ import annotations
+
+import argparse
+from itertools import islice
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from vs_smsr import Upscaler
+from vs_smsr.evaluation.bicubic import imresize
+from vs_smsr.media.images import Image, write_image
+
+Pixels = NDArray[np.uint8]
+ZOOM, GAP, BAR = 2, 8, 30  # each pixel of the results is shown ZOOM x ZOOM; pixels between and above the panes
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser.add_argument("clip", type=Path, nargs="?", default=Path("tests/data/demo.mp4"))
+    parser.add_argument("-o", "--output", type=Path, default=Path("docs/images/before_after.png"))
+    parser.add_argument("--frame", type=int, default=0)
+    parser.add_argument(
+        "--crop", type=int, nargs=4, metavar=("X", "Y", "WIDTH", "HEIGHT"), default=(86, 38, 92, 72), help="in the clip"
+    )
+    arguments = parser.parse_args()
+
+    with av.open(str(arguments.clip)) as container:
+        frame = next(islice(container.decode(video=0), arguments.frame, None)).to_ndarray(format="rgb24")
+    x, y, width, height = (2 * side for side in arguments.crop)
+    panes = []
+    for name, pixels in (("bicubic", imresize(frame, 2)), ("vs-smsr", Upscaler().upscale(frame))):
+        panes.append(_pane(pixels[y : y + height, x : x + width], name))
+    gap = np.full((panes[0].shape[0], GAP, 3), 255, np.uint8)
+    write_image(arguments.output, Image(np.hstack([panes[0], gap, panes[1]])), overwrite=True)
+
+
+def _pane(detail: Pixels, text: str) -> Pixels:
+    large = detail.repeat(ZOOM, axis=0).repeat(ZOOM, axis=1)
+    bar = np.full((BAR, large.shape[1], 3), 255, np.uint8)
+    cv2.putText(bar, text, (4, BAR - 9), cv2.FONT_HERSHEY_SIMPLEX, 0.7, (30, 30, 30), 1, cv2.LINE_AA)
+    return np.vstack([bar, large])
+
+
+if __name__ == "__main__":
+    main()

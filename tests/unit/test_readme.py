@@ -1,0 +1,106 @@
+"""README.md says what is true: its options are the parser's, its examples run, its files exist."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+
+from vs_smsr.cli.app import app
+from vs_smsr.media.images import Image, write_image
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+def parameters(command: str) -> dict[str, object]:
+    """Every spelling of every option of a command -> its default."""
+    found = typer.main.get_command(app).commands[command].params
+    return {name: parameter.default for parameter in found for name in parameter.opts}
+
+
+def table() -> dict[str, str]:
+    """Option -> the default that README's table names."""
+    text = README[README.index("### Options of `vs-smsr upscale`") :]
+    rows = [line.strip("|").split("|") for line in text.splitlines() if line.startswith("| `")]
+    return {name: row[2].strip() for row in rows for name in re.findall(r"`(--?[\w-]+)`", row[0])}
+
+
+def test_the_table_has_every_option_and_no_other():
+    options = {name for name in parameters("upscale") if name.startswith("-")} - {"-h", "--help"}
+    assert set(table()) == options
+
+
+def test_the_defaults_in_the_table():
+    """Where README prints a value, it is the parser's."""
+    default = parameters("upscale")
+    for name, said in table().items():
+        value = re.fullmatch(r"`(\w+)`|(\d+)", said)
+        if value and name != "--crf":  # left to the encoder's own range, 16 if it has crf
+            assert str(default[name]) == (value[1] or value[2]), name
+        if not said:
+            assert default[name] in (None, False), name
+
+
+def test_options_in_the_text_exist():
+    known = set(parameters("upscale")) | set(parameters("evaluate"))
+    commands = re.findall(r"^    (vs-smsr .*)$|`(vs-smsr [^`]*)`", README, re.MULTILINE)
+    used = {name for pair in commands for name in re.findall(r"(?<=\s)--?[a-z][\w-]*", " ".join(pair))}
+    assert used
+    assert used <= known
+
+
+def test_links_and_pictures_exist():
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        assert target.startswith("https://") or (ROOT / target).is_file(), target
+    for target in re.findall(r"^    make (\w+)", README, re.MULTILINE):
+        assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+
+
+def test_the_python_example(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    pixels = np.random.default_rng(0).integers(0, 256, (18, 24, 3), np.uint8)
+    write_image(Path("photo.png"), Image(pixels))
+    (block,) = (block for block in BLOCKS if "Upscaler" in block)
+    names: dict[str, object] = {}
+    exec(block, names)
+    assert np.shape(names["large"]) == (36, 48, 3)
+    assert re.search(r"\d+% of the masked work was skipped", capsys.readouterr().out)
+
+
+def test_the_vapoursynth_example(tmp_path, monkeypatch):
+    vs = pytest.importorskip("vapoursynth")
+    if not hasattr(vs.core, "bs"):
+        pytest.skip("needs the bestsource plugin (in the dev extra)")
+    import av
+
+    monkeypatch.chdir(tmp_path)
+    with av.open("film.mkv", "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 32, 24, "yuv420p"
+        for level in (50, 100, 150):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.full((24, 32, 3), level, np.uint8), "rgb24")))
+        container.mux(stream.encode())
+    (block,) = (block for block in BLOCKS if "smsr(" in block)
+    try:
+        exec(block, {})
+        clip = vs.get_output().clip
+        assert (clip.width, clip.height, clip.num_frames, clip.format.name) == (64, 48, 3, "YUV420P8")
+        assert 0 <= clip.get_frame(1).props["SMSRSparsity"] <= 1
+    finally:
+        vs.clear_outputs()
+
+
+def test_the_figures_are_those_of_the_shipped_weights(shared):
+    """The PSNR and the sparsity that README names, measured again."""
+    from vs_smsr import EngineOptions, engine
+    from vs_smsr.evaluation import evaluate
+
+    data = shared / "data/set5"
+    result = evaluate(engine.create(EngineOptions(device="cpu")), data / "HR", data / "LR_bicubic/X2")
+    assert f"reach {result.psnr:.2f} dB" in README
+    assert f"skipping {result.sparsity:.0%}".replace("%", " %") in README
