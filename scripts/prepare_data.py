@@ -30,11 +30,10 @@ PHOTOGRAPHS = (
     "plasma-workspace-wallpapers",
     "ukui-wallpapers",
     "opencv-doc",
-    "labelme-examples",
     "libjxl-testdata",
 )
 DRAWN = ("endless-sky-high-dpi", "supertuxkart-data", "stellarium-data", "wesnoth-1.16-data")
-NOT_PICTURES = ("normal", "_nm.", "gloss", "lightmap", "screenshot", "icon")  # parts of names: data, not pictures
+NOT_PICTURES = ("normal", "_nm.", "gloss", "lightmap", "segmentation", "screenshot", "icons")  # in folder or file name
 
 
 def main() -> int:
@@ -71,7 +70,8 @@ def main() -> int:
 
 def is_picture(path: Path) -> bool:
     """False for files that are images by format only: normal maps, light maps, icons."""
-    return not any(part in path.name.lower() for part in NOT_PICTURES)
+    name = "/".join(path.parts[-2:]).lower()
+    return not any(part in name for part in NOT_PICTURES)
 
 
 def unpack(package: str, cache: Path) -> Path:

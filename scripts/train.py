@@ -57,8 +57,10 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     try:
         trainer = Trainer(TrainOptions(**arguments))
-        print(f"{'stopped by' if (reason := _run(trainer)) != 'done' else 'finished:'} {reason}, "
-              f"step {trainer.step_index}, {trainer.options.out}")  # fmt: skip
+        reason = _run(trainer)
+        if not trainer.rank:
+            ending = "finished" if reason == "done" else f"stopped by {reason}"
+            print(f"{ending}, step {trainer.step_index}, {trainer.options.out}")
     except SmsrError as error:
         print(f"train: {error}", file=sys.stderr)
         return 1

@@ -173,6 +173,7 @@ def test_script_keeps_provenance(
     source = tmp_path / "pictures"
     source.mkdir()
     write(source / "one.png", texture(240, 11))
+    write(source / "two.png", texture(240, 12))
     (source / "SOURCES.tsv").write_text('file\tsource\tlicence\none.png\tmy camera "x"\tCC0-1.0\n')
     monkeypatch.setattr("sys.argv", ["prepare_data", str(source), "--out", str(tmp_path / "set")])
     specification = importlib.util.spec_from_file_location("prepare_data", REPOSITORY / "scripts" / "prepare_data.py")
@@ -181,6 +182,6 @@ def test_script_keeps_provenance(
     module = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(module)
     assert module.main() == 0
-    assert "kept 1 images" in capsys.readouterr().out
-    entry = TrainingSet(tmp_path / "set", 4).entries[0]
-    assert (entry.source, entry.licence) == ('my camera "x"', "CC0-1.0")
+    assert "kept 2 images" in capsys.readouterr().out
+    found = [(entry.source, entry.licence) for entry in TrainingSet(tmp_path / "set", 4).entries]
+    assert found == [('my camera "x"', "CC0-1.0"), ("pictures/two.png", "")]

@@ -283,5 +283,5 @@ def test_the_script_stops_at_a_signal_and_goes_on(training_set: Path, tmp_path: 
     again = subprocess.run(
         script(*small_run(training_set, tmp_path, saved["step"] + 1)), check=True, timeout=200, capture_output=True
     )
-    assert again.stdout.decode().startswith(f"finished: done, step {saved['step'] + 1}")
+    assert again.stdout.decode().startswith(f"finished, step {saved['step'] + 1}")
     assert to_network(weights.load(tmp_path / state.AVERAGED)).scale == 2

@@ -113,7 +113,7 @@ def prepare(
     """
     report = Report()
     with Builder(target) as builder:
-        for path in images_in(folders):
+        for root, path in ((folder, path) for folder in folders for path in images_in([folder])):
             progress(path)
             if not accept(path):
                 report.dropped["left out by pattern"] += 1
@@ -123,7 +123,7 @@ def prepare(
                 report.dropped[image] += 1
                 log.info("%s: %s", path, image)
                 continue
-            source, licence = _provenance(path)
+            source, licence = _provenance(root, path)
             builder.add(path.name, image, source, licence)
             report.kept += 1
             report.megapixels += _used_pixels(image) / 1e6
@@ -137,9 +137,9 @@ def _used_pixels(image: Image) -> int:
     return int((height - height % SIDE_MULTIPLE) * (width - width % SIDE_MULTIPLE))
 
 
-def _provenance(path: Path) -> tuple[str, str]:
-    """Source and licence from a SOURCES.tsv beside the image, else its folder's name."""
-    return _sources(path.parent).get(path.name, (path.parent.name, ""))
+def _provenance(root: Path, path: Path) -> tuple[str, str]:
+    """Source and licence from a SOURCES.tsv beside the image, else its path from the name of the given folder on."""
+    return _sources(path.parent).get(path.name, (f"{root.name}/{path.relative_to(root).as_posix()}", ""))
 
 
 @lru_cache
