@@ -86,6 +86,7 @@ class Trainer:
         self.optimizer = optimizer.create(self.network, options)
         self.clock = Clock(torch.get_num_threads())
         self.step_index = 0
+        self.validated = ""  # the last score in words
         self._restore()
         self.data = TrainingSet(options.data, options.scale)
         self.validator = Validator(options.validate, options.scale) if options.validate else None
@@ -125,6 +126,8 @@ class Trainer:
             },
         )
         metadata = {"steps": str(self.step_index), "hours": f"{self.clock.seconds / 3600:.2f}"}
+        if self.validated:
+            metadata["validated"] = self.validated
         save_weights(self.options.out, self.network, self.average, metadata)
         if (self.options.out / LOG).is_file():
             plot_run(self.options.out / LOG, self.options.out / "curve.png", self.options.out.name)
@@ -226,6 +229,7 @@ class Trainer:
         row["busy"] = f"{self.clock.busy / 3600:.4f}"
         if score:
             row |= {"psnr": f"{score.psnr:.3f}", "sparsity": f"{score.skipped:.3f}"}
+            self.validated = f"{score.psnr:.3f} dB at sparsity {score.skipped:.3f} after {self.step_index} steps"
             row["active"] = " ".join(f"{share:.2f}" for share in score.active)
         _append(self.options.out / LOG, row)
         log.info("%s", "  ".join(f"{name} {row[name]}" for name in COLUMNS if row.get(name) not in (None, "nan")))

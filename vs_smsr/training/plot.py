@@ -25,15 +25,21 @@ def read_log(path: Path) -> list[Row]:
 
 
 def plot_run(log: Path, target: Path, title: str) -> None:
-    """One run: PSNR over hours of computing, sparsity below it. Writes nothing while the log has no PSNR."""
+    """One run's curves. Writes nothing while the log has no PSNR."""
     rows = read_log(log)
-    if not rows:
-        return
+    if rows:
+        plot_curves({title: rows}, target)
+
+
+def plot_curves(runs: Mapping[str, Sequence[Row]], target: Path) -> None:
+    """PSNR over hours of computing, sparsity below it; one line for each run (its label -> rows)."""
     figure, (upper, lower) = _figure(2)
-    hours = [row["busy"] for row in rows]
-    upper.plot(hours, [row["psnr"] for row in rows], marker=".")
-    upper.set(ylabel="PSNR on Y (dB)", title=title)
-    lower.plot(hours, [row["sparsity"] for row in rows], marker=".", color="tab:orange")
+    for label, rows in runs.items():
+        hours = [row["busy"] for row in rows]
+        upper.plot(hours, [row["psnr"] for row in rows], marker=".", label=label)
+        lower.plot(hours, [row["sparsity"] for row in rows], marker=".")
+    upper.set(ylabel="PSNR on Y (dB)")
+    upper.legend(fontsize=8)
     lower.set(ylabel="sparsity", xlabel="hours of computing (processor time over threads)", ylim=(0, 1))
     _save(figure, target)
 
