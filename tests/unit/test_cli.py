@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -381,6 +382,32 @@ def test_an_interrupt_leaves_nothing(tmp_path, number, kind):
     assert err.splitlines() == ["interrupted; nothing unfinished is left"]
     assert out == ""
     assert names(tmp_path) == [source.name]
+
+
+def test_the_bar_on_a_terminal(tmp_path):
+    """Frame n/total, rate, skipped work and time left; and not a word of it with --no-progress."""
+    pty = pytest.importorskip("pty")
+    source = video(tmp_path / "a.mp4", 6)
+
+    def screen(*options: str) -> str:
+        ours, theirs = pty.openpty()
+        command = [sys.executable, "-m", "vs_smsr", "upscale", str(source), "--overwrite", "-d", "cpu", *options]
+        environment = {**os.environ, "COLUMNS": "120", "TERM": "xterm-256color"}
+        run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs, env=environment)
+        os.close(theirs)
+        shown = b""
+        try:
+            while part := os.read(ours, 4096):
+                shown += part
+        except OSError:  # the program has ended
+            pass
+        os.close(ours)
+        run.communicate()
+        assert run.returncode == 0
+        return re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", shown.decode())
+
+    assert re.search(r"a\.mp4 .*[1-6]/6  [\d.]+ fps  \d+% skipped  ETA \d:\d\d:\d\d", screen())
+    assert screen("--no-progress") == ""
 
 
 def test_weights_of_the_package_on_the_cpu_engine(tmp_path):
