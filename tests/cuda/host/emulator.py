@@ -23,7 +23,15 @@ from host.translate import MARK, translate
 
 INCLUDE = Path(__file__).parent / "include"
 COMMON = ("-std=c++17", "-fno-strict-aliasing", "-ffp-contract=off", "-fPIC", "-fvisibility=hidden", "-fno-exceptions")
-WARNINGS = ("-Wall", "-Wextra", "-Werror", "-Wno-unused-function", "-Wno-unused-parameter", "-Wno-unknown-pragmas", "-Wno-attributes")
+WARNINGS = (
+    "-Wall",
+    "-Wextra",
+    "-Werror",
+    "-Wno-unused-function",
+    "-Wno-unused-parameter",
+    "-Wno-unknown-pragmas",
+    "-Wno-attributes",
+)
 FAST = ("-O2", "-g0", "-march=native")
 # Uninitialised locals hold a pattern (NaN as floats), so that a kernel that reads one gives a wrong result.
 CHECKED = ("-O2", "-g1", "-march=native", "-fsanitize=address,undefined", "-fno-sanitize-recover=all",
@@ -50,7 +58,12 @@ def missing() -> str | None:
 
 
 def build(
-    source: str, *, macros: Mapping[str, int] | None = None, arch: int = 80, races: bool = False, flags: Sequence[str] = ()
+    source: str,
+    *,
+    macros: Mapping[str, int] | None = None,
+    arch: int = 80,
+    races: bool = False,
+    flags: Sequence[str] = (),
 ) -> Program:
     """Compile a .cu text, or take it from the cache; in a process of `checked.run` with AddressSanitizer and UBSan.
 
@@ -101,7 +114,9 @@ def _cache_folder() -> Path:
 
 @cache
 def _toolchain() -> str:
-    cpu = next((line for line in _cpuinfo() if line.startswith(("flags", "Features"))), "")  # -march=native depends on it
+    cpu = next(
+        (line for line in _cpuinfo() if line.startswith(("flags", "Features"))), ""
+    )  # -march=native depends on it
     return subprocess.run(["g++", "--version"], capture_output=True, text=True, check=True).stdout + cpu
 
 
@@ -178,7 +193,9 @@ class Program:
         if min(grid3) < 1 or max(grid3[1:]) > 65535 or grid3[0] >= 2**31:
             raise LaunchError(f"{kernel}: the grid must be 1 to 2^31-1, 65535, 65535 blocks, got {grid3}")
         if not 1 <= threads <= (self._max_threads[kernel] or 1024):
-            raise LaunchError(f"{kernel}: a block must have 1 to {self._max_threads[kernel] or 1024} threads, got {threads}")
+            raise LaunchError(
+                f"{kernel}: a block must have 1 to {self._max_threads[kernel] or 1024} threads, got {threads}"
+            )
         if not 0 <= shared_bytes <= 227 * 1024:
             raise LaunchError(f"{kernel}: shared memory must be at most 227 KiB, got {shared_bytes} bytes")
         parameters = self.kernels[kernel]

@@ -14,7 +14,7 @@ _STRING = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
 _ASM = re.compile(r"\b(?:asm|__asm__)\b(?:\s|volatile\b|__volatile__\b)*\(")
 _DYNAMIC = re.compile(
     r"\bextern\s+static\s+__attribute__\(\(section\(\"emu_shared\"\)\)\)\s*"
-    r"((?:alignas\([^)]*\)\s*)?)((?:\w+[\s:]+)*\w+)\s+(\w+)\s*\[\s*\]\s*;"
+    r"(?:(?:__attribute__\(\(aligned\([^)]*\)\)\)|alignas\([^)]*\))\s*)?((?:\w+[\s:]+)*\w+)\s+(\w+)\s*\[\s*\]\s*;"
 )
 _KERNEL = re.compile(
     r'extern\s+"C"\s+EMU_KERNEL_MARK\s+(?:EMU_LAUNCH_BOUNDS\(((?:[^()]|\([^()]*\))*)\)\s*)?'
@@ -64,7 +64,7 @@ def translate(preprocessed: str) -> str:
     head, mark, text = preprocessed.partition(MARK)
     if not mark:
         raise ValueError(f"translate: the text must hold {MARK}")
-    text = _DYNAMIC.sub(lambda m: f"{m[2]} *const {m[3]} = static_cast<{m[2]} *>(::emu::dynamic_shared());", text)
+    text = _DYNAMIC.sub(lambda m: f"{m[1]} *const {m[2]} = static_cast<{m[1]} *>(::emu::dynamic_shared());", text)
     text, table = _kernels(_asm_statements(text))
     return f"{head}\nnamespace {{\n{text}\n}}\n{table}"
 
@@ -140,7 +140,9 @@ def _statement(statement: str) -> str:
                 raise PtxError(f"asm: the operand {item.strip()!r} is not understood")
             operands.append(Operand(match[1], " ".join(match[2].split())))
     calls = " ".join(_instructions(template, operands))
-    return f"do {{ const ::emu::Site emu_site{{__builtin_FILE(), __builtin_LINE()}}; (void)emu_site; {calls} }} while (0)"
+    return (
+        f"do {{ const ::emu::Site emu_site{{__builtin_FILE(), __builtin_LINE()}}; (void)emu_site; {calls} }} while (0)"
+    )
 
 
 def _instructions(template: str, operands: list[Operand]) -> list[str]:

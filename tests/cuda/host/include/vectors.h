@@ -17,7 +17,7 @@
 #define __forceinline__ inline
 #define __noinline__ __attribute__((noinline))
 #define __restrict__ __restrict
-#define __align__(n) alignas(n)
+#define __align__(n) __attribute__((aligned(n)))
 #define __launch_bounds__(...) EMU_LAUNCH_BOUNDS(__VA_ARGS__)
 #define __grid_constant__
 // One block runs at a time, so that a static variable is a block's own; the section can be poisoned as a whole.
