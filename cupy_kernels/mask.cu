@@ -101,25 +101,27 @@ extern "C" KERNEL(MASK_SIDE * MASK_SIDE) mask_decide(
     barrier();
 
     if (row == TILE_SIDE || column == TILE_SIDE || !inside) return;
+#pragma unroll
     for (int odd_y = 0; odd_y < 2; ++odd_y) {
-        unsigned char pair[2];
+        unsigned pair = 0;
+#pragma unroll
         for (int odd_x = 0; odd_x < 2; ++odd_x) {
             float off = up_bias[0], on = up_bias[1];
             // An even output row takes tap 1 of its own row; an odd one tap 0 of the next row and tap 2 of its own.
-            for (int below = 0; below <= odd_y; ++below) {
-                for (int right = 0; right <= odd_x; ++right) {
-                    const int tap = (odd_y ? 2 - 2 * below : 1) * 3 + (odd_x ? 2 - 2 * right : 1);
-                    const int position = (row + below) * HIDDEN_SIDE + column + right;
-                    for (int channel = 0; channel < HIDDEN; ++channel) {
-                        const float value = hidden[channel * HIDDEN_SIDE * HIDDEN_SIDE + position];
-                        off = fmaf(value, up_taps[(tap * HIDDEN + channel) * 2], off);
-                        on = fmaf(value, up_taps[(tap * HIDDEN + channel) * 2 + 1], on);
-                    }
+#pragma unroll 1
+            for (int part = 0; part < (1 + odd_y) * (1 + odd_x); ++part) {
+                const int below = part / (1 + odd_x), right = part % (1 + odd_x);
+                const int tap = (odd_y ? 2 - 2 * below : 1) * 3 + (odd_x ? 2 - 2 * right : 1);
+                const int position = (row + below) * HIDDEN_SIDE + column + right;
+                for (int channel = 0; channel < HIDDEN; ++channel) {
+                    const float value = hidden[channel * HIDDEN_SIDE * HIDDEN_SIDE + position];
+                    off = fmaf(value, up_taps[(tap * HIDDEN + channel) * 2], off);
+                    on = fmaf(value, up_taps[(tap * HIDDEN + channel) * 2 + 1], on);
                 }
             }
-            pair[odd_x] = on > off;
+            pair |= unsigned(on > off) << (8 * odd_x);
         }
         const size_t place = (size_t(2 * (top + row) + odd_y) * columns + left + column) * 2;
-        *reinterpret_cast<unsigned short*>(mask + place) = static_cast<unsigned short>(pair[0] | pair[1] << 8);
+        *reinterpret_cast<unsigned short*>(mask + place) = static_cast<unsigned short>(pair);
     }
 }
