@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from functools import cache
+from pathlib import Path
 
 VARIABLE = "VS_SMSR_EMULATOR"  # "checked" in such a process
 
@@ -28,6 +29,7 @@ def run(arguments: Sequence[str], timeout: float = 300) -> subprocess.CompletedP
         "ASAN_OPTIONS": "detect_leaks=0:detect_stack_use_after_return=0:allocator_may_return_null=1",
         "UBSAN_OPTIONS": "print_stacktrace=1",
         "PYTHONMALLOC": "malloc",
+        "PYTHONPATH": os.pathsep.join(map(str, (Path(__file__).parents[1], Path(__file__).parents[3]))),
         "OPENBLAS_NUM_THREADS": "1",
     }
     return subprocess.run(

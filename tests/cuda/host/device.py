@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from host import emulator
 from numpy.typing import DTypeLike, NDArray
 
 from cupy_kernels import source
 from cupy_kernels.device import Argument, Macros, Properties
-from host import emulator
 
 ALIGNMENT = 256  # what CuPy's pool promises
 
@@ -95,8 +95,9 @@ class HostDevice:
         array.view(np.uint8).fill(0)
 
     def upload(self, array: NDArray[Any], host: NDArray[Any]) -> None:
-        assert array.shape == host.shape and array.dtype == host.dtype, "upload: same shape and dtype"
-        assert array.flags.c_contiguous and host.flags.c_contiguous, "upload: C-contiguous"
+        assert (array.shape, array.dtype) == (host.shape, host.dtype), "upload: same shape and dtype"
+        assert array.flags.c_contiguous, "upload: C-contiguous"
+        assert host.flags.c_contiguous, "upload: C-contiguous"
         np.copyto(array, host)
 
     def download(self, array: NDArray[Any]) -> NDArray[Any]:

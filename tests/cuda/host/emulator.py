@@ -1,4 +1,4 @@
-"""Kernels on the CPU: `build` compiles a .cu text with g++, `Program.launch` runs one of its kernels on NumPy arrays."""
+"""Kernels on the CPU: `build` compiles a .cu text with g++, `Program.launch` runs a kernel of it on NumPy arrays."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
 from host import checked as checking
 from host.translate import MARK, translate
 

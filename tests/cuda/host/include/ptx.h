@@ -139,8 +139,8 @@ inline void start_copy(const char *what, Site site, SharedAddress target, Global
     }
     std::memset(copy.data + source_bytes, 0, bytes - source_bytes);
     std::memset(copy.target, machine.poison, bytes);
-    record_copy(copy.source, source_bytes, false);
-    record_copy(copy.target, bytes, true);  // at any time from now ...
+    record_at(site, copy.source, source_bytes, false);
+    record_at(site, copy.target, bytes, true);  // at any time from now ...
     machine.counts[count_async_bytes] += source_bytes;
 }
 inline void finish_copies(const char *what, Site site, long before) {  // of all groups with a smaller number
@@ -157,7 +157,7 @@ inline void finish_copies(const char *what, Site site, long before) {  // of all
         if (copy.source_bytes && std::memcmp(copy.source, copy.data, copy.source_bytes))
             fail(site, "%s: the source was changed while the copy was under way", what);
         std::memcpy(copy.target, copy.data, copy.bytes);
-        record_copy(copy.target, copy.bytes, true);  // ... until now
+        record_at(site, copy.target, copy.bytes, true);  // ... until now
     }
     copies.count = left;
 }
@@ -193,7 +193,7 @@ inline void load_matrices(const char *what, Site site, Outs<std::uint32_t, matri
     slot.row = nullptr;
     if (current->lane < 8 * matrices) {
         slot.row = from_shared_address(what, site, row.value, 16, 16);
-        record_copy(slot.row, 16, false);
+        record_at(site, slot.row, 16, false);
     }
     meet(what, site, 0xffffffffu, slot, [](Slot **slots) {
         for (int m = 0; m < matrices; ++m) {

@@ -11,9 +11,10 @@ namespace emu {
 
 struct Access {
     std::uint32_t moment;  // counts barriers and block starts over all launches; 0: never
-    std::uint32_t place;   // in the program, relative to the library's start
+    std::uint32_t place;   // an instruction, relative to the library's start; or at_site + number of a Site
     std::uint16_t thread, warp_moment;
 };
+constexpr std::uint32_t at_site = 0x80000000u;
 constexpr std::uint16_t several = 0x8000;       // | warp: threads of one warp
 constexpr std::uint16_t from_all_over = 0xffff;  // threads of several warps
 
@@ -33,12 +34,14 @@ struct Races {
     bool recording = false;
     std::uint32_t moment = 1, launch_start, block_start;
     std::uint16_t warp_moment[max_threads / 32];
+    Site sites[256];
+    std::uint32_t site_count = 0;
 };
 static Races races;
 
 #ifdef __SANITIZE_THREAD__
 
-extern "C" char __executable_start_of_library[] __asm__("__ehdr_start") __attribute__((visibility("hidden")));
+extern "C" char library_start[] __asm__("__ehdr_start") __attribute__((visibility("hidden")));
 
 EMU_PLAIN inline void watch(const void *start, std::size_t size, bool shared) {
     if (!size || races.count == 64) return;
@@ -63,15 +66,26 @@ EMU_PLAIN inline bool in_conflict(const Access &before, bool shared) {
     return !(same_warp && before.warp_moment < races.warp_moment[current->warp]);
 }
 
+EMU_PLAIN inline void name_place(char *text, std::size_t room, std::uint32_t place) {
+    const Site *site = place & at_site ? &races.sites[place & ~at_site] : nullptr;
+    if (site)
+        std::snprintf(text, room, "%s:%d", site->file, site->line);
+    else
+        std::snprintf(text, room, "<+0x%x>", place);  // emulator.py looks up the line
+}
+
 [[noreturn]] EMU_PLAIN __attribute__((noinline)) void report_race(const Range &range, std::size_t offset, const Access &before,
                                                                   bool wrote, bool writes, std::uint32_t place) {
     races.recording = false;
-    fail(nowhere, "race: byte %zu of %s memory is %s at <+0x%x>, but was %s at <+0x%x> by %s, and nothing orders the two", offset,
-         range.shared ? "shared" : "global", writes ? "written" : "read", place, wrote ? "written" : "read", before.place,
+    char now_at[256], before_at[256];
+    name_place(now_at, sizeof now_at, place);
+    name_place(before_at, sizeof before_at, before.place);
+    fail(nowhere, "race: byte %zu of %s memory is %s at %s, but was %s at %s by %s, and nothing orders the two", offset,
+         range.shared ? "shared" : "global", writes ? "written" : "read", now_at, wrote ? "written" : "read", before_at,
          before.moment < races.block_start ? "another block" : "another thread");
 }
 
-EMU_PLAIN inline void record(const void *address, std::size_t size, bool writes, const void *caller) {
+EMU_PLAIN inline void record(const void *address, std::size_t size, bool writes, std::uint32_t place) {
     if (!races.recording) return;
     const auto *at = static_cast<const unsigned char *>(address);
     if (at >= static_cast<unsigned char *>(machine.stacks) && at < static_cast<unsigned char *>(machine.stacks) + max_threads * stack_size) return;
@@ -80,7 +94,6 @@ EMU_PLAIN inline void record(const void *address, std::size_t size, bool writes,
         const Range &range = races.ranges[r];
         const std::size_t offset = static_cast<std::size_t>(at - range.start);
         if (offset >= range.size) continue;
-        const auto place = static_cast<std::uint32_t>(static_cast<const char *>(caller) - __executable_start_of_library);
         const Access now{races.moment, place, static_cast<std::uint16_t>(current->number), races.warp_moment[current->warp]};
         for (std::size_t i = offset; i < offset + size && i < range.size; ++i) {
             Byte &byte = range.bytes[i];
@@ -119,8 +132,15 @@ EMU_PLAIN inline void order_block() {
 }
 EMU_PLAIN inline void order_warp() { ++races.warp_moment[current->warp]; }
 EMU_PLAIN inline void end_races() { unwatch_all(); }
-EMU_PLAIN __attribute__((noinline)) inline void record_copy(const void *address, std::size_t size, bool writes) {
-    record(address, size, writes, __builtin_return_address(0));
+// For accesses that ptx.h makes in a kernel's name.
+EMU_PLAIN inline void record_at(Site site, const void *address, std::size_t size, bool writes) {
+    std::uint32_t i = 0;
+    while (i < races.site_count && !(races.sites[i] == site)) ++i;
+    if (i == races.site_count && i < 255) races.sites[races.site_count++] = site;
+    record(address, size, writes, at_site | i);
+}
+EMU_PLAIN inline std::uint32_t place_of(const void *instruction) {
+    return static_cast<std::uint32_t>(static_cast<const char *>(instruction) - library_start);
 }
 
 #else
@@ -132,14 +152,14 @@ inline void end_block_races() {}
 inline void order_block() {}
 inline void order_warp() {}
 inline void end_races() {}
-inline void record_copy(const void *, std::size_t, bool) {}
+inline void record_at(Site, const void *, std::size_t, bool) {}
 
 #endif
 }  // namespace emu
 
 #ifdef __SANITIZE_THREAD__
 #define EMU_HOOK(name, size, writes)                                                                              \
-    extern "C" EMU_PLAIN void __tsan_##name(void *at) { emu::record(at, size, writes, __builtin_return_address(0)); }
+    extern "C" EMU_PLAIN void __tsan_##name(void *at) { emu::record(at, size, writes, emu::place_of(__builtin_return_address(0))); }
 #define EMU_HOOKS(size)                                                                                           \
     EMU_HOOK(read##size, size, false)                                                                             \
     EMU_HOOK(write##size, size, true)                                                                             \
@@ -155,10 +175,10 @@ EMU_HOOKS(16)
 #undef EMU_HOOKS
 #undef EMU_HOOK
 extern "C" EMU_PLAIN void __tsan_read_range(void *at, unsigned long size) {
-    emu::record(at, size, false, __builtin_return_address(0));
+    emu::record(at, size, false, emu::place_of(__builtin_return_address(0)));
 }
 extern "C" EMU_PLAIN void __tsan_write_range(void *at, unsigned long size) {
-    emu::record(at, size, true, __builtin_return_address(0));
+    emu::record(at, size, true, emu::place_of(__builtin_return_address(0)));
 }
 extern "C" EMU_PLAIN void __tsan_init() {}
 extern "C" EMU_PLAIN void __tsan_func_entry(void *) {}
