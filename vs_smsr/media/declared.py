@@ -1,6 +1,6 @@
 """How long a file says it is: a container whose outermost box goes on past the end of the file was cut off.
 
-FFmpeg reads a cut Matroska, AVI or MXF file without a complaint and stops early, so this is looked at before any work.
+FFmpeg reads a cut Matroska, AVI, MXF or FLV file without a complaint and stops early, so this is looked at before any work.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import BinaryIO
 def declared_size(path: Path) -> int | None:
     """Bytes that the file should have at least, or None if its container does not say.
 
-    Knows ISO media (MP4, MOV), Matroska/WebM, RIFF (AVI) and MXF.
+    Knows ISO media (MP4, MOV), Matroska/WebM, RIFF (AVI), MXF and FLV.
 
     Raises:
         OSError: the file cannot be read.
@@ -44,6 +44,8 @@ def _walk_of(head: bytes) -> Callable[[BinaryIO, int], int | None] | None:
         return _end_of_riff
     if head[:4] == b"\x06\x0e\x2b\x34":
         return _end_of_klv
+    if head[:3] == b"FLV":
+        return _end_of_tag
     return None
 
 
@@ -86,10 +88,22 @@ def _end_of_riff(file: BinaryIO, start: int) -> int | None:
 def _end_of_klv(file: BinaryIO, start: int) -> int | None:
     """Source: SMPTE ST 336: a 16-byte key, a BER length, the value."""
     head = file.read(25)
-    if len(head) < 17 or head[:4] != b"\x06\x0e\x2b\x34":
+    if head[:4] != b"\x06\x0e\x2b\x34"[: len(head)]:
         return None
+    if len(head) < 17:
+        return start + 17
     first = head[16]
     if first < 0x80:
         return start + 17 + first
     length_bytes = first & 0x7F
     return start + 17 + length_bytes + int.from_bytes(head[17 : 17 + length_bytes])
+
+
+def _end_of_tag(file: BinaryIO, start: int) -> int | None:
+    """FLV: a header, then tags of 11 bytes and their data, each followed by its size in 4 bytes."""
+    head = file.read(11)
+    if start == 0:
+        return int.from_bytes(head[5:9]) + 4
+    if head[0] & 0x1F not in (8, 9, 18):  # sound, picture, script
+        return None
+    return start + 11 + int.from_bytes(head[1:4]) + 4

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -17,7 +18,7 @@ from av.video.format import VideoFormat
 from av.video.stream import VideoStream
 
 from vs_smsr.errors import OptionError
-from vs_smsr.media.colour import BT709, FULL, LIMITED, RGB, Colour, depth, has_alpha, is_grey, is_rgb
+from vs_smsr.media.colour import BT470BG, BT709, FULL, LIMITED, RGB, Colour, depth, has_alpha, is_grey, is_rgb
 from vs_smsr.media.reader import VideoInfo, reason
 from vs_smsr.options import VideoOptions
 
@@ -61,23 +62,24 @@ def choose_pix_fmt(codec: Codec, info: VideoInfo, size: tuple[int, int], wanted:
         OptionError: the wanted format is not one of the encoder's.
     """
     offered = [pix_fmt.name for pix_fmt in codec.video_formats or []]
+    offered = [name for name in offered if not name.startswith("yuvj") and name != "cuda"]  # yuvj: yuv with a tag
     if wanted is not None:
-        if wanted not in av.video.format.names or (offered and wanted not in offered):
+        if wanted not in (offered or av.video.format.names):
             some = f"one of {', '.join(offered)}" if offered else "a pixel format of FFmpeg"
             raise OptionError(f"--pix-fmt: must be {some} for {codec.name}, got {wanted!r}.")
         return wanted
     source = VideoFormat(info.pix_fmt, info.width, info.height)
-    nearest_to = info.pix_fmt.replace("yuvj", "yuv")  # full range is a tag, not a format
-    offered = [name for name in offered if not name.startswith("yuvj") and name != "cuda"]
+    nearest_to = info.pix_fmt.replace("yuvj", "yuv")
     if not offered:
         return nearest_to
     if codec.canonical_name in PLAYED and "yuv420p" in offered:
         offered = [name for name in offered if not name.startswith("gray")]  # few players show 4:0:0
         chroma = (info.width, info.height) if is_rgb(source) else (source.chroma_width(), source.chroma_height())
-        if (size[0] + 1) // 2 >= chroma[0] and (size[1] + 1) // 2 >= chroma[1]:
-            alpha = "a" if has_alpha(source) and "yuva420p" in offered else ""
+        if is_grey(source) or ((size[0] + 1) // 2 >= chroma[0] and (size[1] + 1) // 2 >= chroma[1]):
             bits = depth(source)
-            nearest_to = f"yuv{alpha}420p" + ("" if bits <= 8 else "10le" if bits <= 10 else "12le")
+            nearest_to = "yuv420p" + ("" if bits <= 8 else "10le" if bits <= 10 else "12le")
+            if has_alpha(source) and codec.canonical_name in ("vp8", "vp9"):
+                nearest_to = "yuva420p"
     best, _ = find_best_pix_fmt_of_list(offered, nearest_to, has_alpha(source))
     return best.name if best else offered[0]
 
@@ -98,10 +100,12 @@ def even_size(codec: Codec, pix_fmt: str, size: tuple[int, int], options: VideoO
     return size[0] - size[0] % steps[0], size[1] - size[1] % steps[1]
 
 
-def output_colour(info: VideoInfo, pix_fmt: str) -> Colour:
-    """The colour to write in: the source's; between RGB and YUV, BT.709 in limited range."""
+def output_colour(info: VideoInfo, codec: Codec, pix_fmt: str) -> Colour:
+    """The colour to write in: the source's; from RGB to YUV BT.709 in limited range; VP8 knows BT.601 alone."""
     target, source = VideoFormat(pix_fmt), VideoFormat(info.pix_fmt)
     colour = info.colour
+    if codec.canonical_name == "vp8":
+        return dataclasses.replace(colour, matrix=BT470BG, full=False)
     if is_rgb(target):
         return Colour(RGB, True, transfer=colour.transfer, primaries=colour.primaries)
     if is_rgb(source):
@@ -154,7 +158,7 @@ def _tag(context: VideoCodecContext, info: VideoInfo, size: tuple[int, int]) -> 
 
     For players guess an unnamed matrix from the size, and the result has another size.
     """
-    colour = output_colour(info, context.pix_fmt or "")
+    colour = output_colour(info, context.codec, context.pix_fmt or "")
     context.colorspace = colour.matrix
     context.color_range = FULL if colour.full else LIMITED if info.range_tagged else UNTAGGED_RANGE
     context.color_trc, context.color_primaries = colour.transfer, colour.primaries
@@ -181,6 +185,8 @@ def encoder_options(codec: Codec, context: VideoCodecContext, info: VideoInfo, o
     private = {option.name for option in context.supported_options.private}
     known = private | {option.name for option in context.supported_options.generic}
     chosen = _hdr_options(codec.name, info)
+    if codec.name == "libx265":  # it writes to stderr past FFmpeg's log
+        chosen["x265-params"] = ":".join(filter(None, ("log-level=error", chosen.get("x265-params"))))
     if "crf" in private:
         chosen["crf"] = f"{DEFAULT_CRF if options.crf is None else options.crf:g}"
     elif options.crf is not None:
@@ -231,11 +237,11 @@ def _mastering_text(codec: str, display: bytes, form: str) -> list[str]:
 
 
 def _open(context: VideoCodecContext, options: VideoOptions) -> None:
-    with _ffmpeg_words() as words:
+    with ffmpeg_words() as words:
         try:
             context.open()
         except (av.FFmpegError, ValueError) as error:
-            said = "; ".join(dict.fromkeys(words())) or reason(error)
+            said = "; ".join(words()[:3]) or reason(error)
             raise OptionError(
                 f"--codec: {options.codec} refuses {context.width}x{context.height} {context.pix_fmt} with "
                 f"{context.options or 'no options'}: {said}."
@@ -245,7 +251,7 @@ def _open(context: VideoCodecContext, options: VideoOptions) -> None:
 
 
 @contextmanager
-def _ffmpeg_words() -> Iterator[Callable[[], list[str]]]:
+def ffmpeg_words() -> Iterator[Callable[[], list[str]]]:
     """Collect FFmpeg's error messages of this thread, which its error codes do not carry."""
     level = av.logging.get_level()
     av.logging.set_level(av.logging.ERROR)

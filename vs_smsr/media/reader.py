@@ -135,13 +135,13 @@ class Reader:
         return video
 
     @property
-    def _broadcast(self) -> bool:
+    def is_broadcast(self) -> bool:
         """MPEG transport and program streams: made to be cut anywhere, with a clock that starts anywhere."""
         return bool(self.container.format.flags & TS_DISCONT)
 
     def _start_of_broadcast(self) -> Fraction:
         """Seconds that are taken off every timestamp, so that a recording starts at 0 and not at its time of day."""
-        if not self._broadcast or not self.container.start_time:
+        if not self.is_broadcast or not self.container.start_time:
             return Fraction(0)
         start = Fraction(self.container.start_time, av.time_base)
         self.notes.append(f"timestamps start at 0; in the recording they start at {float(start):.3f} s")
@@ -187,7 +187,7 @@ class Reader:
             problem, frames = reason(error), []
         if any(frame.is_corrupt for frame in frames):
             problem = "a frame is incomplete"
-        if problem and not self._broadcast:
+        if problem and not self.is_broadcast:
             raise self._error(f"is damaged or cut off {self._place()} ({problem})")
         if problem:
             log.info("%s: damaged %s: %s", self.path, self._place(), problem)

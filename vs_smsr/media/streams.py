@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from av.sidedata.sidedata import Type as SideData
 from av.stream import Discard, Disposition, Stream
 
 from vs_smsr.errors import MediaError
-from vs_smsr.media.reader import Packet, Reader, VideoInfo
+from vs_smsr.media.reader import Packet, Reader, VideoInfo, fraction
 from vs_smsr.options import VideoOptions
 
 # Facts of the old file that would be untrue in the new one, or that every muxer writes by itself.
@@ -80,6 +81,22 @@ def add_copy(output: OutputContainer, stream: Stream) -> Stream:
     return copy
 
 
+def is_cover(stream: Stream) -> bool:
+    """True for a still picture that a player shows for the file, not in it."""
+    return bool(stream.disposition & Disposition.attached_pic)
+
+
+def add_cover(output: OutputContainer, stream: Stream) -> None:
+    """Attach a cover picture to a Matroska file, whose muxer would write it as a video track."""
+    with av.open(stream.container.name) as again:  # its packet may come after the header, an attachment is in it
+        data = next(bytes(packet) for packet in again.demux(again.streams[stream.index]) if packet.size)
+    codec = stream.codec_context.name
+    ending = {"mjpeg": "jpg"}.get(codec, codec)
+    kind = {"mjpeg": "image/jpeg"}.get(codec, f"image/{codec}")
+    name = stream.metadata.get("filename", f"cover.{ending}")
+    output.add_attachment(name, stream.metadata.get("mimetype", kind), data)
+
+
 def uses_reverse_dns(metadata: dict[str, str]) -> bool:
     """True if the tags are those of QuickTime's "mdta" kind (com.apple.quicktime.make ...), as phones write them."""
     return any(key.startswith("com.") for key in metadata)
@@ -97,7 +114,9 @@ def fit_times(packet: Packet, last: int | None) -> int | None:
     return packet.dts
 
 
-def losses(reader: Reader, copies: dict[int, int], result: Path, expected: VideoInfo, frames: int) -> list[str]:
+def losses(
+    reader: Reader, copies: dict[int, int], result: Path, expected: VideoInfo, first: Fraction, frames: int
+) -> list[str]:
     """Read the result again and tell what of the source is not in it, a line each.
 
     Args:
@@ -105,6 +124,7 @@ def losses(reader: Reader, copies: dict[int, int], result: Path, expected: Video
         copies: index of a stream in the source -> in the result, for all streams that were carried, the video's too.
         result: the written file.
         expected: what the result's video should say of itself.
+        first: time of the first frame in seconds.
         frames: number of frames that were encoded.
 
     Raises:
@@ -118,18 +138,37 @@ def losses(reader: Reader, copies: dict[int, int], result: Path, expected: Video
         if chapters > 0:
             notes.append(f"{chapters} of {len(source.chapters())} chapters were not carried: {made.format.name}")
         for old_index, new_index in copies.items():
-            old, new = source.streams[old_index], made.streams[new_index]
+            old = source.streams[old_index]
+            new = made.streams[new_index] if new_index < len(made.streams) else None
+            if new is None or new.type != old.type:
+                notes.append(
+                    f"{name_of(old)}: not carried: {made.format.name} keeps no {old.type} streams of this kind"
+                )
+                continue
             notes += _lost_tags(name_of(old), tags(old.metadata, old is reader.video), new.metadata)
             lost = old.disposition & ~new.disposition & ~Disposition.default
             if lost:
                 notes.append(f"{name_of(old)}: not carried: disposition {lost.name}")
         notes += _lost_from_video(expected, again.info)
-    with av.open(str(result)) as counted:
-        video = counted.streams[copies[reader.video.index]]
-        there = sum(1 for packet in counted.demux(video) if packet.size)
+        broadcast, name = again.is_broadcast, made.format.name
+    there, begin = _count(result, copies[reader.video.index])
     if there < frames:
-        raise MediaError(f"the result was written with {there} of {frames} frames.")
+        raise MediaError(f"{result}: has only {there} of the {frames} frames that were written.")
+    late = begin - first
+    if abs(late) > Fraction(1, 1000) and not broadcast:
+        notes.append(f"all times are {float(late):+.3f} s off: {name} cannot start where the source does")
     return notes
+
+
+def _count(path: Path, stream: int) -> tuple[int, Fraction]:
+    """(number of packets, time of the earliest in seconds) of a stream."""
+    with av.open(str(path)) as file:
+        count, begin = 0, None
+        for packet in file.demux(file.streams[stream]):
+            count += packet.size > 0
+            if packet.pts is not None:
+                begin = packet.pts if begin is None else min(begin, packet.pts)
+        return count, (begin or 0) * fraction(file.streams[stream].time_base)
 
 
 def _lost_tags(where: str, old: dict[str, str], new: dict[str, str]) -> list[str]:

@@ -14,7 +14,7 @@ import av
 from av.codec.codec import Codec
 from av.container import OutputContainer
 from av.sidedata.sidedata import Type as SideData
-from av.stream import Disposition, Stream
+from av.stream import Stream
 
 from vs_smsr.errors import MediaError
 from vs_smsr.media import encoding, streams
@@ -53,7 +53,7 @@ class Writer:
         codec = encoding.find_encoder(options)
         self.pix_fmt = encoding.choose_pix_fmt(codec, reader.info, size, options.pix_fmt)
         self.size = encoding.even_size(codec, self.pix_fmt, size, options)
-        self._colour = encoding.output_colour(reader.info, self.pix_fmt)
+        self._colour = encoding.output_colour(reader.info, codec, self.pix_fmt)
         self._copies: dict[int, Stream] = {}  # by index in the source
         self._last_dts: dict[int, int | None] = {}
         self._last_pts: int | None = None
@@ -64,7 +64,7 @@ class Writer:
                 self._output = self._open_container()
                 undo.callback(self._abandon)
                 self._add_streams(codec)
-                self._output.start_encoding()
+                self._write_header()
             self._undo = undo.pop_all()
         self._tell_in_advance(codec, size)
 
@@ -128,18 +128,35 @@ class Writer:
         return output
 
     def _add_streams(self, codec: Codec) -> None:
-        """In the order of the source."""
-        for stream in self.reader.container.streams:
+        """In the order of the source, but attachments last, as Matroska has them."""
+        matroska = self._output.format.name == "matroska"
+
+        def attached(stream: Stream) -> bool:
+            return stream.type == "attachment" or (matroska and streams.is_cover(stream))
+
+        for stream in sorted(self.reader.container.streams, key=attached):
             if stream is self.reader.video:
                 self._add_video(codec)
-            elif streams.wanted(stream, self.options):
-                refusal = streams.refusal(stream, self._output.format.name)
-                if refusal:
-                    self.notes.append(f"{streams.name_of(stream)}: not carried: {refusal}")
-                    continue
+            elif not streams.wanted(stream, self.options):
+                continue
+            elif matroska and streams.is_cover(stream):
+                streams.add_cover(self._output, stream)
+            elif refusal := streams.refusal(stream, self._output.format.name):
+                self.notes.append(f"{streams.name_of(stream)}: not carried: {refusal}")
+            else:
                 self._copies[stream.index] = streams.add_copy(self._output, stream)
-                if stream.type == "video" and not stream.disposition & Disposition.attached_pic:
+                if stream.type == "video" and not streams.is_cover(stream):
                     self.notes.append(f"{streams.name_of(stream)}: copied as it is; one video stream is upscaled")
+
+    def _write_header(self) -> None:
+        with encoding.ffmpeg_words() as words:
+            try:
+                self._output.start_encoding()
+            except (av.error.InvalidDataError, av.error.ArgumentError) as error:
+                said = "; ".join(words()[:3]) or reason(error)
+                raise MediaError(
+                    f"{self.target}: {self._output.format.name} does not take {self.options.codec}: {said}."
+                ) from error
 
     def _add_video(self, codec: Codec) -> None:
         info, source = self.reader.info, self.reader.video
@@ -177,6 +194,8 @@ class Writer:
         pts = round(exact)
         if self._last_pts is not None and pts <= self._last_pts:
             pts = self._last_pts + 1
+        if self._last_pts is None:
+            self._first = pts * self._time_base
         self._last_pts = pts
         self._rounded += pts * self._time_base / fraction(self._video.time_base) % 1 != 0 or pts != exact
         frame.pts, frame.time_base = pts, self._time_base
@@ -200,7 +219,7 @@ class Writer:
         info = self.reader.info
         aspect = encoding.pixel_aspect(info, self.size)
         expected = dataclasses.replace(info, colour=self._colour, aspect=aspect)
-        self.notes += streams.losses(self.reader, copies, self._temporary, expected, self.frames)
+        self.notes += streams.losses(self.reader, copies, self._temporary, expected, self._first, self.frames)
 
     def _abandon(self) -> None:
         with suppress(av.FFmpegError, ValueError):
