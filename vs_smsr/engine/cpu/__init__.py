@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from vs_smsr.engine.contract import Frame, State, Upscaled
+from vs_smsr.engine.cpu.buffers import total_bytes
 from vs_smsr.engine.cpu.isa import choose, supported
 from vs_smsr.engine.cpu.network import PackedNetwork
 from vs_smsr.engine.cpu.ops import Workspace
@@ -50,21 +51,28 @@ class CpuEngine:
         self._idle: list[Workspace] = []
         self._lock = threading.Lock()
 
+    @property
+    def feature_bytes(self) -> int:
+        """Bytes of a pixel's 64 channels in a map."""
+        return self._network.line * self._network.word.itemsize
+
+    def workspace_bytes(self, height: int, width: int) -> int:
+        """The most memory that the buffers for a frame of that size take, its masks and result not counted."""
+        return total_bytes(self._network, height, width)
+
     def upscale(self, frame: Frame, state: State | None = None) -> Upscaled:
-        with self._workspace(*frame.shape[:2]) as ops:
+        with self.windowed(*frame.shape[:2]) as ops:
             return walk(ops, self.weights, frame, state or State())
 
     @contextmanager
-    def _workspace(self, height: int, width: int) -> Iterator[Workspace]:
-        """Buffers of that size: idle ones if there are, else new ones; those of other sizes are let go."""
+    def windowed(self, height: int, width: int) -> Iterator[Workspace]:
+        """Ops for a frame, or a window of one, of that even size; see `tiled.WindowEngine`."""
         with self._lock:
-            self._idle = [space for space in self._idle if (space.height, space.width) == (height, width)]
-            space = self._idle.pop() if self._idle else None
+            space = self._idle.pop() if self._idle else Workspace(self._network, self._pool)
         try:
-            space = space or Workspace(self._network, self._pool, height, width)
+            space.begin(height, width)
         except MemoryError as error:
-            raise MemoryBudgetError(f"cpu: no memory for a frame of {width}x{height}. Use smaller tiles.") from error
-        space.begin()
+            raise MemoryBudgetError(f"cpu: no memory for {width}x{height} pixels. Use smaller tiles.") from error
         yield space
         with self._lock:
             self._idle.append(space)

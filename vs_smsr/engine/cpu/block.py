@@ -15,6 +15,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 FP32, BF16, WIDENED = 0, 1, 2  # multiply float32; multiply bf16 pairs; multiply float32 with bf16 numbers widened
+UNROLL = 4  # words of a line handled without a jump
 I16, I32, I64, F32 = ir.IntType(16), ir.IntType(32), ir.IntType(64), ir.FloatType()
 
 
@@ -77,6 +78,24 @@ def contract(
         upper = ir.Constant(ir.VectorType(I32, n_lanes), [0xFFFF0000] * n_lanes)
         sixteen = ir.Constant(ir.VectorType(I32, n_lanes), [16] * n_lanes)
         sums = {cell: cgutils.alloca_once(b, vector) for cell in cells}
+
+        def one_word(b: ir.IRBuilder, index: Any, starts: list[Any], tap_weights: Any) -> None:
+            line = b.gep(tap_weights, [b.mul(index, constant(width * (2 if the_mode == WIDENED else 1)))])
+            spread_words = []
+            for p in range(n_pixels):
+                value = b.insert_element(undefined, b.load(b.gep(starts[p], [index])), ir.Constant(I32, 0))
+                spread_words.append(b.shuffle_vector(value, undefined, spread))
+            for half in range(2 if the_mode == WIDENED else 1):
+                kind = vector if the_mode == WIDENED else word_vector
+                loaded = [load(b, line, half * width + v * n_lanes, kind) for v in range(n_vectors)]
+                for p in range(n_pixels):
+                    value = spread_words[p]
+                    if the_mode == WIDENED:  # a bf16 number is the upper half of a float32
+                        value = b.and_(value, upper) if half else b.shl(value, sixteen)
+                        value = b.bitcast(value, vector)
+                    for v in range(n_vectors):
+                        b.store(multiply_add(b, b.load(sums[p, v]), value, loaded[v]), sums[p, v])
+
         with cgutils.for_range(b, groups, intp=I64) as group, cgutils.for_range(b, blocks, intp=I64) as block:
             first = b.mul(block.index, constant(n_pixels))
             corner = b.add(b.mul(first, tile_stride), b.mul(group.index, constant(width)))
@@ -88,23 +107,11 @@ def contract(
                 places = b.gep(offsets, [b.add(b.mul(tap.index, offset_stride), first)])
                 starts = [b.gep(source, [b.load(b.gep(places, [constant(p)]))]) for p in range(n_pixels)]
                 tap_weights = b.gep(group_weights, [b.load(b.gep(weight_offsets, [tap.index]))])
-                with cgutils.for_range(b, words, intp=I64) as index:
-                    line = b.gep(tap_weights, [b.mul(index.index, constant(width * (2 if the_mode == WIDENED else 1)))])
-                    spread_words = []
-                    for p in range(n_pixels):
-                        value = b.load(b.gep(starts[p], [index.index]))
-                        value = b.insert_element(undefined, value, ir.Constant(I32, 0))
-                        spread_words.append(b.shuffle_vector(value, undefined, spread))
-                    for half in range(2 if the_mode == WIDENED else 1):
-                        kind = vector if the_mode == WIDENED else word_vector
-                        loaded = [load(b, line, half * width + v * n_lanes, kind) for v in range(n_vectors)]
-                        for p in range(n_pixels):
-                            value = spread_words[p]
-                            if the_mode == WIDENED:  # a bf16 number is the upper half of a float32
-                                value = b.and_(value, upper) if half else b.shl(value, sixteen)
-                                value = b.bitcast(value, vector)
-                            for v in range(n_vectors):
-                                b.store(multiply_add(b, b.load(sums[p, v]), value, loaded[v]), sums[p, v])
+                whole = b.and_(words, constant(-UNROLL))
+                for begin, end, step in ((constant(0), whole, UNROLL), (whole, words, 1)):
+                    with cgutils.for_range_slice(b, begin, end, constant(step), intp=I64) as (index, _):
+                        for i in range(step):
+                            one_word(b, b.add(index, constant(i)), starts, tap_weights)
             for p, v in cells:
                 target = b.bitcast(b.gep(rows[p], [constant(v * n_lanes)]), vector.as_pointer())
                 b.store(b.load(sums[p, v]), target, align=4)

@@ -15,15 +15,13 @@ from numpy.typing import NDArray
 from vs_smsr.engine.contract import Mask
 from vs_smsr.engine.cpu import kernels
 from vs_smsr.engine.cpu import pixels as pixel_kernels
+from vs_smsr.engine.cpu.buffers import REACH, Buffers, band_rows
 from vs_smsr.engine.cpu.network import PackedNetwork
 from vs_smsr.engine.cpu.packing import Words
 from vs_smsr.weights import CHANNELS, LAYERS
 
 if TYPE_CHECKING:
     from vs_smsr.engine.cpu.ops import Launcher
-
-BAND = 160 * 1024  # pixels of a band, about
-REACH = LAYERS - 1  # rows that the first layer computes beyond a band
 
 
 @dataclass(frozen=True)
@@ -46,23 +44,24 @@ class Pixels:
 class Body:
     """Runs SMMs over frames of one size; `sums` holds the channel sums of the last total."""
 
-    def __init__(self, network: PackedNetwork, launch: Launcher, height: int, width: int) -> None:
-        self._network, self._launch = network, launch
-        self._height, self._pitch = height, width + 2
-        self._band = min(height, max(BAND // width, 8 * REACH))
-        lines = (min(self._band + 2 * REACH, height) + 2) * self._pitch
-        self._dense = [np.zeros(lines * network.widest_dense_stride(layer), network.word) for layer in range(LAYERS)]
-        self._rows = np.zeros(0, network.word)
-        self._inverse = np.zeros((height + 2) * self._pitch, np.int32)
-        self._lists = np.empty((2, height * width), np.int32)
-        self._first = np.zeros((2, height + 1), np.int64)
+    def __init__(self, network: PackedNetwork, launch: Launcher, buffers: Buffers) -> None:
+        self._network, self._launch, self._buffers = network, launch, buffers
         self.sums = np.zeros(CHANNELS, np.int64)
+
+    def resize(self, height: int, width: int) -> None:
+        """From now on for frames of that size; the buffers have it already."""
+        self._height, self._pitch = height, width + 2
+        self._band = band_rows(height, width)
+        self._inverse = self._buffers.take_map("inverse", height + 2, width + 2, 1)
+        self._active, self._inactive = self._buffers.take("active"), self._buffers.take("inactive")
+        self._first_active, self._first_inactive = np.zeros((2, height + 1), np.int64)
 
     def select(self, mask: Mask) -> Pixels:
         """Lists of the mask's active and inactive pixels."""
-        active, inactive = self._lists
-        pixel_kernels.select(mask, active, inactive, *self._first, self._inverse)
-        first_active, first_inactive = self._first
+        active, inactive, first_active, first_inactive = (
+            self._active, self._inactive, self._first_active, self._first_inactive,
+        )  # fmt: skip
+        pixel_kernels.select(mask, active, inactive, first_active, first_inactive, self._inverse)
         return Pixels(active[: first_active[-1]], inactive[: first_inactive[-1]], first_active, first_inactive)
 
     def run(self, module: int, features: Words, pixels: Pixels, total: Words) -> None:
@@ -78,19 +77,18 @@ class Body:
         shift = start * self._pitch  # the band's maps begin one border row above its first row
         base = int(pixels.first_active[start])  # row numbers count from 1
         layer_words = (int(pixels.first_active[stop]) - base + 1) * line
-        self._reserve(layer_words * LAYERS)
+        all_rows = rows = self._buffers.take("rows", layer_words * LAYERS)
         dense, stride, source_shift = features, line, 0
-        rows = self._rows
         maps = []
         for layer, packed_layer in enumerate(packed.layers):
             reach = REACH - layer
             here, there = max(top - reach, 0), min(bottom + reach, self._height)
             active = pixels.active[pixels.first_active[here] : pixels.first_active[there]]
             inactive = pixels.inactive[pixels.first_inactive[here] : pixels.first_inactive[there]]
-            out_rows = self._rows[layer * layer_words : (layer + 1) * layer_words]
+            out_rows = all_rows[layer * layer_words : (layer + 1) * layer_words]
             out_rows[:line] = 0
             out_stride = network.dense_stride(module, layer)
-            out_dense = self._clear_border(layer, stop - start, out_stride)
+            out_dense = self._buffers.take_map(f"dense {layer}", stop - start + 2, self._pitch, out_stride)
             if active.size:
                 self._launch(
                     kernels.active_layer(*packed_layer.dense.literals), active, self._pitch,
@@ -112,7 +110,7 @@ class Body:
         if active.size:
             collect = packed.collect
             self._launch(
-                kernels.active_total(*collect.literals), active, self._inverse, base, self._rows, layer_words, line,
+                kernels.active_total(*collect.literals), active, self._inverse, base, all_rows, layer_words, line,
                 collect.data, collect.group_stride, collect.tap_starts, collect.bias, total, self.sums,
             )  # fmt: skip
         if inactive.size:
@@ -124,15 +122,3 @@ class Body:
                 kernels.inactive_total(*shares[0].literals), inactive, shares[0].bias,
                 *(share.data for share in shares), *maps, words, strides, group_strides, shift, line, total, self.sums,
             )  # fmt: skip
-
-    def _reserve(self, words: int) -> None:
-        if self._rows.size < words:
-            self._rows = np.zeros(words, self._network.word)
-
-    def _clear_border(self, layer: int, rows: int, stride: int) -> Words:
-        """The layer's map for a band of that many rows; SMMs share one buffer per layer, so its border is cleared."""
-        flat = self._dense[layer][: (rows + 2) * self._pitch * stride]
-        lines = flat.reshape(rows + 2, self._pitch, stride)
-        for border in (lines[0], lines[-1], lines[:, 0], lines[:, -1]):
-            border[:] = 0
-        return flat

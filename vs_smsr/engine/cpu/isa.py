@@ -41,7 +41,7 @@ class Isa:
         return min(self.shapes, key=lambda shape: (-(-outputs // shape.width) * shape.width, -shape.width))
 
 
-AVX512 = (Shape(16, 4, 6), Shape(16, 2, 12), Shape(8, 3, 6), Shape(16, 1, 12), Shape(8, 1, 12))
+AVX512 = (Shape(16, 4, 6), Shape(16, 2, 6), Shape(8, 3, 6), Shape(16, 1, 6), Shape(8, 1, 12))
 ISAS = {
     isa.name: isa
     for isa in (

@@ -161,7 +161,7 @@ def active_layer(lanes: int, vectors: int, pixels: int, mode: int) -> Any:
                         found = np.int64(0)
                         for p in range(pixels):
                             number = np.int64(inverse[np.int64(list_[min(first + p, count - 1)]) + step])
-                            number = number - base if number else 0
+                            number -= base if number else 0
                             offsets[taps * pixels + p] = number * row_words + sparse_first
                             found |= number
                         if found:
@@ -215,6 +215,7 @@ def active_total(lanes: int, vectors: int, pixels: int, mode: int) -> Any:
                 for p in range(min(BLOCK, count - first)):
                     line = np.int64(list_[first + p]) * row_words
                     keep(pointer(total, line), pointer(tile, p * C), C)
+                    fetch(pointer(tile, p * C), pointer(total, line), C)  # sums are of what the map holds
                     add_fixed(pointer(partial, 0), pointer(tile, p * C), SUM_SCALE, C)
         for c in range(C):
             fetch_add(sums, c, partial[c])
@@ -265,6 +266,7 @@ def inactive_total(lanes: int, vectors: int, pixels: int, mode: int) -> Any:
                 for p in range(min(BLOCK, count - first)):
                     line = np.int64(list_[first + p]) * row_words
                     keep(pointer(total, line), pointer(tile, p * C), C)
+                    fetch(pointer(tile, p * C), pointer(total, line), C)  # sums are of what the map holds
                     add_fixed(pointer(partial, 0), pointer(tile, p * C), SUM_SCALE, C)
         for c in range(C):
             fetch_add(sums, c, partial[c])
@@ -359,3 +361,19 @@ def tail_convolution(lanes: int, vectors: int, pixels: int, mode: int) -> Any:
                                 frame[y * scale + dy, x * scale + dx, c] = value
 
     return kernel
+
+
+@compiled
+def window_sums(claims, slot, total, width, row_words, top, left, bottom, right, sums):
+    """Channel sums of a finished total over a window of the frame, as the collects add them."""
+    row = np.empty(C, np.float32)
+    partial = np.zeros(C, np.int64)
+    while True:
+        y = top + fetch_add(claims, slot, 1)
+        if y >= bottom:
+            break
+        for x in range(left, right):
+            fetch(pointer(row, 0), pointer(total, ((y + 1) * width + x + 1) * row_words), C)
+            add_fixed(pointer(partial, 0), pointer(row, 0), SUM_SCALE, C)
+    for c in range(C):
+        fetch_add(sums, c, partial[c])

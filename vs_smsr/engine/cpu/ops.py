@@ -10,9 +10,12 @@ from numpy.typing import NDArray
 from vs_smsr.engine.contract import Frame, Mask, Scales
 from vs_smsr.engine.cpu import kernels, pixels
 from vs_smsr.engine.cpu.body import Body, Layer, Pixels
+from vs_smsr.engine.cpu.buffers import MAPS, Buffers
 from vs_smsr.engine.cpu.network import PackedNetwork
 from vs_smsr.engine.cpu.packing import Floats, Packed, Words
 from vs_smsr.engine.cpu.pool import Pool
+from vs_smsr.engine.tiled import Slot
+from vs_smsr.engine.window import Window
 from vs_smsr.weights import CHANNELS, LAYERS, MASK_CHANNELS, MEAN, MODULES
 
 LAUNCHES = 4096  # counters for the kernels of one frame
@@ -50,37 +53,52 @@ class Launcher:
 
 
 class Workspace:
-    """The ops of one frame size on buffers that are allocated once and reused from frame to frame.
+    """The ops of one frame size at a time, on buffers that are reused from frame to frame.
 
     Maps live on the grid, the frame with a border of one zero pixel: four of 64 channels, then the body's own.
     """
 
-    def __init__(self, network: PackedNetwork, pool: Pool, height: int, width: int) -> None:
-        self.height, self.width = height, width
+    def __init__(self, network: PackedNetwork, pool: Pool) -> None:
         self._network = network
         self._launch = Launcher(pool)
-        self._pitch = width + 2
-        grid = (height + 2) * self._pitch
-        half = (height // 2 + 2) * (width // 2 + 2)
-        self._centred = np.zeros((height + 2, self._pitch, 3), np.float32)
-        self._head, self._features, self._total, self._collected = (
-            np.zeros(grid * network.line, network.word) for _ in range(4)
-        )
-        self._pooled, self._hidden = (np.zeros(half * MASK_CHANNELS, np.float32) for _ in range(2))
-        self._all = _positions(height, width)
-        self._quads = _quads(height, width)
-        self._half = _positions(height // 2, width // 2)
-        self._body = Body(network, self._launch, height, width)
+        self._buffers = Buffers(network)
+        self._body = Body(network, self._launch, self._buffers)
+        self.size = 0, 0
 
-    def begin(self) -> None:
-        """Make ready for a frame."""
+    def begin(self, height: int, width: int) -> None:
+        """Make ready for a frame of that size.
+
+        Raises:
+            MemoryError: a buffer cannot be allocated.
+        """
         self._launch.begin()
+        if (height, width) != self.size:
+            self.size = 0, 0
+            self._resize(height, width)
+            self.size = height, width
+
+    def _resize(self, height: int, width: int) -> None:
+        buffers, network = self._buffers, self._network
+        buffers.resize(height, width)
+        self._pitch, self._half_pitch = width + 2, width // 2 + 2
+        self._head, self._features, self._total, self._collected = (
+            buffers.take_map(name, height + 2, self._pitch, network.line) for name in MAPS
+        )
+        self._centred = buffers.take_map("centred", height + 2, self._pitch, 3)
+        self._pooled, self._hidden = (
+            buffers.take_map(name, height // 2 + 2, self._half_pitch, MASK_CHANNELS) for name in ("pooled", "hidden")
+        )
+        self._all, self._quads, self._half = (buffers.take(name) for name in ("all", "quads", "half"))
+        self._all[:] = _positions(height, width).ravel()
+        self._quads[:] = _positions(height, width).reshape(height // 2, 2, width // 2, 2).swapaxes(1, 2).ravel()
+        self._half[:] = _positions(height // 2, width // 2).ravel()
+        self._body.resize(height, width)
 
     def head(self, frame: Frame) -> Words:
         first, second = self._network.head
         line = self._network.line
-        self._launch(pixels.centre, frame, MEAN, self._centred)
-        self._launch.convolve(first, self._all, self._pitch, self._centred.ravel(), 3, self._total, line, rectify=True)
+        self._launch(pixels.centre, frame, MEAN, self._grid(self._centred, 3))
+        self._launch.convolve(first, self._all, self._pitch, self._centred, 3, self._total, line, rectify=True)
         self._launch.convolve(second, self._all, self._pitch, self._total, line, self._head, line)
         return self._head
 
@@ -90,12 +108,12 @@ class Workspace:
             kernels.pooled_convolution(*first.literals), self._quads, self._pitch, features, first.words, first.data,
             first.group_stride, first.tap_starts, first.groups, first.bias, self._half, self._pooled,
         )  # fmt: skip
-        pitch, channels = self.width // 2 + 2, MASK_CHANNELS
+        (height, width), pitch, channels = self.size, self._half_pitch, MASK_CHANNELS
         self._launch.convolve(
             second, self._half, pitch, self._pooled, channels, self._hidden, channels, rectify=True, outputs=channels
         )
-        mask = np.empty((self.height, self.width), np.uint8)
-        hidden = self._hidden.reshape(self.height // 2 + 2, pitch, channels)
+        mask = np.empty((height, width), np.uint8)
+        hidden = self._hidden.reshape(height // 2 + 2, pitch, channels)
         self._launch(pixels.decide, hidden, *self._network.decisions[module], mask)
         return mask
 
@@ -115,9 +133,14 @@ class Workspace:
         return Layer(features), self._total
 
     def attention(self, module: int, total: Words) -> Scales:
+        height, width = self.size
+        return self.attention_of(module, self._body.sums, height * width)
+
+    def attention_of(self, module: int, sums: NDArray[np.int64], pixels: int) -> Scales:
+        """Channel attention from exact channel sums over that many pixels."""
         tensors = self._network.tensors
-        mean = self._body.sums / (kernels.SUM_SCALE * self.height * self.width)
         down, up = (f"body.{module}.ca.conv_du.{i}" for i in (0, 2))
+        mean = sums / (kernels.SUM_SCALE * pixels)
         hidden = tensors[f"{down}.weight"][:, :, 0, 0].astype(np.float64) @ mean + tensors[f"{down}.bias"]
         logits = tensors[f"{up}.weight"][:, :, 0, 0].astype(np.float64) @ np.maximum(hidden, 0)
         scales: Scales = (1 / (1 + np.exp(-logits - tensors[f"{up}.bias"]))).astype(np.float32)
@@ -146,8 +169,9 @@ class Workspace:
 
     def tail(self, features: Words, frame: Frame) -> Floats:
         packed, scale = self._network.tail, self._network.scale
-        result = np.empty((self.height * scale, self.width * scale, 3), np.float32)
-        self._launch(pixels.bicubic, self._centred, *self._network.phases, result)
+        height, width = self.size
+        result = np.empty((height * scale, width * scale, 3), np.float32)
+        self._launch(pixels.bicubic, self._grid(self._centred, 3), *self._network.phases, result)
         self._launch(
             kernels.tail_convolution(*packed.literals), self._all, self._pitch, features, packed.words, packed.data,
             packed.group_stride, packed.tap_starts, packed.groups, packed.bias, MEAN, scale, result,
@@ -160,14 +184,41 @@ class Workspace:
     def host_attention(self, scales: Scales) -> Scales:
         return scales
 
+    def write(self, slot: Slot, values: Words) -> Words:
+        """Fill the map of f_0 ("head") or f_k ("features") from (H, W, words of 64 channels)."""
+        return self._fill(self._head if slot == "head" else self._features, values)
+
+    def given_total(self, values: Words) -> Words:
+        """Fill the map of an SMM's total."""
+        return self._fill(self._total, values)
+
+    def read(self, features: Words, window: Window) -> Words:
+        """A copy (h, w, words of 64 channels) of part of a map."""
+        inner = self._grid(features, self._network.line)[1:-1, 1:-1]
+        return inner[window.slices].copy()
+
+    def want(self, core: Window) -> None:
+        """Name the part of the window that `finished` is to give."""
+        self._core = core
+
+    def finished(self, total: Words) -> tuple[Words, NDArray[np.int64]]:
+        """The wanted part of an SMM's total and its channel sums."""
+        core, sums = self._core, np.zeros(CHANNELS, np.int64)
+        self._launch(
+            kernels.window_sums, total, self._pitch, self._network.line,
+            core.top, core.left, core.bottom, core.right, sums,
+        )  # fmt: skip
+        return self.read(total, core), sums
+
+    def _fill(self, flat: Words, values: Words) -> Words:
+        self._grid(flat, self._network.line)[1:-1, 1:-1] = values
+        return flat
+
+    def _grid(self, flat: Words, line: int) -> Words:
+        return flat.reshape(-1, self._pitch, line)
+
 
 def _positions(height: int, width: int) -> NDArray[np.int32]:
-    """Grid positions of all pixels, row by row."""
+    """(height, width) grid positions of all pixels."""
     grid = np.arange((height + 2) * (width + 2), dtype=np.int32).reshape(height + 2, width + 2)
-    return np.ascontiguousarray(grid[1:-1, 1:-1]).ravel()
-
-
-def _quads(height: int, width: int) -> NDArray[np.int32]:
-    """Grid positions of all pixels, 2x2 quad by quad."""
-    quads = _positions(height, width).reshape(height // 2, 2, width // 2, 2)
-    return np.ascontiguousarray(quads.transpose(0, 2, 1, 3)).ravel()
+    return grid[1:-1, 1:-1]

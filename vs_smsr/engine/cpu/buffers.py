@@ -1,0 +1,88 @@
+"""Memory of a workspace: named flat arrays that are allocated once, grow when they must, and are reused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from vs_smsr.engine.cpu.network import PackedNetwork
+from vs_smsr.engine.cpu.packing import Words
+from vs_smsr.weights import CHANNELS, LAYERS, MASK_CHANNELS
+
+BAND = 160 * 1024  # pixels of a band, about
+REACH = LAYERS - 1  # rows that the first masked layer computes beyond a band
+MAPS = ("head", "features", "total", "collected")
+
+
+def band_rows(height: int, width: int) -> int:
+    """Rows of pixels that the masked layers work on at a time."""
+    return min(height, max(BAND // width, 8 * REACH))
+
+
+def sizes(network: PackedNetwork, height: int, width: int) -> dict[str, tuple[int, np.dtype[Any]]]:
+    """Elements and type of every buffer for a frame of that size; "rows" at its largest, all pixels active."""
+    integers: np.dtype[Any] = np.dtype(np.int32)
+    floats: np.dtype[Any] = np.dtype(np.float32)
+    pixels, grid = height * width, (height + 2) * (width + 2)
+    half = (height // 2 + 2) * (width // 2 + 2)
+    band = min(band_rows(height, width) + 2 * REACH, height)
+    table = dict.fromkeys(MAPS, (grid * network.line, network.word))
+    table |= {f"dense {layer}": ((band + 2) * (width + 2) * network.widest_dense_stride(layer), network.word)
+              for layer in range(LAYERS)}  # fmt: skip
+    table |= {
+        "rows": (LAYERS * (band * width + 1) * network.line, network.word),
+        "centred": (grid * 3, floats),
+        "pooled": (half * MASK_CHANNELS, floats),
+        "hidden": (half * MASK_CHANNELS, floats),
+        "inverse": (grid, integers),
+        "active": (pixels, integers),
+        "inactive": (pixels, integers),
+        "all": (pixels, integers),
+        "quads": (pixels, integers),
+        "half": (pixels // 4, integers),
+    }
+    return table
+
+
+def total_bytes(network: PackedNetwork, height: int, width: int) -> int:
+    """The most memory that a workspace for frames of that size takes."""
+    return sum(count * dtype.itemsize for count, dtype in sizes(network, height, width).values())
+
+
+class Buffers:
+    """Flat arrays by name for one frame size at a time."""
+
+    def __init__(self, network: PackedNetwork) -> None:
+        self._network = network
+        self._arrays: dict[str, Words] = {}
+        self._sizes: dict[str, tuple[int, np.dtype[Any]]] = {}
+
+    def resize(self, height: int, width: int) -> None:
+        """From now on for frames of that size; borders of maps are zero, the rest is what it was.
+
+        Raises:
+            MemoryError: an array cannot be allocated.
+        """
+        self._sizes = sizes(self._network, height, width)
+
+    def take(self, name: str, count: int | None = None) -> Words:
+        """The named array, `count` elements of it (all that the size needs if None)."""
+        needed, dtype = self._sizes[name]
+        count = needed if count is None else count
+        array = self._arrays.get(name)
+        if array is None or array.size < count:
+            self._arrays.pop(name, None)  # before the new one is made
+            array = self._arrays[name] = np.zeros(count, dtype)
+        return array[:count]
+
+    def take_map(self, name: str, rows: int, pitch: int, line: int) -> Words:
+        """A map of (rows, pitch) lines, flat, its border zero."""
+        flat = self.take(name, rows * pitch * line)
+        lines = flat.reshape(rows, pitch, line)
+        for border in (lines[0], lines[-1], lines[:, 0], lines[:, -1]):
+            border[:] = 0
+        return flat
+
+
+assert CHANNELS % 8 == 0, "lines of a map are whole vectors"
