@@ -33,17 +33,16 @@ def inputs(file: str) -> NDArray[np.float32]:
 
 def run(file: str, *, bug: bool, seed: int, races: bool = False) -> NDArray[np.float32]:
     """The kernel's output; arrays are exactly as large as it needs."""
-    text, threads = _text(file)
     device = HostDevice(seed=seed)
     given = device.array(inputs(file))
     out: Any = device.empty((OUTPUTS.get(file, 256),), np.float32)
     if file == "blocks_share_an_output.cu":
         device.zero(out)
-    program = emulator.build(text, races=races)
-    program.launch(
-        "planted",
+    text, threads = _text()
+    emulator.build(text, races=races).launch(
+        Path(file).stem,
         BLOCKS.get(file, 2),
-        threads,
+        threads[file],
         [given, out, np.int32(bug)],
         shared_bytes=SHARED_BYTES.get(file, 512),
         seed=seed,
@@ -53,8 +52,14 @@ def run(file: str, *, bug: bool, seed: int, races: bool = False) -> NDArray[np.f
 
 
 @cache
-def _text(file: str) -> tuple[str, int]:
-    text = (Path(__file__).parent / file).read_text()
-    threads = re.search(r"KERNEL\((\d+)\)", text)
-    assert threads, f"{file} says how many threads it has"
-    return source.text(file, ((file, text),)), int(threads[1])
+def _text() -> tuple[str, dict[str, int]]:
+    """All files as one text, for one compilation: each kernel `planted` gets its file's name; and their threads."""
+    texts = {path.name: path.read_text() for path in sorted(Path(__file__).parent.glob("*.cu"))}
+    threads = {}
+    parts = []
+    for file, text in texts.items():
+        bounds = re.search(r"KERNEL\((\d+)\)", text)
+        assert bounds, f"{file} says how many threads it has"
+        threads[file] = int(bounds[1])
+        parts += [f"#define planted {Path(file).stem}", f'#include "{file}"', "#undef planted"]
+    return source.text("all.cu", (("all.cu", "\n".join(parts)), *texts.items())), threads
