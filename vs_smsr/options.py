@@ -62,3 +62,62 @@ class VideoOptions:
     copy_audio: bool = True
     copy_subtitles: bool = True
     overwrite: bool = False
+
+
+Attention = Literal["frame", "held", "auto"]
+UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TilingOptions:
+    """How frames of any size and number go through an engine: memory, temporal tiles, what is reused.
+
+    Raises:
+        OptionError: a value is outside its range.
+    """
+
+    memory: int | None = None  # bytes that the process may use; None: a share of what is free
+    tile: int = 0  # side of a spatial tile in source pixels; 0 = as large as the budget allows
+    attention: Attention = "frame"  # whose means: each "frame"'s own, "held" over a temporal tile; "auto" measures
+    reuse: str = "exact"  # "exact", "near:N" (ignores changes up to N on the 0..255 scale) or "off"
+    temporal_tile: int = 48  # most frames in a temporal tile
+
+    def __post_init__(self) -> None:
+        where = type(self).__name__
+        require(self.memory is None or self.memory > 0, where, "memory", "a positive number of bytes", self.memory)
+        require(self.tile == 0 or self.tile >= 16, where, "tile", "0 (automatic) or 16 or more", self.tile)
+        rule = f"one of {get_args(Attention)}"
+        require(self.attention in get_args(Attention), where, "attention", rule, self.attention)
+        kind, colon, limit = self.reuse.partition(":")
+        known = (kind in ("exact", "off") and not colon) or (kind == "near" and _is_level(limit))
+        require(known, where, "reuse", '"exact", "off" or "near:N" with N from 0 to 255', self.reuse)
+        require(self.temporal_tile >= 2, where, "temporal_tile", "2 or more", self.temporal_tile)
+
+    @property
+    def tolerance(self) -> float:
+        """Largest change of a value that is ignored, 0..255."""
+        return float(self.reuse.partition(":")[2] or 0)
+
+
+def _is_level(text: str) -> bool:
+    try:
+        return 0 <= float(text) <= 255
+    except ValueError:
+        return False
+
+
+def parse_bytes(text: str) -> int:
+    """ "1.5G" -> 1610612736: a number and K, M, G or T (powers of 1024), or plain bytes.
+
+    Raises:
+        OptionError: it is not a size.
+    """
+    number, unit = text.strip().upper().removesuffix("B").removesuffix("I"), ""
+    if number and number[-1] in UNITS:
+        number, unit = number[:-1], number[-1]
+    try:
+        value = float(number) * UNITS[unit]
+    except ValueError:
+        value = 0.0
+    require(0 < value < 1 << 62, "memory", "a size", 'a number with K, M, G or T such as "1.5G"', text)
+    return int(value)

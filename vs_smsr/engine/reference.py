@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import copy
 from importlib import util
 from typing import TYPE_CHECKING
 
@@ -9,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vs_smsr.engine.contract import Frame, Mask, Scales, State, Upscaled
+from vs_smsr.engine.tiled import Features, Slot, Sums
 from vs_smsr.engine.walk import walk
+from vs_smsr.engine.window import Window
 from vs_smsr.options import EngineOptions
 from vs_smsr.weights import CHANNELS, MEAN, Weights
 
@@ -29,12 +34,16 @@ def create(weights: Weights, options: EngineOptions) -> ReferenceEngine:
     return ReferenceEngine(weights, options.threads)
 
 
+SUM_SCALE = 1 << 20
+
+
 class ReferenceEngine:
     """See `contract.Engine`."""
 
     name = "reference"
     device = "cpu"
     precision = "fp32"
+    feature_bytes = 4 * CHANNELS
 
     def __init__(self, weights: Weights, threads: int = 0) -> None:
         import torch
@@ -49,6 +58,18 @@ class ReferenceEngine:
 
         with torch.inference_mode():
             return walk(self._ops, self.weights, frame, state or State())
+
+    @contextmanager
+    def windowed(self, height: int, width: int) -> Iterator[ReferenceOps]:
+        """See `tiled.WindowEngine`."""
+        import torch
+
+        with torch.inference_mode():
+            yield copy(self._ops)
+
+    def workspace_bytes(self, height: int, width: int) -> int:
+        """An estimate: some twelve maps of 64 channels at the worst moment."""
+        return 12 * 4 * CHANNELS * height * width
 
 
 class ReferenceOps:
@@ -111,7 +132,9 @@ class ReferenceOps:
         return output, total + conv2d(output, share)
 
     def attention(self, module: int, total: Tensor) -> Tensor:
-        mean = total.mean((2, 3), keepdim=True)
+        return self._attention(module, total.mean((2, 3), keepdim=True))
+
+    def _attention(self, module: int, mean: Tensor) -> Tensor:
         hidden = self._conv(f"body.{module}.ca.conv_du.0", mean).relu()
         return self._conv(f"body.{module}.ca.conv_du.2", hidden).sigmoid()
 
@@ -142,6 +165,31 @@ class ReferenceOps:
         result = (detail + base)[0].permute(1, 2, 0).contiguous().numpy() + MEAN
         clamped: NDArray[np.float32] = np.clip(result, 0, 255, dtype=np.float32)
         return clamped
+
+    def write(self, slot: Slot, values: Features) -> Tensor:
+        import torch
+
+        return torch.from_numpy(np.ascontiguousarray(values)).permute(2, 0, 1)[None]
+
+    def read(self, features: Tensor, window: Window) -> Features:
+        values: Features = features[0].permute(1, 2, 0).numpy()[window.slices].copy()
+        return values
+
+    def want(self, core: Window) -> None:
+        self._core = core
+
+    def finished(self, total: Tensor) -> tuple[Features, Sums]:
+        values = self.read(total, self._core)
+        return values, np.rint(values * np.float32(SUM_SCALE)).astype(np.int64).sum((0, 1))
+
+    def given_total(self, values: Features) -> Tensor:
+        return self.write("features", values)
+
+    def attention_of(self, module: int, sums: Sums, pixels: int) -> Tensor:
+        import torch
+
+        mean = torch.from_numpy(sums / (SUM_SCALE * pixels)).float().view(1, CHANNELS, 1, 1)
+        return self._attention(module, mean)
 
     def host_mask(self, mask: Tensor) -> Mask:
         host: Mask = mask[0, 0].numpy().astype(np.uint8)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from vs_smsr.tiling.tiler import Tiler
+from vs_smsr.tiling.clip import Sequence, TemporalTile
+from vs_smsr.tiling.tiler import TiledFrame, Tiler
 
-__all__ = ["Tiler"]
+__all__ = ["Sequence", "TemporalTile", "TiledFrame", "Tiler"]

@@ -1,0 +1,254 @@
+"""The network over a frame window by window, with the features between its stages in a store.
+
+`walk` needs the whole frame's features at once, for channel attention needs means of the whole frame. Here each of
+the seven stages (head, five SMMs, end) goes over the frame by tiles, with that stage's own small halo, and leaves its
+result in the store; an SMM's channel sums are added up over the tiles before anybody needs them. So the bits are those
+of `walk`, and the engine's buffers are those of one tile. The store may lie in memory or on disk, and what is in it
+after a frame lets the next one recompute only what changed (`tiling.reuse`).
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vs_smsr.engine.contract import Engine, Frame, Mask, Scales, State, Upscaled, sparsity
+from vs_smsr.engine.walk import Ops
+from vs_smsr.engine.window import Window, end_needs, head_needs, smm_needs, whole
+from vs_smsr.weights import CHANNELS, LAYERS, MODULES
+
+Features = NDArray[Any]  # (h, w, n) of the engine's own type: 64 channels, exactly as its maps hold them
+Sums = NDArray[np.int64]  # (64,) channel sums in a fixed unit, so that any order of adding gives the same bits
+Slot = Literal["head", "features"]
+STAGES = MODULES + 1  # f_0 ... f_4 and the total of the last SMM
+
+
+class WindowOps[M, K, P, L, T, S](Ops[M, K, P, L, T, S], Protocol):
+    """Ops bound to a window of a frame, and the way of features between its buffers and the host."""
+
+    def write(self, slot: Slot, values: Features) -> M:
+        """Fill one of the two maps that a stage reads from: f_0 ("head") or f_k ("features")."""
+        ...
+
+    def read(self, features: M, window: Window) -> Features:
+        """A copy of part of a map."""
+        ...
+
+    def want(self, core: Window) -> None:
+        """Of the totals to come, only this part will be looked at."""
+        ...
+
+    def finished(self, total: T) -> tuple[Features, Sums]:
+        """An SMM's whole collect in the wanted part: a copy of its values, and their channel sums."""
+        ...
+
+    def given_total(self, values: Features) -> T:
+        """A total from the values of `finished`."""
+        ...
+
+    def attention_of(self, module: int, sums: Sums, pixels: int) -> S:
+        """Channel attention from the sums over that many pixels."""
+        ...
+
+
+class WindowEngine(Engine, Protocol):
+    """An engine that also works by stages on windows.
+
+    Attributes:
+        feature_bytes: of a pixel's 64 channels as `WindowOps.read` gives them.
+    """
+
+    feature_bytes: int
+
+    def windowed(self, height: int, width: int) -> AbstractContextManager[WindowOps[Any, Any, Any, Any, Any, Any]]:
+        """Ops for a window of that (even) size.
+
+        Raises:
+            MemoryBudgetError: an allocation failed.
+        """
+        ...
+
+
+class Store(Protocol):
+    """Features of a whole frame at one stage."""
+
+    def read(self, window: Window) -> Features: ...
+
+    def write(self, window: Window, values: Features) -> None: ...
+
+
+class InMemory:
+    """A store in an array."""
+
+    def __init__(self, height: int, width: int) -> None:
+        self._size = height, width
+        self._array: Features | None = None
+
+    def read(self, window: Window) -> Features:
+        assert self._array is not None, "a stage is written before it is read"
+        return self._array[window.slices]
+
+    def write(self, window: Window, values: Features) -> None:
+        if values.shape[:2] == self._size:
+            self._array = values
+            return
+        if self._array is None:
+            self._array = np.empty((*self._size, *values.shape[2:]), values.dtype)
+        self._array[window.slices] = values
+
+
+class OnDisk:
+    """A store in an unnamed temporary file.
+
+    Read and written row by row, not mapped: pages of a mapped file count as this process's memory.
+    """
+
+    def __init__(self, height: int, width: int) -> None:
+        self._width = width
+        self._file = tempfile.TemporaryFile(buffering=0, prefix="vs-smsr-")  # noqa: SIM115  # lives as long as the store
+        self._pixel: tuple[np.dtype[Any], tuple[int, ...]] = np.dtype(np.uint8), ()
+
+    def read(self, window: Window) -> Features:
+        dtype, channels = self._pixel
+        values = np.empty((window.height, window.width, *channels), dtype)
+        for y, row in enumerate(values, window.top):
+            self._file.seek((y * self._width + window.left) * row[0].nbytes)
+            view = memoryview(row).cast("B")
+            while view:
+                view = view[self._file.readinto(view) or len(view) :]
+        return values
+
+    def write(self, window: Window, values: Features) -> None:
+        self._pixel = values.dtype, values.shape[2:]
+        for y, row in enumerate(np.ascontiguousarray(values), window.top):
+            self._file.seek((y * self._width + window.left) * row[0].nbytes)
+            view = memoryview(row).cast("B")
+            while view:
+                view = view[self._file.write(view) or 0 :]
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class TiledWalk:
+    """The stages of one network over windows of frames of one size.
+
+    The store of the last stage holds the total of the last SMM, not f_5: no later stage needs f_5 around a pixel.
+
+    Attributes:
+        frame: (H, W, 3) the input that the stores belong to.
+        attention: what was used for it.
+        masks: its 5 masks.
+        output: (scale * H, scale * W, 3) its result.
+    """
+
+    frame: Frame
+    output: Frame
+
+    def __init__(self, engine: WindowEngine, stores: Sequence[Store], height: int, width: int) -> None:
+        self.engine = engine
+        self.scale = engine.weights.scale
+        self.bounds = whole(height, width)
+        self.stores = stores
+        self.masks: tuple[Mask, ...] = tuple(np.zeros((height, width), np.uint8) for _ in range(MODULES))
+        self.attention: list[Scales] = []
+        self._given_masks = False
+
+    def upscale(self, frame: Frame, state: State, cores: Sequence[Window]) -> Upscaled:
+        """As `Engine.upscale`, tile by tile; the cores cover every pixel once. The result shares this walk's arrays."""
+        self.frame = frame
+        self.output = np.empty((self.scale * frame.shape[0], self.scale * frame.shape[1], 3), np.float32)
+        self._given_masks = state.masks is not None
+        if state.masks is not None:
+            self.masks = tuple(mask.astype(np.uint8) for mask in state.masks)
+        self.attention = []
+        for core in cores:
+            self.stores[0].write(core, self.head(core))
+        for module in range(MODULES):
+            if state.attention is None:
+                self._attend(module, cores)
+                continue
+            self.attention.append(state.attention[module])
+            for core in cores:
+                self.stores[module + 1].write(core, self.module(module, core))
+        for core in cores:
+            self.output[core.scaled(self.scale).slices] = self.end(core)
+        return Upscaled(self.output, self.masks, tuple(self.attention), sparsity(self.engine.weights, self.masks))
+
+    def head(self, core: Window) -> Features:
+        """Stage 0 in a window of the frame."""
+        window = core.spread(head_needs, self.bounds)
+        with self.engine.windowed(window.height, window.width) as ops:
+            return ops.read(ops.head(self._input(window)), core.within(window))
+
+    def module(self, module: int, core: Window) -> Features:
+        """Stage module + 1 in a window, the SMM's attention being known; its mask goes to `masks`."""
+        window = core.spread(smm_needs, self.bounds)
+        with self.engine.windowed(window.height, window.width) as ops:
+            features, total = self._masked(ops, module, core, window)
+            if module == MODULES - 1:
+                return ops.finished(total)[0]
+            result, _ = ops.residual(module, features, total, ops.given_attention(self.attention[module]), None)
+            return ops.read(result, core.within(window))
+
+    def end(self, core: Window) -> Frame:
+        """The result for a window, (scale * h, scale * w, 3), from the features of all stages."""
+        window = core.spread(end_needs, self.bounds)
+        with self.engine.windowed(window.height, window.width) as ops:
+            nothing = ops.given_attention(np.zeros(CHANNELS, np.float32))
+            collected = None
+            for module in range(MODULES - 1):  # f_k = 0 * total + f_k: only its share of the collect is wanted
+                values = self.stores[module + 1].read(window)
+                features, total = ops.write("features", values), ops.given_total(values)
+                _, collected = ops.residual(module, features, total, nothing, collected)
+            features, total = ops.write("features", values), ops.given_total(self.stores[-1].read(window))
+            scales = ops.given_attention(self.attention[-1])
+            _, collected = ops.residual(MODULES - 1, features, total, scales, collected)
+            head = ops.write("head", self.stores[0].read(window))
+            result = ops.tail(ops.collect(collected, head), self._input(window))
+        return result[core.within(window).scaled(self.scale).slices]
+
+    def _attend(self, module: int, cores: Sequence[Window]) -> None:
+        """A stage whose attention is not known: totals and sums of all tiles, then attention, then the residual."""
+        store = self.stores[module + 1]
+        sums = np.zeros(CHANNELS, np.int64)
+        for core in cores:
+            window = core.spread(smm_needs, self.bounds)
+            with self.engine.windowed(window.height, window.width) as ops:
+                _, total = self._masked(ops, module, core, window)
+                values, share = ops.finished(total)
+                store.write(core, values)
+                sums += share
+                scales = ops.host_attention(ops.attention_of(module, sums, self.bounds.area))
+        self.attention.append(scales)
+        for core in cores if module < MODULES - 1 else ():
+            with self.engine.windowed(core.height, core.width) as ops:
+                features, total = (
+                    ops.write("features", self.stores[module].read(core)),
+                    ops.given_total(store.read(core)),
+                )
+                result, _ = ops.residual(module, features, total, ops.given_attention(scales), None)
+                store.write(core, ops.read(result, whole(core.height, core.width)))
+
+    def _masked(self, ops: Any, module: int, core: Window, window: Window) -> tuple[Any, Any]:
+        """The masked layers of an SMM over a window: its features and its total."""
+        features = ops.write("features", self.stores[module].read(window))
+        if self._given_masks:
+            mask = ops.given_mask(self.masks[module][window.slices])
+        else:
+            mask = ops.mask(module, features)
+            self.masks[module][core.slices] = ops.host_mask(mask)[core.within(window).slices]
+        pixels = ops.select(mask)
+        ops.want(core.within(window))
+        source, total = features, None
+        for layer in range(LAYERS):
+            source, total = ops.conv3x3(module, layer, source, pixels, total)
+        return features, total
+
+    def _input(self, window: Window) -> Frame:
+        return np.ascontiguousarray(self.frame[window.slices])

@@ -1,0 +1,190 @@
+"""Frames of a clip: temporal tiles, held attention, reuse. Frame n's result follows from the clip and n alone."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Protocol
+
+import numpy as np
+
+from vs_smsr.engine.contract import Frame, Scales, Upscaled, sparsity
+from vs_smsr.tiling.reuse import WORTHWHILE, Reuse, Stages, changed_pixels
+from vs_smsr.tiling.temporal import Starts
+from vs_smsr.tiling.tiler import TiledFrame, Tiler, cropped, padded
+
+log = logging.getLogger(__name__)
+HELD_FROM = 55.0  # dB between held and own attention, from which `auto` holds
+
+
+class Sequence:
+    """The frames of one clip in order.
+
+    Frames that were given must not be changed afterwards; results are new arrays.
+
+    Args:
+        tiler: runs the network, with its options.
+        number: of the first frame that will come: 0, or a multiple of `temporal_tile`, from which a run that was cut
+            off gives the same results as if it had started at 0.
+    """
+
+    def __init__(self, tiler: Tiler, number: int = 0) -> None:
+        options = tiler.options
+        self._tiler = tiler
+        self._starts = Starts(options.temporal_tile, number)
+        # With its own attention and exact reuse, a frame's result does not depend on where temporal tiles start.
+        self._endless = options.attention == "frame" and not options.reuse.startswith("near")
+        self._tile: TemporalTile | None = None
+
+    def upscale(self, frame: Frame, cut: bool | None = None) -> TiledFrame:
+        """Upscale the next frame, (H, W, 3) float32 RGB 0..255; `cut`: is it known to begin a scene or not to?"""
+        if self._tile is None or (not self._endless and self._starts.starts(frame, cut)):
+            self._tile = None  # before the next one takes memory
+            self._tile = TemporalTile(self._tiler, frame)
+            return self._tile.result
+        if self._tile.held is None:
+            return self._tile.decide(frame)
+        return self._tile.upscale(frame)
+
+
+class TemporalTile:
+    """A run of frames with one state; they may be asked for in any order and from several threads.
+
+    What is reused of earlier frames never changes a bit, so the order does not matter. With a tolerance, pixels that
+    are near those of the tile's first frame are replaced by them before anything else happens: the error of the input
+    is at most the tolerance, however long the tile.
+
+    Args:
+        first: (H, W, 3) float32 RGB 0..255, the tile's first frame.
+    Attributes:
+        held: the first frame's attention serves all; None while `auto` has not decided.
+        result: of the first frame.
+    """
+
+    def __init__(self, tiler: Tiler, first: Frame) -> None:
+        options = tiler.options
+        self._tiler = tiler
+        self._tolerance = options.tolerance if options.reuse.startswith("near") else None
+        self._first = padded(first)
+        self.held: bool | None = {"frame": False, "held": True, "auto": None}[options.attention]
+        self._way: _Way = _Own(tiler) if self.held is False else _Held(tiler)
+        result, _ = self._way.upscale(self._first)
+        self.result = _tiled(result, first, 0.0, held=False)
+
+    def decide(self, second: Frame) -> TiledFrame:
+        """Let `auto` choose by the tile's second frame; returns that frame's result."""
+        assert self.held is None, "a temporal tile decides once"
+        frame = self._near(padded(second), parts=True)
+        result, reused = self._way.upscale(frame)
+        own = self._tiler.upscale_even(frame)
+        likeness = psnr(result.frame, own.frame)
+        self.held = likeness > HELD_FROM
+        log.info("attention: %s (%.1f dB alike)", "held" if self.held else "of each frame", likeness)
+        if not self.held:
+            self._way = _Own(self._tiler)
+            return self.upscale(second)
+        return _tiled(result, second, reused, held=True)
+
+    def upscale(self, frame: Frame) -> TiledFrame:
+        """Upscale one of the tile's frames, (H, W, 3) float32 RGB 0..255."""
+        assert self.held is not None, "auto decides by the second frame first"
+        result, reused = self._way.upscale(self._near(padded(frame), parts=self.held))
+        return _tiled(result, frame, reused, held=self.held)
+
+    def _near(self, frame: Frame, parts: bool) -> Frame:
+        """The frame with pixels near those of the first frame replaced by them; without `parts` all or none."""
+        if self._tolerance is None:
+            return frame
+        near = (np.abs(frame - self._first) <= self._tolerance).all(axis=2, keepdims=True)
+        if not parts:
+            return self._first if near.all() else frame
+        return np.where(near, self._first, frame)
+
+
+class _Way(Protocol):
+    def upscale(self, frame: Frame) -> tuple[Upscaled, float]:
+        """Upscale a padded frame; also returns the share of pixels that were reused, 0..1."""
+
+
+class _Own:
+    """Each frame with its own attention; a frame equal to the last one gives the last result."""
+
+    def __init__(self, tiler: Tiler) -> None:
+        self._tiler = tiler
+        self._last: tuple[Frame, Upscaled] | None = None
+
+    def upscale(self, frame: Frame) -> tuple[Upscaled, float]:
+        last = self._last  # another thread may put another one there
+        if last is not None and np.array_equal(frame, last[0]):
+            return _copied(last[1]), 1.0
+        result = self._tiler.upscale_even(frame)
+        if self._tiler.keeps(frame) == "nothing":
+            return result, 0.0
+        self._last = frame, result
+        return _copied(result), 0.0
+
+
+class _Held:
+    """The first frame with its own attention, all others with that; unchanged regions are reused."""
+
+    def __init__(self, tiler: Tiler) -> None:
+        self._tiler = tiler
+        self._lock = threading.Lock()
+        self._attention: tuple[Scales, ...] | None = None
+        self._reuse: Reuse | None = None
+        self._before: Frame | None = None
+
+    def upscale(self, frame: Frame) -> tuple[Upscaled, float]:
+        if self._attention is not None and self._tiler.keeps(frame) == "nothing":
+            return self._tiler.upscale_even(frame, self._attention), 0.0
+        with self._lock:
+            result, reused = self._with_reuse(frame)
+            self._attention = result.attention
+            self._before = frame
+            return result, reused
+
+    def _with_reuse(self, frame: Frame) -> tuple[Upscaled, float]:
+        reuse, tiler = self._reuse, self._tiler
+        if reuse is not None and reuse.bounds.area:
+            changed = changed_pixels(frame, reuse.frame)
+            if reuse.work(changed) < WORTHWHILE:
+                try:
+                    reused = tiler.update(reuse, frame, changed)
+                    return self._current(reuse), reused
+                except MemoryError as error:
+                    log.warning("memory: ran out while reusing regions (%s); the frame is computed whole", error)
+                    self._reuse = reuse = None
+        # The features of all stages take longer to make: worth it only if the picture has come to rest.
+        rests = self._before is None or (
+            isinstance(reuse, Stages) and reuse.work(changed_pixels(frame, self._before)) < WORTHWHILE
+        )
+        walk = tiler.walk(frame, self._attention) if rests else None
+        if walk is not None:
+            self._attention = tuple(walk.attention)
+            self._reuse = Stages(walk)
+            return self._current(self._reuse), 0.0
+        result = tiler.upscale_even(frame, self._attention)
+        if not isinstance(reuse, Stages):
+            self._reuse = tiler.regions(frame, result)
+        return result, 0.0
+
+    def _current(self, reuse: Reuse) -> Upscaled:
+        assert self._attention is not None, "the first frame sets it"
+        masks = tuple(mask.copy() for mask in reuse.masks)
+        return Upscaled(reuse.output.copy(), masks, self._attention, sparsity(self._tiler.engine.weights, masks))
+
+
+def _copied(result: Upscaled) -> Upscaled:
+    masks = tuple(mask.copy() for mask in result.masks)
+    return Upscaled(result.frame.copy(), masks, result.attention, result.sparsity)
+
+
+def _tiled(result: Upscaled, frame: Frame, reused: float, *, held: bool) -> TiledFrame:
+    whole = cropped(result, *frame.shape[:2])
+    return TiledFrame(whole.frame, whole.masks, whole.attention, whole.sparsity, reused, held)
+
+
+def psnr(a: Frame, b: Frame) -> float:
+    """Peak signal-to-noise ratio of frames 0..255 in dB; infinite if they are equal."""
+    error = np.square(a - b).mean(dtype=np.float64)
+    return float(10 * np.log10(255**2 / error)) if error else float("inf")
