@@ -171,6 +171,7 @@ class Workspace:
         packed, scale = self._network.tail, self._network.scale
         height, width = self.size
         result = np.empty((height * scale, width * scale, 3), np.float32)
+        self._launch(pixels.centre, frame, MEAN, self._grid(self._centred, 3))  # a window may not have seen `head`
         self._launch(pixels.bicubic, self._grid(self._centred, 3), *self._network.phases, result)
         self._launch(
             kernels.tail_convolution(*packed.literals), self._all, self._pitch, features, packed.words, packed.data,
