@@ -31,7 +31,7 @@ Plane = NDArray[Any]  # a view of one plane's memory: (rows, columns) uint8 or u
 # Code points of ITU-T H.273, which FFmpeg uses as they are.
 RGB, BT709, UNSPECIFIED, RESERVED, BT470BG, SMPTE170M, YCGCO, BT2020, DERIVED = 0, 1, 2, 3, 5, 6, 8, 9, 12
 LIMITED, FULL = 1, 2
-LEFT = 1
+LEFT, CENTRE = 1, 2
 
 # Luma weights (red, blue) by matrix code point. Source: ITU-T H.273 table 4.
 WEIGHTS = {

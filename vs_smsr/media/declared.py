@@ -1,6 +1,6 @@
 """How long a file says it is: a container whose outermost box goes on past the end of the file was cut off.
 
-FFmpeg reads a cut Matroska, AVI, MXF or FLV file without a complaint and stops early, so this is looked at before any work.
+FFmpeg reads a cut Matroska, AVI, MXF or FLV file without a complaint and stops early, so this is asked before any work.
 """
 
 from __future__ import annotations

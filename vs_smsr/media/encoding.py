@@ -18,12 +18,12 @@ from av.video.format import VideoFormat
 from av.video.stream import VideoStream
 
 from vs_smsr.errors import OptionError
-from vs_smsr.media.colour import BT470BG, BT709, FULL, LIMITED, RGB, Colour, depth, has_alpha, is_grey, is_rgb
+from vs_smsr.media.colour import BT470BG, BT709, CENTRE, FULL, LIMITED, RGB, Colour, depth, has_alpha, is_grey, is_rgb
 from vs_smsr.media.reader import VideoInfo, reason
 from vs_smsr.options import VideoOptions
 
 DEFAULT_CRF = 16.0
-UNTAGGED_RANGE = 0
+UNTAGGED = 0
 VARIABLE_FPS = 0x0400  # AVFMT_VARIABLE_FPS
 PLAYED = {"h264", "hevc", "av1", "vp8", "vp9", "vvc", "mpeg4"}  # codecs for players, which want 4:2:0
 QUANTISED = {"mpeg1video", "mpeg2video", "mpeg4", "msmpeg4v2", "msmpeg4v3", "wmv1", "wmv2", "flv1", "h263", "mjpeg"}
@@ -101,11 +101,12 @@ def even_size(codec: Codec, pix_fmt: str, size: tuple[int, int], options: VideoO
 
 
 def output_colour(info: VideoInfo, codec: Codec, pix_fmt: str) -> Colour:
-    """The colour to write in: the source's; from RGB to YUV BT.709 in limited range; VP8 knows BT.601 alone."""
+    """The colour to write in: the source's; from RGB to YUV BT.709 in limited range. VP8 and JPEG know BT.601 alone."""
     target, source = VideoFormat(pix_fmt), VideoFormat(info.pix_fmt)
     colour = info.colour
-    if codec.canonical_name == "vp8":
-        return dataclasses.replace(colour, matrix=BT470BG, full=False)
+    if codec.canonical_name in ("vp8", "mjpeg"):
+        jpeg = codec.canonical_name == "mjpeg"
+        return dataclasses.replace(colour, matrix=BT470BG, full=jpeg, siting=CENTRE if jpeg else colour.siting)
     if is_rgb(target):
         return Colour(RGB, True, transfer=colour.transfer, primaries=colour.primaries)
     if is_rgb(source):
@@ -160,7 +161,7 @@ def _tag(context: VideoCodecContext, info: VideoInfo, size: tuple[int, int]) -> 
     """
     colour = output_colour(info, context.codec, context.pix_fmt or "")
     context.colorspace = colour.matrix
-    context.color_range = FULL if colour.full else LIMITED if info.range_tagged else UNTAGGED_RANGE
+    context.color_range = FULL if colour.full else LIMITED if info.range_tagged else UNTAGGED
     context.color_trc, context.color_primaries = colour.transfer, colour.primaries
     target = VideoFormat(context.pix_fmt or "")
     context.chroma_sample_location = colour.siting if target.chroma_width(2) == 1 else 0
@@ -170,14 +171,12 @@ def _tag(context: VideoCodecContext, info: VideoInfo, size: tuple[int, int]) -> 
 
 
 def pixel_aspect(info: VideoInfo, size: tuple[int, int]) -> Fraction | None:
-    """The source's pixel shape; another one if the size has another shape than the source, so that circles stay round.
-
-    A difference below 1 % is the rounding of a side to even.
-    """
-    stretch = Fraction(info.width * size[1], info.height * size[0])
-    if abs(stretch - 1) < Fraction(1, 100):
+    """The source's pixel shape; another one if the size has another shape than the source, so that circles stay so."""
+    width, height = size
+    shape = Fraction(info.width, info.height)
+    if abs(width - height * shape) <= 1 or abs(height - width / shape) <= 1:  # a side was rounded to even
         return info.aspect
-    return ((info.aspect or Fraction(1)) * stretch).limit_denominator(10_000)
+    return ((info.aspect or 1) * shape * height / width).limit_denominator(10_000)
 
 
 def encoder_options(codec: Codec, context: VideoCodecContext, info: VideoInfo, options: VideoOptions) -> dict[str, str]:
