@@ -1,0 +1,46 @@
+"""Small networks and frames for the engine tests."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vs_smsr.weights import CHANNELS, LAYERS, MODULES, Weights, shapes
+
+MIXED, ALL, NONE = (24, 9, 0, 5), (64, 64, 64, 64), (0, 0, 0, 0)  # dense channels of the four layers
+
+
+def network(stack: tuple[int, ...] = MIXED, scale: int = 2, seed: int = 0) -> Weights:
+    """Random weights whose features stay near 1, with so many dense channels per layer, scattered."""
+    rng = np.random.default_rng(seed)
+    tensors = {}
+    for name, shape in shapes(scale).items():
+        fan_in = int(np.prod(shape[1:])) if len(shape) > 1 else 10
+        gain = 1 / 80 if name == "head.0.weight" else 1.4
+        tensors[name] = (rng.standard_normal(shape) * gain / np.sqrt(fan_in)).astype(np.float32)
+    for module in range(MODULES):
+        logits = tensors[f"body.{module}.body.ch_mask"]
+        logits[:] = (0, 1)
+        for layer in range(LAYERS):
+            logits[0, rng.permutation(CHANNELS)[: stack[layer]], layer] = (1, 0)
+    return Weights(scale, tensors)
+
+
+def image(height: int, width: int, seed: int = 0) -> NDArray[np.float32]:
+    """(height, width, 3) 0..255: waves, an edge, noise."""
+    y, x = np.mgrid[:height, :width]
+    noise = np.random.default_rng(seed).normal(0, 20, (height, width, 3))
+    values = 128 + 80 * np.sin(x / 5)[..., None] * np.cos(y / 7)[..., None] + noise + 60 * (x > width / 2)[..., None]
+    return np.clip(values, 0, 255).astype(np.float32)
+
+
+def masks(share: float, height: int, width: int) -> tuple[NDArray[np.uint8], ...]:
+    """Five random masks with that share of active pixels."""
+    rng = np.random.default_rng(5)
+    return tuple((rng.random((height, width)) < share).astype(np.uint8) for _ in range(MODULES))
+
+
+def psnr(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
+    """dB over 0..255."""
+    error = float(np.mean((a.astype(np.float64) - b) ** 2))
+    return float("inf") if error == 0 else float(10 * np.log10(255**2 / error))

@@ -1,0 +1,176 @@
+"""The whole cuda engine with its real launchers, on the emulator, against the cpu engine."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from host.device import HostDevice, HostMemory
+from networks import ALL, MIXED, NONE, image, masks, network, psnr
+
+from vs_smsr.engine import State
+from vs_smsr.engine.cpu import CpuEngine
+from vs_smsr.engine.cuda import CudaEngine
+from vs_smsr.engine.cuda.ops import buffers
+from vs_smsr.errors import EngineError, MemoryBudgetError
+from vs_smsr.weights import MODULES, Weights
+
+pytestmark = pytest.mark.usefixtures("gpp")
+FP32_LIMIT = 0.02  # of 0..255: the largest difference allowed
+FP16_PSNR = 50.0
+
+
+def engine(weights: Weights, precision: str, **device: Any) -> CudaEngine:
+    """A cuda engine on the emulator; the devices of its threads share one memory."""
+    arch, memory = device.pop("arch", 80), device.pop("memory", None) or HostMemory()
+    return CudaEngine(weights, lambda: HostDevice(arch, memory=memory, **device), half=precision == "fp16")
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize("size", [(2, 2), (18, 34), (40, 22)])
+def test_fp32_equals_the_cpu_engine(size: tuple[int, int], scale: int) -> None:
+    weights, frame = network(scale=scale, seed=scale), image(*size)
+    wanted = CpuEngine(weights, threads=1).upscale(frame)
+    got = engine(weights, "fp32").upscale(frame)
+    assert got.frame.shape == (scale * size[0], scale * size[1], 3)
+    assert all(np.array_equal(a, b) for a, b in zip(got.masks, wanted.masks, strict=True))
+    assert np.abs(got.frame - wanted.frame).max() < FP32_LIMIT
+    assert np.abs(np.subtract(got.attention, wanted.attention)).max() < 1e-5
+    assert got.sparsity == wanted.sparsity
+    assert size == (2, 2) or 0.05 < np.mean(got.active) < 0.95  # the masks do something
+
+
+@pytest.mark.parametrize("arch", [75, 80])
+@pytest.mark.parametrize("size", [(2, 2), (18, 34)])
+def test_fp16_equals_the_cpu_engine(size: tuple[int, int], arch: int) -> None:
+    weights, frame = network(), image(*size)
+    wanted = CpuEngine(weights, threads=1).upscale(frame)
+    got = engine(weights, "fp16", arch=arch).upscale(frame)
+    assert all(np.array_equal(a, b) for a, b in zip(got.masks, wanted.masks, strict=True))
+    assert psnr(got.frame, wanted.frame) > FP16_PSNR
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_real_weights_on_a_real_picture(shared: Path, precision: str) -> None:
+    """Rounding to halves moves features a little, so a pixel at the very threshold may flip; the picture stays."""
+    import cv2
+
+    from vs_smsr.weights import load, shipped
+
+    picture = cv2.imread(str(shared / "data/set5/HR/butterfly.png"))[100:148, 60:124, ::-1]
+    frame = np.ascontiguousarray(picture, np.float32)
+    weights = load(shipped(2))
+    wanted = CpuEngine(weights, threads=1).upscale(frame)
+    got = engine(weights, precision).upscale(frame)
+    flips = sum(int((a != b).sum()) for a, b in zip(got.masks, wanted.masks, strict=True))
+    if precision == "fp32":
+        assert flips == 0
+        assert np.abs(got.frame - wanted.frame).max() < FP32_LIMIT
+    else:
+        assert flips <= MODULES * frame.shape[0] * frame.shape[1] / 1000
+        assert psnr(got.frame, wanted.frame) > FP16_PSNR
+    given = engine(weights, precision).upscale(frame, State(masks=wanted.masks))
+    assert np.abs(given.frame - wanted.frame).max() < (FP32_LIMIT if precision == "fp32" else 0.5)
+
+
+@pytest.mark.parametrize("stack", [MIXED, ALL, NONE])
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_given_masks(precision: str, share: float, stack: tuple[int, ...]) -> None:
+    weights, frame = network(stack), image(10, 34)
+    state = State(masks=masks(share, 10, 34))
+    wanted = CpuEngine(weights, threads=1).upscale(frame, state)
+    got = engine(weights, precision).upscale(frame, state)
+    assert all(np.array_equal(a, b) for a, b in zip(got.masks, state.masks or (), strict=True))
+    if precision == "fp32":
+        assert np.abs(got.frame - wanted.frame).max() < FP32_LIMIT
+    else:
+        assert psnr(got.frame, wanted.frame) > FP16_PSNR
+
+
+def test_given_attention_is_used() -> None:
+    weights, frame = network(), image(10, 18)
+    state = State(attention=tuple(np.full(64, 0.2 * k, np.float32) for k in range(MODULES)))
+    wanted = CpuEngine(weights, threads=1).upscale(frame, state)
+    cuda = engine(weights, "fp32")
+    got = cuda.upscale(frame, state)
+    assert np.array_equal(got.attention, state.attention or ())
+    assert np.abs(got.frame - wanted.frame).max() < FP32_LIMIT
+    assert np.abs(got.frame - cuda.upscale(frame).frame).max() > 0.1
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_bits_depend_on_the_frame_alone(precision: str) -> None:
+    """Not on earlier frames, the number of multiprocessors, the order of blocks and threads, or what memory held."""
+    weights, frame = network(), image(18, 34)
+    wanted = engine(weights, precision, seed=1, multiprocessors=1).upscale(frame)
+    other = engine(weights, precision, seed=8, multiprocessors=5)
+    for size in ((34, 18), (2, 2)):
+        other.upscale(image(*size, seed=1))
+    for _ in range(2):
+        got = other.upscale(frame)
+        assert np.array_equal(got.frame, wanted.frame)
+        assert np.array_equal(got.attention, wanted.attention)
+
+
+def test_results_are_new_arrays() -> None:
+    cuda = engine(network(), "fp32")
+    first = cuda.upscale(image(2, 2))
+    kept = first.frame.copy(), [mask.copy() for mask in first.masks]
+    cuda.upscale(image(2, 2, seed=3))
+    assert np.array_equal(first.frame, kept[0])
+    assert all(np.array_equal(a, b) for a, b in zip(first.masks, kept[1], strict=True))
+
+
+def test_many_frames_at_once() -> None:
+    cuda = engine(network(), "fp32")
+    frames = [image(8, 10, seed) for seed in range(4)]
+    wanted = [cuda.upscale(frame).frame for frame in frames]
+    results: dict[int, Any] = {}
+
+    def work(i: int) -> None:
+        results[i] = cuda.upscale(frames[i]).frame
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(len(frames))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(np.array_equal(results[i], wanted[i]) for i in range(len(frames)))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_memory_is_what_was_counted(precision: str) -> None:
+    memory = HostMemory()
+    cuda = engine(network(), precision, memory=memory)
+    weights_bytes = memory.held
+    cuda.upscale(image(18, 34))
+    held = memory.held - weights_bytes
+    counted = cuda.bytes_for(18, 34)
+    assert held <= counted <= held + 512 * len(buffers(18, 34, 2, precision == "fp16"))
+    assert memory.peak == memory.held  # nothing is allocated on the way
+
+
+def test_too_little_memory_is_said_and_does_not_stick() -> None:
+    memory = HostMemory()
+    cuda = engine(network(), "fp32", memory=memory)
+    memory.limit = memory.held + cuda.bytes_for(8, 8)
+    with pytest.raises(MemoryBudgetError, match="34x18, which takes .* Use smaller tiles"):
+        cuda.upscale(image(18, 34))
+    cuda.upscale(image(8, 8))
+
+
+def test_a_failing_device_is_an_engine_error() -> None:
+    class Broken(HostDevice):
+        def synchronize(self) -> None:
+            self.broken = True
+
+        def launch(self, *arguments: Any) -> None:
+            raise RuntimeError("cudaErrorIllegalAddress: an illegal memory access was encountered")
+
+    cuda = CudaEngine(network(), Broken, half=False)
+    with pytest.raises(EngineError, match="cuda:0 failed: cudaErrorIllegalAddress"):
+        cuda.upscale(image(2, 2))
