@@ -34,6 +34,7 @@ class EngineOptions:
     engine: EngineName = "auto"
     precision: Precision = "auto"  # "auto" takes the fastest one the device has
     threads: int = 0  # CPU threads; 0 = all that this process may use
+    profile: bool = False  # measure the time of each op (cpu engine)
 
     def __post_init__(self) -> None:
         where = type(self).__name__

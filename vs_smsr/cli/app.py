@@ -202,6 +202,9 @@ def upscale(
     no_progress: Annotated[
         bool, typer.Option("--no-progress", help="Show no progress bar.", rich_help_panel=RUN)
     ] = False,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Print the time per op and SMM (cpu).", rich_help_panel=RUN)
+    ] = False,
     log_level: LogLevel = "warning",
     list_devices: ListDevices = False,
 ) -> None:
@@ -212,7 +215,7 @@ def upscale(
     with _exit_codes(log_level):
         from vs_smsr.cli.upscale import upscale_all
 
-        engine_options = _engine_options(scale, model, weights, device, engine, precision, threads)
+        engine_options = _engine_options(scale, model, weights, device, engine, precision, threads, profile)
         video_options = VideoOptions(
             codec=codec,
             crf=crf,
@@ -242,7 +245,14 @@ def upscale(
 
 
 def _engine_options(
-    scale: int | None, model: str, weights: Path | None, device: str, engine: str, precision: str, threads: int
+    scale: int | None,
+    model: str,
+    weights: Path | None,
+    device: str,
+    engine: str,
+    precision: str,
+    threads: int,
+    profile: bool = False,
 ) -> EngineOptions:
     """Options as the user gave them; without a scale that of the weights file counts, else 2."""
     if scale is None and weights is not None:
@@ -257,6 +267,7 @@ def _engine_options(
         engine=engine,  # type: ignore[arg-type]  # checked by EngineOptions
         precision=precision,  # type: ignore[arg-type]
         threads=threads,
+        profile=profile,
     )
 
 

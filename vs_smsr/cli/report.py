@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 if TYPE_CHECKING:
+    from vs_smsr.engine import Engine
     from vs_smsr.pipeline import Progress, Report
 
 LEVELS = ("debug", "info", "warning", "error")
@@ -82,3 +83,21 @@ def progress_bar(name: str, shown: bool) -> Iterator[Callable[[Progress], None] 
             bar.update(task, completed=progress.frames, total=progress.total or None, state=state)
 
         yield show
+
+
+def print_profile(engine: Engine) -> None:
+    """Time per op and SMM on stderr, the costliest first."""
+    profile = getattr(engine, "profile", None)
+    if profile is None:
+        warn(f"note: the {engine.name} engine has no profile")
+        return
+    from rich.table import Table
+
+    table = Table(
+        title=f"{engine.name} {engine.precision} x{engine.weights.scale}: ms per frame, {profile.frames} frames"
+    )
+    for heading in ("op", "SMM 1", "SMM 2", "SMM 3", "SMM 4", "SMM 5", "outside", "share"):
+        table.add_column(heading, justify="left" if heading == "op" else "right")
+    for name, times, share in profile.table():
+        table.add_row(name, *(f"{ms:.2f}" if ms else "" for ms in times), f"{share:.1%}")
+    console.print(table)

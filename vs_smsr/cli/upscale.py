@@ -12,7 +12,7 @@ import cv2
 
 from vs_smsr import engine
 from vs_smsr.cli.inputs import Job, plan
-from vs_smsr.cli.report import error_line, progress_bar, say, summary, warn
+from vs_smsr.cli.report import error_line, print_profile, progress_bar, say, summary, warn
 from vs_smsr.errors import MediaError, WeightsError
 from vs_smsr.media.images import read_image
 from vs_smsr.options import SCALES, EngineOptions, VideoOptions
@@ -61,6 +61,9 @@ def upscale_all(
             if debug:
                 warn(traceback.format_exc())
             warn(error_line(error, job.source))
+    if engine_options.profile:
+        for scale in scales:
+            print_profile(tiler(scale).engine)
     if failed and len(jobs) > 1:
         warn(f"{failed} of {len(jobs)} files failed")
     return failed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -12,6 +13,7 @@ from vs_smsr.engine.cpu.isa import choose, supported
 from vs_smsr.engine.cpu.network import PackedNetwork
 from vs_smsr.engine.cpu.ops import Workspace
 from vs_smsr.engine.cpu.pool import Pool
+from vs_smsr.engine.cpu.profile import Profile
 from vs_smsr.engine.walk import walk
 from vs_smsr.errors import EngineError, MemoryBudgetError
 from vs_smsr.options import EngineOptions
@@ -29,7 +31,8 @@ def create(weights: Weights, options: EngineOptions) -> CpuEngine:
     Raises:
         EngineError: the CPU does not have the precision.
     """
-    return CpuEngine(weights, threads=options.threads, precision=options.precision)
+    profile = Profile() if options.profile else None
+    return CpuEngine(weights, threads=options.threads, precision=options.precision, profile=profile)
 
 
 class CpuEngine:
@@ -38,7 +41,15 @@ class CpuEngine:
     name = "cpu"
     device = "cpu"
 
-    def __init__(self, weights: Weights, *, threads: int = 0, precision: str = "fp32", isa: str = "auto") -> None:
+    def __init__(
+        self,
+        weights: Weights,
+        *,
+        threads: int = 0,
+        precision: str = "fp32",
+        isa: str = "auto",
+        profile: Profile | None = None,
+    ) -> None:
         chosen = choose(isa)
         self.precision = ("bf16" if chosen.bf16 else "fp32") if precision == "auto" else precision
         if self.precision not in ("fp32", "bf16"):
@@ -46,6 +57,7 @@ class CpuEngine:
         if self.precision == "bf16" and not chosen.bf16:
             raise EngineError(f"cpu: precision bf16 needs AVX-512 BF16, but this is {chosen.name}. Use precision fp32.")
         self.weights = weights
+        self.profile = profile
         self._network = PackedNetwork(weights, chosen, self.precision)
         self._pool = Pool(threads)
         self._idle: list[Workspace] = []
@@ -61,14 +73,18 @@ class CpuEngine:
         return total_bytes(self._network, height, width)
 
     def upscale(self, frame: Frame, state: State | None = None) -> Upscaled:
+        start = time.perf_counter()
         with self.windowed(*frame.shape[:2]) as ops:
-            return walk(ops, self.weights, frame, state or State())
+            result = walk(ops, self.weights, frame, state or State())
+        if self.profile:
+            self.profile.count_frame(time.perf_counter() - start)
+        return result
 
     @contextmanager
     def windowed(self, height: int, width: int) -> Iterator[Workspace]:
         """Ops for a frame, or a window of one, of that even size; see `tiled.WindowEngine`."""
         with self._lock:
-            space = self._idle.pop() if self._idle else Workspace(self._network, self._pool)
+            space = self._idle.pop() if self._idle else Workspace(self._network, self._pool, self.profile)
         try:
             space.begin(height, width)
         except MemoryError as error:

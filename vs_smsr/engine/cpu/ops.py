@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from vs_smsr.engine.cpu.buffers import MAPS, Buffers
 from vs_smsr.engine.cpu.network import PackedNetwork
 from vs_smsr.engine.cpu.packing import Floats, Packed, Words
 from vs_smsr.engine.cpu.pool import Pool
+from vs_smsr.engine.cpu.profile import Profile
 from vs_smsr.engine.tiled import Slot
 from vs_smsr.engine.window import Window
 from vs_smsr.weights import CHANNELS, LAYERS, MASK_CHANNELS, MEAN, MODULES
@@ -24,7 +26,9 @@ LAUNCHES = 4096  # counters for the kernels of one frame
 class Launcher:
     """Launches kernels on the pool; each launch of a frame claims its work from a counter of its own."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, profile: Profile | None) -> None:
+        self.module: int | None = None  # the SMM that launches belong to
+        self._profile = profile
         self._pool = pool
         self._claims = np.zeros(LAUNCHES, np.int64)
         self._next = 0
@@ -37,7 +41,13 @@ class Launcher:
     def __call__(self, kernel: Any, *args: Any) -> None:
         slot = self._next
         self._next += 1
+        if self._profile is None:
+            self._pool.run(kernel, self._claims, slot, *args)
+            return
+        start = time.perf_counter()
         self._pool.run(kernel, self._claims, slot, *args)
+        name = kernel.py_func.__qualname__.partition(".")[0]
+        self._profile.add(name, self.module, time.perf_counter() - start)
 
     def convolve(
         self, packed: Packed, list_: NDArray[np.int32], width: int, source: Words, source_stride: int, target: Words,
@@ -58,9 +68,9 @@ class Workspace:
     Maps live on the grid, the frame with a border of one zero pixel: four of 64 channels, then the body's own.
     """
 
-    def __init__(self, network: PackedNetwork, pool: Pool) -> None:
+    def __init__(self, network: PackedNetwork, pool: Pool, profile: Profile | None = None) -> None:
         self._network = network
-        self._launch = Launcher(pool)
+        self._launch = Launcher(pool, profile)
         self._buffers = Buffers(network)
         self._body = Body(network, self._launch, self._buffers)
         self.size = 0, 0
@@ -95,6 +105,7 @@ class Workspace:
         self._body.resize(height, width)
 
     def head(self, frame: Frame) -> Words:
+        self._launch.module = None
         first, second = self._network.head
         line = self._network.line
         self._launch(pixels.centre, frame, MEAN, self._grid(self._centred, 3))
@@ -103,6 +114,7 @@ class Workspace:
         return self._head
 
     def mask(self, module: int, features: Words) -> Mask:
+        self._launch.module = module
         first, second = self._network.masks[module]
         self._launch(
             kernels.pooled_convolution(*first.literals), self._quads, self._pitch, features, first.words, first.data,
@@ -129,6 +141,7 @@ class Workspace:
         """Layers wait for the last one: all four then run band by band, so that their buffers stay small."""
         features = source.features if isinstance(source, Layer) else source
         if layer == LAYERS - 1:
+            self._launch.module = module
             self._body.run(module, features, pixels, self._total)
         return Layer(features), self._total
 
@@ -152,6 +165,7 @@ class Workspace:
     def residual(
         self, module: int, features: Words, total: Words, scales: Scales, collected: Words | None
     ) -> tuple[Words, Words]:
+        self._launch.module = module
         share = self._network.shares[module]
         self._launch(
             kernels.residual_collect(*share.literals), self._all, features, total, scales, self._features,
@@ -161,6 +175,7 @@ class Workspace:
         return self._features, self._collected
 
     def collect(self, collected: Words, head: Words) -> Words:
+        self._launch.module = None
         line = self._network.line
         self._launch.convolve(
             self._network.collect, self._all, self._pitch, collected, line, self._total, line, added=head
