@@ -281,6 +281,12 @@ inline void run_block() {
     m.warp = pick(m.ready_warps);
     current = next_thread();
     switch_fiber(m.host, current->fiber);
+    for (unsigned i = 0; i < m.total && !m.failed; ++i)
+        if (overflowed(m.threads[i].fiber)) {
+            std::snprintf(m.error, sizeof m.error, "%s: a thread's local variables take more than %zu bytes", m.kernel->name,
+                          stack_size);
+            m.failed = true;
+        }
     if (!m.failed && m.done < m.total) report_deadlock();
     if (m.failed) {
         m.started = 0;  // their stacks hold a half-run kernel
