@@ -31,7 +31,8 @@ extern "C" KERNEL(256) attention_scales(
     parts[threadIdx.x] = sum;
     barrier();
     if (part == 0)
-        mean[channel] = bias[channel] + ((parts[channel] + parts[channel + 64]) + (parts[channel + 128] + parts[channel + 192]));
+        mean[channel] =
+            bias[channel] + ((parts[channel] + parts[channel + 64]) + (parts[channel + 128] + parts[channel + 192]));
     barrier();
     if (threadIdx.x < 4) {
         float value = squeeze_bias[threadIdx.x];
@@ -138,7 +139,8 @@ extern "C" KERNEL(THREADS, 2) residual(
                 float part[CHUNK];
                 for (int j = 0; j < CHUNK; ++j) part[j] = values[i + j];
                 const int number = (first + i) / CHUNK;
-                unsigned char* target = shared + number / SLICE_CHUNKS * FEATURE_BYTES + slot(pixel, number % SLICE_CHUNKS);
+                unsigned char* target =
+                    shared + number / SLICE_CHUNKS * FEATURE_BYTES + slot(pixel, number % SLICE_CHUNKS);
                 store_channels(reinterpret_cast<element*>(target), part);
             }
         }

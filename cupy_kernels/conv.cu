@@ -6,11 +6,11 @@
 #include "tile.cuh"
 
 constexpr int TILES = OUT / 8;
-constexpr int OWN = OUT / 4;                                             // channels of a thread
+constexpr int OWN = OUT / 4;  // channels of a thread
 constexpr int IN_CHUNKS = IN / CHUNK;
-constexpr int STEPS = (9 * IN_CHUNKS + SLICE_CHUNKS - 1) / SLICE_CHUNKS;  // taps and chunks run on; the last step is padded
+constexpr int STEPS = (9 * IN_CHUNKS + SLICE_CHUNKS - 1) / SLICE_CHUNKS;  // tap by tap; the last step is padded
 constexpr int STAGE_BYTES = (TILE_PIXELS + OUT) * SLICE_BYTES;
-constexpr int KEPT = (OWN + 7) / 8;                                      // channel sums that a thread keeps
+constexpr int KEPT = (OWN + 7) / 8;  // channel sums that a thread keeps
 
 // What:   relu(conv3(source)) at the listed pixels; adds each channel's sum over them to sums.
 // In/Out: source: dense (height, width, dense_in), rows (active, IN - dense_in), inverse (height, width); weights (STEPS,
@@ -115,5 +115,6 @@ extern "C" KERNEL(THREADS, 2) conv_listed(
         barrier();  // the places of this tile are read no more
     }
     for (int i = 0; i < KEPT; ++i)
-        if (i * 8 + lane_row() < OWN && kept[i]) atomic_add(sums_out + lane_column() * OWN + i * 8 + lane_row(), kept[i]);
+        if (i * 8 + lane_row() < OWN && kept[i])
+            atomic_add(sums_out + lane_column() * OWN + i * 8 + lane_row(), kept[i]);
 }

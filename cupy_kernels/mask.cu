@@ -1,9 +1,10 @@
 // The mask branch: which pixels are active. All sums and stored values are float in both precisions.
 #include "window.cuh"
 
-constexpr int HIDDEN = 16;        // channels of the branch
-constexpr int HIDDEN_SIDE = MASK_SIDE;       // half-resolution positions of a block of mask_decide, per side
-constexpr int TILE_SIDE = HIDDEN_SIDE - 1;   // those it decides: the transposed convolution looks right and down
+constexpr int HIDDEN = 16;              // channels of the branch
+constexpr int HIDDEN_SIDE = MASK_SIDE;  // half-resolution positions of a block of mask_decide, per side
+constexpr int MASK_THREADS = MASK_SIDE * MASK_SIDE;
+constexpr int TILE_SIDE = HIDDEN_SIDE - 1;  // those it decides: the transposed convolution looks right and down
 constexpr int POOLED_SIDE = HIDDEN_SIDE + 2;
 
 // What:   pooled = mean over 2x2 of relu(conv3(f) + bias), 64 -> 16 channels.
@@ -34,7 +35,8 @@ extern "C" KERNEL(THREADS, 2) mask_pool(
         columns[0][i] = values[0] + values[2];
         columns[1][i] = values[1] + values[3];
     }
-    const bool odd = lane_row() % 2;  // the thread with the even x stores the left 2x2, the one with the odd x the right
+    // The thread with the even x stores the 2x2 of the left half of the window, the one with the odd x that of the right.
+    const bool odd = lane_row() % 2;
     float mean[4];
     for (int i = 0; i < 4; ++i) {
         const float other = shuffle_xor(odd ? columns[0][i] : columns[1][i], 4);
@@ -53,7 +55,7 @@ extern "C" KERNEL(THREADS, 2) mask_pool(
 // Launch: ceil(rows / (MASK_SIDE - 1)) * ceil(columns / (MASK_SIDE - 1)) blocks of MASK_SIDE^2 threads.
 // Needs:  4 * 16 * ((MASK_SIDE + 2)^2 + MASK_SIDE^2 + 9 * 18) shared bytes.
 // Same as: spa_mask.3, .5 and the comparison of the cpu engine (tests/cuda/test_kernels.py::test_mask).
-extern "C" KERNEL(MASK_SIDE * MASK_SIDE) mask_decide(
+extern "C" KERNEL(MASK_THREADS) mask_decide(
     const float* __restrict__ pooled,
     const float* __restrict__ weights,
     const float* __restrict__ bias,
@@ -63,10 +65,10 @@ extern "C" KERNEL(MASK_SIDE * MASK_SIDE) mask_decide(
     int rows,
     int columns
 ) {
-    float* near = reinterpret_cast<float*>(dynamic_shared());      // (16, POOLED_SIDE^2)
-    float* hidden = near + HIDDEN * POOLED_SIDE * POOLED_SIDE;     // (16, HIDDEN_SIDE^2)
-    float* taps = hidden + HIDDEN * HIDDEN_SIDE * HIDDEN_SIDE;     // (9, 16, 16)
-    float* up_taps = taps + 9 * HIDDEN * HIDDEN;                   // (9, 16, 2)
+    float* near = reinterpret_cast<float*>(dynamic_shared());   // (16, POOLED_SIDE^2)
+    float* hidden = near + HIDDEN * POOLED_SIDE * POOLED_SIDE;  // (16, HIDDEN_SIDE^2)
+    float* taps = hidden + HIDDEN * HIDDEN_SIDE * HIDDEN_SIDE;  // (9, 16, 16)
+    float* up_taps = taps + 9 * HIDDEN * HIDDEN;                // (9, 16, 2)
     const int across = (columns + TILE_SIDE - 1) / TILE_SIDE;
     const int top = int(blockIdx.x) / across * TILE_SIDE, left = int(blockIdx.x) % across * TILE_SIDE;
 

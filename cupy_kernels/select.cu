@@ -32,7 +32,11 @@ DEVICE int warp_sum(int value) {
 // Launch: ceil(pixels / (16 * SELECT_THREADS)) blocks of SELECT_THREADS threads.
 // Needs:  SELECT_THREADS / 32 ints of shared memory; mask aligned to 16 bytes.
 // Same as: numpy.add.reduceat (tests/cuda/test_kernels.py::test_select).
-extern "C" KERNEL(SELECT_THREADS) count_active(const unsigned char* __restrict__ mask, int* __restrict__ partial, int64 pixels) {
+extern "C" KERNEL(SELECT_THREADS) count_active(
+    const unsigned char* __restrict__ mask,  //
+    int* __restrict__ partial,
+    int64 pixels
+) {
     int* of_warp = reinterpret_cast<int*>(dynamic_shared());
     const size_t first = (size_t(blockIdx.x) * SELECT_THREADS + threadIdx.x) * RUN;
     const int count = warp_sum(count_bits(active_bits(mask, first, size_t(pixels))));
@@ -98,7 +102,10 @@ extern "C" KERNEL(SELECT_THREADS) list_pixels(
     }
     if (first + RUN <= size_t(pixels)) {
         for (int i = 0; i < RUN; i += 4)
-            store16(inverse + first + i, uint4{unsigned(rows[i]), unsigned(rows[i + 1]), unsigned(rows[i + 2]), unsigned(rows[i + 3])});
+            store16(
+                inverse + first + i,
+                uint4{unsigned(rows[i]), unsigned(rows[i + 1]), unsigned(rows[i + 2]), unsigned(rows[i + 3])}
+            );
     } else {
         for (int i = 0; i < RUN; ++i)
             if (first + i < size_t(pixels)) inverse[first + i] = rows[i];

@@ -1,8 +1,8 @@
 // From features to the upscaled frame.
 #include "window.cuh"
 
-constexpr int TILES = OUT / 8;          // OUT: 3 * SCALE * SCALE rounded up to a multiple of 16
-constexpr int DETAIL_PITCH = OUT + 1;   // floats of a pixel in shared memory; odd, so that banks differ
+constexpr int TILES = OUT / 8;         // OUT: 3 * SCALE * SCALE rounded up to a multiple of 16
+constexpr int DETAIL_PITCH = OUT + 1;  // floats of a pixel in shared memory; odd, so that banks differ
 constexpr int BASE_WIDTH = WINDOW_WIDTH + 4, BASE_HEIGHT = WINDOW_HEIGHT + 4;  // pixels that the bicubic looks at
 
 // The four weights of the cubic with a = -0.75 at distances 1 + t, t, 1 - t, 2 - t.
@@ -70,7 +70,8 @@ extern "C" KERNEL(THREADS, 2) tail(
             float value = 0.0f;
             for (int j = 0; j < 4; ++j) {
                 float line = 0.0f;
-                for (int k = 0; k < 4; ++k) line = fmaf(across[k], base[((top + j) * BASE_WIDTH + left + k) * 3 + colour], line);
+                for (int k = 0; k < 4; ++k)
+                    line = fmaf(across[k], base[((top + j) * BASE_WIDTH + left + k) * 3 + colour], line);
                 value = fmaf(down[j], line, value);
             }
             value += detail[pixel * DETAIL_PITCH + colour * SCALE * SCALE + corner];

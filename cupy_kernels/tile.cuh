@@ -17,20 +17,20 @@ typedef float element;
 #endif
 
 constexpr int CHANNELS = 64;
-constexpr int CHUNK = 16 / sizeof(element);  // channels in a chunk
-constexpr int CHUNKS = CHANNELS / CHUNK;     // chunks of a pixel
-constexpr int SLICE_BYTES = 16 * SLICE_CHUNKS;     // of one pixel
+constexpr int CHUNK = 16 / sizeof(element);     // channels in a chunk
+constexpr int CHUNKS = CHANNELS / CHUNK;        // chunks of a pixel
+constexpr int SLICE_BYTES = 16 * SLICE_CHUNKS;  // of one pixel
 static_assert(SLICE_CHUNKS == 4, "slot() rotates 4 chunks");
 static_assert(STAGES >= 2 && STAGES <= 9, "a window is read in the 9 taps before it is needed");
-constexpr int SLICES = CHUNKS / SLICE_CHUNKS;      // of a pixel's 64 channels
-constexpr int THREADS = TILE_PIXELS;               // of a block: 32 pixels a warp
-constexpr float HALF_LIMIT = 65504.0f;             // the largest half
+constexpr int SLICES = CHUNKS / SLICE_CHUNKS;  // of a pixel's 64 channels
+constexpr int THREADS = TILE_PIXELS;           // of a block: 32 pixels a warp
+constexpr float HALF_LIMIT = 65504.0f;         // the largest half
 
 // Where chunk `chunk` of row `row` of a slice lies: rotated, so that 8 rows that are read together hit all banks.
 DEVICE int slot(int row, int chunk) { return row * SLICE_BYTES + ((chunk ^ (row >> 1 & 3)) << 4); }
 
-DEVICE int lane_row() { return threadIdx.x / 4 % 8; }     // g
-DEVICE int lane_column() { return threadIdx.x % 4; }      // t
+DEVICE int lane_row() { return threadIdx.x / 4 % 8; }  // g
+DEVICE int lane_column() { return threadIdx.x % 4; }   // t
 DEVICE int warp_index() { return threadIdx.x / 32; }
 
 // Pixel of the tile whose sums are sums[r / 2][.][2 * (r % 2) + .] in this thread, r = 0..3.
@@ -55,8 +55,7 @@ DEVICE void multiply_slice(Sums<TILES>& sums, const unsigned char* pixels, int f
 #pragma unroll
     for (int k = 0; k < SLICE_CHUNKS; k += 2) {
         unsigned a[2][4];
-        for (int m = 0; m < 2; ++m)
-            load_matrices(a[m], pixels + slot(first + m * PITCH + lane % 16, k + lane / 16));
+        for (int m = 0; m < 2; ++m) load_matrices(a[m], pixels + slot(first + m * PITCH + lane % 16, k + lane / 16));
 #pragma unroll
         for (int j = 0; j < TILES; j += 2) {
             unsigned b[4];
@@ -114,7 +113,8 @@ DEVICE void pipeline(int steps, Load load, Step step) {
 // Start copying the weights of one step: OUT rows of a slice.
 template <int OUT_ROWS>
 DEVICE void load_weights(unsigned char* target, const element* weights, int step) {
-    const unsigned char* source = reinterpret_cast<const unsigned char*>(weights) + size_t(step) * OUT_ROWS * SLICE_BYTES;
+    const unsigned char* source =
+        reinterpret_cast<const unsigned char*>(weights) + size_t(step) * OUT_ROWS * SLICE_BYTES;
     for (int i = threadIdx.x; i < OUT_ROWS * SLICE_CHUNKS; i += THREADS)
         copy_async(target + slot(i / SLICE_CHUNKS, i % SLICE_CHUNKS), source + i * 16, true);
 }

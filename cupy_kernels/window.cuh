@@ -42,9 +42,9 @@ DEVICE void convolve_window(
     int width
 ) {
     constexpr int OUT_ROWS = 8 * TILES;
-    constexpr int LONG = SPLIT ? 18 : 9;                      // steps of a slice of `high`
+    constexpr int LONG = SPLIT ? 18 : 9;  // steps of a slice of `high`
     constexpr int STEPS = SLICES * LONG + (SPLIT ? SLICES * 9 : 0);
-    constexpr int ALL_SLICES = SPLIT ? 2 * SLICES : SLICES;   // those of `high`, then those of `low`
+    constexpr int ALL_SLICES = SPLIT ? 2 * SLICES : SLICES;  // those of `high`, then those of `low`
     unsigned char* weight_buffers = shared + 2 * REACH_BYTES;
 
     auto slice_of = [](int step) { return step < SLICES * LONG ? step / LONG : SLICES + (step - SLICES * LONG) / 9; };
@@ -73,10 +73,7 @@ DEVICE void convolve_window(
         const int tap = (step - first_of(slice)) % 9;
         const int first = (2 * warp_index() + tap / 3) * REACH_WIDTH + tap % 3;
         multiply_slice<REACH_WIDTH, TILES>(
-            sums,
-            shared + slice % 2 * REACH_BYTES,
-            first,
-            weight_buffers + buffer * OUT_ROWS * SLICE_BYTES
+            sums, shared + slice % 2 * REACH_BYTES, first, weight_buffers + buffer * OUT_ROWS * SLICE_BYTES
         );
     });
 }
