@@ -48,7 +48,7 @@ ISAS = {
         Isa("avx512bf16", True, AVX512),
         Isa("avx512", False, AVX512),
         Isa("avx2", False, (Shape(8, 2, 6), Shape(8, 1, 12))),
-        Isa("neon", False, (Shape(4, 4, 6), Shape(4, 2, 12))),
+        Isa("neon", False, (Shape(4, 4, 4), Shape(4, 2, 6))),
         Isa("generic", False, (Shape(4, 2, 4),)),
     )
 }
