@@ -37,8 +37,13 @@ class CudaDevice:
             attributes = self._device.attributes
             name = cupy.cuda.runtime.getDeviceProperties(ordinal)["name"].decode()
         arch = int(self._device.compute_capability)
-        self.properties = Properties(f"cuda:{ordinal} ({name})", arch, int(attributes["MultiProcessorCount"]))
+        multiprocessors = int(attributes["MultiProcessorCount"])
+        self.properties = Properties(f"cuda:{ordinal} ({name})", arch, multiprocessors, graphs=True)
         self._staged: dict[int, tuple[Any, Any]] = {}  # device address -> pinned memory and the event of its last copy
+
+        self._graph: Any = None  # of `replayed`, once recorded
+        self._seen = False  # `replayed` has run once, so everything is compiled and loaded
+        self._replaying = False
 
     @contextmanager
     def _here(self) -> Iterator[None]:
@@ -56,6 +61,8 @@ class CudaDevice:
         return isinstance(array, cupy.ndarray) and array.device == self._device
 
     def zero(self, array: Any) -> None:
+        if self._replaying:
+            return
         with self._here():
             array.data.memset_async(0, array.nbytes, self._stream)
 
@@ -90,9 +97,39 @@ class CudaDevice:
         shared_bytes: int,
         arguments: Sequence[Argument],
     ) -> None:
+        if self._replaying:
+            return
         with self._here():
             function = self.compile(file, macros).get_function(kernel)
             function((grid,), (block,), tuple(arguments), shared_mem=shared_bytes)
+
+    @contextmanager
+    def replayed(self) -> Iterator[None]:
+        if self._graph is not None:
+            self._replaying = True
+            try:
+                yield
+            finally:
+                self._replaying = False
+        elif self._seen:
+            with self._here():
+                self._stream.begin_capture()
+                try:
+                    yield
+                finally:
+                    graph = self._stream.end_capture()  # ends it after an error too, or the stream would be lost
+            self._graph = graph
+        else:
+            yield
+            self._seen = True
+            return
+        with self._here():
+            self._graph.launch(self._stream)
+
+    def free_bytes(self) -> int:
+        with self._device:
+            free: int = cupy.cuda.runtime.memGetInfo()[0]
+        return free + int(self.pool.free_bytes())
 
     def compile(self, file: str, macros: Macros) -> Any:
         """The module of a file with these macros, from memory, from CuPy's disk cache, or compiled now."""

@@ -7,6 +7,7 @@ The launchers and the engine use nothing else, so both run them unchanged.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -38,11 +39,13 @@ class Properties:
         name: as the driver gives it.
         arch: compute capability as a number: 75, 80, 86, 89, 90, 100, 120.
         multiprocessors: how many blocks run at once at least.
+        graphs: `replayed` records launches and replays them at once; without it it does nothing.
     """
 
     name: str
     arch: int
     multiprocessors: int
+    graphs: bool = False
 
 
 class Device(Protocol):
@@ -72,6 +75,18 @@ class Device(Protocol):
 
     def download(self, array: Any) -> NDArray[Any]:
         """A new host array with the content; waits for all work before."""
+        ...
+
+    def replayed(self) -> AbstractContextManager[None]:
+        """The launches and `zero`s within are the same each time, arguments and all, and nothing else happens there.
+
+        So the first time they run one by one, the second time they are recorded as a graph, and from then on the graph
+        runs in their place: one launch instead of many. Only called where `properties.graphs` says so.
+        """
+        ...
+
+    def free_bytes(self) -> int:
+        """Memory that could still be allocated."""
         ...
 
     def compile(self, file: str, macros: Macros) -> Any:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -149,7 +153,7 @@ def test_memory_is_what_was_counted(precision: str) -> None:
     weights_bytes = memory.held
     cuda.upscale(image(18, 34))
     held = memory.held - weights_bytes
-    counted = cuda.bytes_for(18, 34)
+    counted = cuda.workspace_bytes(18, 34)
     assert held <= counted <= held + 512 * len(buffers(18, 34, 2, precision == "fp16"))
     assert memory.peak == memory.held  # nothing is allocated on the way
 
@@ -157,10 +161,69 @@ def test_memory_is_what_was_counted(precision: str) -> None:
 def test_too_little_memory_is_said_and_does_not_stick() -> None:
     memory = HostMemory()
     cuda = engine(network(), "fp32", memory=memory)
-    memory.limit = memory.held + cuda.bytes_for(8, 8)
+    memory.limit = memory.held + cuda.workspace_bytes(8, 8)
     with pytest.raises(MemoryBudgetError, match=r"34x18, which takes .* Use smaller tiles"):
         cuda.upscale(image(18, 34))
     cuda.upscale(image(8, 8))
+
+
+class Replaying(HostDevice):
+    """Records a frame's launches and runs the record in place of later ones, as a CUDA graph does."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.properties = replace(self.properties, graphs=True)
+        self.record: list[Callable[[], None]] | None = None
+        self.mode = "run"
+        self.frames: list[str] = []
+
+    @contextmanager
+    def replayed(self) -> Iterator[None]:
+        self.mode = "first" if not self.frames else "record" if self.record is None else "replay"
+        self.frames.append(self.mode)
+        if self.mode == "record":
+            self.record = []
+        yield
+        replay, self.mode = self.mode != "first", "run"
+        for step in self.record or () if replay else ():
+            step()
+
+    def launch(self, *arguments: Any) -> None:
+        self._do(partial(super().launch, *arguments))
+
+    def zero(self, array: Any) -> None:
+        self._do(partial(super().zero, array))
+
+    def upload(self, array: Any, host: Any) -> None:
+        assert self.mode == "run", "no copies from the host among recorded launches"
+        super().upload(array, host)
+
+    def download(self, array: Any) -> Any:
+        assert self.mode == "run", "no copies to the host among recorded launches"
+        return super().download(array)
+
+    def _do(self, step: Callable[[], None]) -> None:
+        if self.mode in ("run", "first"):
+            step()
+        elif self.mode == "record":
+            assert self.record is not None
+            self.record.append(step)
+
+
+def test_a_recorded_frame_is_replayed() -> None:
+    devices: list[Replaying] = []
+
+    def make() -> Replaying:
+        devices.append(Replaying(memory=memory))
+        return devices[-1]
+
+    weights, memory = network(), HostMemory()
+    cuda, plain = CudaEngine(weights, make, half=False), engine(weights, "fp32")
+    given = State(masks=masks(0.3, 8, 10))
+    for seed, state in ((0, None), (1, None), (2, None), (3, given), (4, None)):
+        frame = image(8, 10, seed)
+        assert np.array_equal(cuda.upscale(frame, state).frame, plain.upscale(frame, state).frame)
+    assert devices[-1].frames == ["first", "record", "replay", "replay"]  # given masks are copied in: never recorded
 
 
 def test_a_failing_device_is_an_engine_error() -> None:

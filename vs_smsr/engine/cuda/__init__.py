@@ -54,6 +54,7 @@ class CudaEngine:
     """
 
     name = "cuda"
+    feature_bytes = 256  # of a pixel's 64 channels, kept exactly: floats, or two halves each
 
     def __init__(
         self, weights: Weights, make_device: Callable[[], Device], *, half: bool, device: str = "cuda:0"
@@ -75,13 +76,19 @@ class CudaEngine:
             log.info("cuda: compiling kernels %d/%d (%s); the result is cached", number, len(variants), file)
             self._first.compile(file, macros)
 
-    def bytes_for(self, height: int, width: int) -> int:
+    def workspace_bytes(self, height: int, width: int) -> int:
         """Device memory that a frame of this size takes, each frame in flight."""
         return bytes_for(height, width, self.weights.scale, self._half)
 
+    def free_bytes(self) -> int:
+        """Device memory that frames could still take."""
+        return self._first.free_bytes()
+
     def upscale(self, frame: Frame, state: State | None = None) -> Upscaled:
-        with self._workspace(*frame.shape[:2]) as ops:
-            return walk(ops, self.weights, frame, state or State())
+        state = state or State()
+        same = state.masks is None and state.attention is None  # the launches are those of every such frame
+        with self._workspace(*frame.shape[:2]) as ops, ops.launches(replay=same):
+            return walk(ops, self.weights, frame, state)
 
     @contextmanager
     def _workspace(self, height: int, width: int) -> Iterator[Workspace]:
@@ -95,7 +102,7 @@ class CudaEngine:
             with self._lock:
                 self._idle.append(space)
         except MemoryError as error:
-            needed = self.bytes_for(height, width) / 2**20
+            needed = self.workspace_bytes(height, width) / 2**20
             raise MemoryBudgetError(
                 f"cuda: no memory for a frame of {width}x{height}, which takes {needed:.0f} MiB. Use smaller tiles."
             ) from error

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -104,6 +106,15 @@ class Workspace:
         self._layers = [self._split(module) for module in range(MODULES)]
         self._no_rows = self._at["layers"][:0].reshape(height * width, 0)
         self._masks = self._scales = 0  # used in this frame
+        self._launches = ExitStack()  # open from the upload to the download of a frame
+        self._replay = False
+
+    @contextmanager
+    def launches(self, *, replay: bool) -> Iterator[None]:
+        """One frame. With `replay` its launches are those of the frame before, and the device may replay them."""
+        self._replay = replay and self.device.properties.graphs
+        with ExitStack() as self._launches:
+            yield
 
     def _split(self, module: int) -> tuple[Layer, ...]:
         """The layers' views of their buffer: the maps of all layers, then the rows of all layers."""
@@ -120,6 +131,8 @@ class Workspace:
         at, network = self._at, self._network
         self._masks = self._scales = 0
         self.device.upload(at["frame"], frame)
+        if self._replay:
+            self._launches.enter_context(self.device.replayed())
         self.device.zero(at["sums"])
         hidden = at["collected"]  # free until the first residual
         self._kernels.head_first(at["frame"], network.mean, *network.head_first, hidden)
@@ -196,6 +209,7 @@ class Workspace:
     def tail(self, features: Features, frame: Frame) -> NDArray[np.float32]:
         at, network = self._at, self._network
         self._kernels.tail(features.high, *network.tail, at["frame"], at["out"], network.scale)
+        self._launches.close()
         host: NDArray[np.float32] = self.device.download(at["out"])
         return host
 
