@@ -11,6 +11,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from av.codec.context import Flags
 from av.sidedata.sidedata import Type as SideData
 
 MAT_FONT = bytes(range(256)) * 9  # stands for a font: attachments are bytes to every tool but the player
@@ -27,6 +28,7 @@ class Clip:
     pts: Sequence[int] = tuple(range(12))
     time_base: Fraction = Fraction(1, 25)
     rate: int = 25
+    last: int = 0  # ticks that the last frame is shown; 0 = as the encoder thinks
     options: dict[str, str] = field(default_factory=dict)
     colour: dict[str, int] = field(default_factory=dict)  # attributes of the codec context
     aspect: Fraction | None = None
@@ -46,6 +48,8 @@ class Clip:
             video = out.add_stream(self.codec, rate=self.rate, options=dict(self.options))
             video.width, video.height, video.pix_fmt = *self.size, self.pix_fmt
             video.codec_context.time_base = self.time_base
+            if self.last:
+                video.codec_context.flags |= Flags.frame_duration
             for name, value in self.colour.items():
                 setattr(video.codec_context, name, value)
             if self.aspect:
@@ -63,6 +67,7 @@ class Clip:
             for number, pts in enumerate(self.pts):
                 frame = picture(self.size, self.pix_fmt, number)
                 frame.pts, frame.time_base = pts, self.time_base
+                frame.duration = self.last if pts == self.pts[-1] else 0
                 out.mux(video.encode(frame))
             out.mux(video.encode(None))
             for number, sound in enumerate(sounds):

@@ -102,8 +102,15 @@ def test_a_variable_frame_rate_stays(tmp_path: Path, clip, upscaled, facts_of, e
     before, after = facts_of(source), facts_of(target)
     assert_same_but_larger(before, after)
     assert after.frames == [Fraction(p, 12800) for p in pts]
-    assert after.durations[-1] == before.durations[-1]
     assert report.notes == ()
+
+
+def test_the_last_frame_is_shown_as_long(tmp_path: Path, clip, upscaled, facts_of) -> None:
+    source = clip(options={"bf": "0"}, pts=range(0, 5120, 512), time_base=Fraction(1, 12800), last=7777)
+    upscaled(source.make(tmp_path / "a.mp4"), tmp_path / "b.mp4", encoder_options={"bf": "0"})
+    before, after = facts_of(tmp_path / "a.mp4"), facts_of(tmp_path / "b.mp4")
+    assert after.durations == before.durations
+    assert after.durations[-1] == Fraction(7777, 12800)
 
 
 def test_matroska_rounds_times_and_says_so(tmp_path: Path, clip, upscaled, facts_of) -> None:

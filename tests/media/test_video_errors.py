@@ -132,6 +132,18 @@ def test_a_full_disk(source: Path, out: Path, tiler: Tiler, ending: str, limit: 
     assert "File too large" in message
 
 
+def test_a_disk_that_fills_up_stops_the_engine(tmp_path: Path, clip, out: Path, tiler: Tiler) -> None:
+    """The encoder's thread fails while frames still come."""
+    source = clip(size=(128, 96), pts=range(120)).make(tmp_path / "silent.mp4")
+    old = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, old[1]))
+    try:
+        assert "File too large" in fails(MediaError, source, out / "b.mkv", tiler, codec="ffv1")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old)
+    assert len(tiler.engine.frames) < 100
+
+
 @pytest.mark.parametrize("kept", [0, 40, 1500, 0.5, 0.99])
 def test_a_cut_source(source: Path, out: Path, tiler: Tiler, kept: float) -> None:
     data = source.read_bytes()

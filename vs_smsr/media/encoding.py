@@ -11,6 +11,7 @@ from fractions import Fraction
 import av
 import av.logging
 from av.codec.codec import Codec, UnknownCodecError, find_best_pix_fmt_of_list
+from av.codec.context import Flags
 from av.container import OutputContainer
 from av.sidedata.sidedata import Type as SideData
 from av.video.codeccontext import VideoCodecContext
@@ -144,6 +145,7 @@ def add_video(
     context.width, context.height = size
     context.pix_fmt = pix_fmt
     context.time_base = choose_time_base(codec, output, info)
+    context.flags |= Flags.frame_duration  # else the last frame is shown as long as a mean frame
     _tag(context, info, size)
     if codec.canonical_name == "hevc" and output.format.name in ("mp4", "mov"):
         context.codec_tag = "hvc1"  # Apple's players want it

@@ -25,6 +25,8 @@ from vs_smsr.options import VideoOptions
 
 log = logging.getLogger(__name__)
 NO_FILE = 0x0001  # AVFMT_NOFILE: not one file but many, or none
+# The muxer holds packets back until each stream has one: at most for 2 s of video, as lossless video is large.
+INTERLEAVE = {"max_interleave_delta": "2000000"}
 # What encoders take from each frame; only a frame that libswscale made from the source's has it.
 PER_FRAME = {SideData.A53_CC, SideData.DYNAMIC_HDR_PLUS, SideData.S12M_TIMECODE, SideData.AFD}
 
@@ -115,7 +117,7 @@ class Writer:
     def _open_container(self) -> OutputContainer:
         mdta = streams.uses_reverse_dns(self.reader.container.metadata)
         try:
-            options = {"movflags": "use_metadata_tags"} if mdta else {}
+            options = INTERLEAVE | ({"movflags": "use_metadata_tags"} if mdta else {})
             output = av.open(str(self._temporary), "w", container_options=options)
         except ValueError as error:
             raise MediaError(
