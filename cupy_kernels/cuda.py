@@ -71,7 +71,7 @@ class CudaDevice:
         with self._here():
             pinned, event = self._staged.get(array.data.ptr, (None, None))
             if pinned is None or pinned.nbytes != host.nbytes:
-                pinned, event = _pinned(host.shape, host.dtype), cupy.cuda.Event(disable_timing=True)
+                pinned, event = _pinned((host.nbytes,), np.uint8), cupy.cuda.Event(disable_timing=True)
                 self._staged[array.data.ptr] = pinned, event
             else:
                 event.synchronize()  # the copy of before has left the pinned memory
@@ -139,7 +139,10 @@ class CudaDevice:
                 if key not in _programs:
                     options = (*OPTIONS, *(f"-D{name}={value}" for name, value in sorted(macros.items())))
                     module = cupy.RawModule(code=source.text(file), options=options)
-                    module.compile()
+                    try:
+                        module.compile()
+                    except cupy.cuda.compiler.CompileException as error:
+                        raise RuntimeError(f"{file} does not compile: {error}") from error
                     _programs[key] = module
         return _programs[key]
 
