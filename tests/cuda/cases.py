@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from host import checked
 from numpy.typing import NDArray
 
 Mask = NDArray[np.uint8]
@@ -55,5 +56,12 @@ class Kind:
 
 
 # sm_75 has smaller tensor core products and no asynchronous copies: other code.
-KINDS = [Kind(False), Kind(True, 80), Kind(True, 75)]
-WATCHED = [Kind(False, races=True), Kind(True, races=True)]
+KINDS = [Kind(False), Kind(True, 80), Kind(True, 75), Kind(False, races=True), Kind(True, races=True)]
+FLOATS = [kind for kind in KINDS if not kind.half]
+SEEDS = (1, 2)  # other orders of threads and blocks, other poison
+
+if checked.active():  # under the sanitizers, which are slow, what differs in the addresses
+    SIZES = [(2, 2), (10, 18), (26, 6)]
+    KINDS = [Kind(False), Kind(True, 80)]
+    FLOATS = [Kind(False)]
+    SEEDS = (1,)

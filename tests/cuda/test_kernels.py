@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import references
-from cases import KINDS, MASKS, SIZES, WATCHED, Kind, Mask
-from host import checked
+from cases import FLOATS, KINDS, MASKS, SEEDS, SIZES, Kind, Mask
 from host.device import HostDevice
 from numpy.typing import NDArray
 
@@ -25,7 +24,6 @@ CHANNELS = 64
 SUM_ERROR = 2.0**-19  # about 32 roundings of floats; the longest sum has 576 terms, in 4 or more parts
 HALF_ERROR = 2.0**-11
 SMALLEST_HALF = 2.0**-24
-SEEDS = (1, 2)
 
 Array = NDArray[Any]
 
@@ -77,7 +75,7 @@ class Bench:
         assert (error <= bound).all(), f"off by {np.max(error / bound):.2f} times the bound"
 
 
-kinds = pytest.mark.parametrize("kind", KINDS if checked.active() else [*KINDS, *WATCHED], ids=str)
+kinds = pytest.mark.parametrize("kind", KINDS, ids=str)
 sizes = pytest.mark.parametrize("size", SIZES, ids=str)
 
 
@@ -88,9 +86,7 @@ def case_name(value: object) -> str:
 def same_with_all_seeds(kind: Kind, run: Callable[[Bench], list[Array]]) -> None:
     """run checks its results and returns them; they must not depend on the seed."""
     first = run(Bench(kind, SEEDS[0]))
-    if kind.races:  # the order does not matter to the race finder
-        return
-    for seed in SEEDS[1:]:
+    for seed in SEEDS[1:] if not kind.races else ():  # the order does not matter to the race finder
         for before, after in zip(first, run(Bench(kind, seed)), strict=True):
             np.testing.assert_array_equal(before, after)
 
@@ -200,7 +196,7 @@ class Lists:
         bench.kernels.list_pixels(self.mask, partial, self.active, self.inactive, self.inverse, self.counts)
 
 
-@pytest.mark.parametrize("kind", [KINDS[0]] if checked.active() else [KINDS[0], WATCHED[0]], ids=str)
+@pytest.mark.parametrize("kind", FLOATS, ids=str)
 @pytest.mark.parametrize("size", [*SIZES, (64, 128), (130, 66)], ids=str)
 @pytest.mark.parametrize("mask", MASKS)
 def test_select(kind: Kind, size: tuple[int, int], mask: str) -> None:
@@ -275,7 +271,7 @@ def test_conv_listed(kind: Kind, size: tuple[int, int], mask: str, dense_in: int
     same_with_all_seeds(kind, run)
 
 
-@pytest.mark.parametrize("kind", [KINDS[0]] if checked.active() else [KINDS[0], WATCHED[0]], ids=str)
+@pytest.mark.parametrize("kind", FLOATS, ids=str)
 def test_attention(kind: Kind) -> None:
     def run(bench: Bench) -> list[Array]:
         pixels = 1234

@@ -1,0 +1,25 @@
+"""The kernel tests once more, in a process with AddressSanitizer and UBSan: no access out of bounds, no undefined act.
+
+Arrays and shared memory are blocks of exactly their size there, so one element too far is seen.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from host import checked
+
+pytestmark = pytest.mark.usefixtures("gpp")
+
+
+def test_kernels_under_the_sanitizers() -> None:
+    tests = Path(__file__).with_name("test_kernels.py")
+    done = checked.run(["-m", "pytest", "-q", "-p", "no:cacheprovider", str(tests)], timeout=900)
+    assert done.returncode == 0, done.stdout[-6000:]
+    passed = re.search(r"(\d+) passed", done.stdout)
+    assert passed, done.stdout[-6000:]
+    assert int(passed[1]) > 100
+    assert "skipped" not in done.stdout
+    assert "runtime error" not in done.stdout
