@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vs_smsr.engine.contract import Frame, Mask, Scales, State, Upscaled
-from vs_smsr.engine.tiled import Features, Slot, Sums
+from vs_smsr.engine.tiled import Features, Slot, Sums, Wanted
 from vs_smsr.engine.walk import walk
 from vs_smsr.engine.window import Window
 from vs_smsr.options import EngineOptions
@@ -174,6 +174,9 @@ class ReferenceOps:
     def read(self, features: Tensor, window: Window) -> Features:
         values: Features = features[0].permute(1, 2, 0).numpy()[window.slices].copy()
         return values
+
+    def only(self, pixels: Wanted) -> None:
+        """Nothing is left out: this engine is dense."""
 
     def want(self, core: Window) -> None:
         self._core = core

@@ -18,11 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vs_smsr.engine.contract import Engine, Frame, Mask, Scales, State, Upscaled, sparsity
-from vs_smsr.engine.walk import Ops
+from vs_smsr.engine.walk import Ops, walk
 from vs_smsr.engine.window import Window, end_needs, head_needs, smm_needs, whole
 from vs_smsr.weights import CHANNELS, LAYERS, MODULES
 
 Features = NDArray[Any]  # (h, w, n) of the engine's own type: 64 channels, exactly as its maps hold them
+Wanted = NDArray[np.bool_]  # (h, w)
 Sums = NDArray[np.int64]  # (64,) channel sums in a fixed unit, so that any order of adding gives the same bits
 Slot = Literal["head", "features"]
 STAGES = MODULES + 1  # f_0 ... f_4 and the total of the last SMM
@@ -37,6 +38,13 @@ class WindowOps[M, K, P, L, T, S](Ops[M, K, P, L, T, S], Protocol):
 
     def read(self, features: M, window: Window) -> Features:
         """A copy of part of a map."""
+        ...
+
+    def only(self, pixels: Wanted) -> None:
+        """From now on results are wanted at these pixels of the window alone, elsewhere they are undefined.
+
+        An op's inputs must be right one pixel further than its wanted results (a mask's: as `window.mask_needs` says).
+        """
         ...
 
     def want(self, core: Window) -> None:
@@ -180,6 +188,23 @@ class TiledWalk:
             self.output[core.scaled(self.scale).slices] = self.end(core)
         return Upscaled(self.output, self.masks, tuple(self.attention), sparsity(self.engine.weights, self.masks))
 
+    def keep(self, frame: Frame, state: State) -> Upscaled:
+        """As `upscale`, for a frame that the engine can hold whole; quicker."""
+        with self.engine.windowed(self.bounds.height, self.bounds.width) as ops:
+
+            def seen(stage: int, features: Any, total: Any) -> None:
+                if stage < STAGES - 1:
+                    values = ops.read(features, self.bounds)
+                else:
+                    ops.want(self.bounds)
+                    values, _ = ops.finished(total)
+                self.stores[stage].write(self.bounds, values)
+
+            result = walk(ops, self.engine.weights, frame, state, seen)
+        self.frame, self.output, self.masks = frame, result.frame, result.masks
+        self.attention = list(result.attention)
+        return result
+
     def head(self, core: Window) -> Features:
         """Stage 0 in a window of the frame."""
         window = core.spread(head_needs, self.bounds)
@@ -190,16 +215,29 @@ class TiledWalk:
         """Stage module + 1 in a window, the SMM's attention being known; its mask goes to `masks`."""
         window = core.spread(smm_needs, self.bounds)
         with self.engine.windowed(window.height, window.width) as ops:
-            features, total = self._masked(ops, module, core, window)
-            if module == MODULES - 1:
-                return ops.finished(total)[0]
-            result, _ = ops.residual(module, features, total, ops.given_attention(self.attention[module]), None)
-            return ops.read(result, core.within(window))
+            features, pixels = self._select(ops, module, core, window)
+            return self.masked(ops, module, features, pixels, core.within(window))
 
-    def end(self, core: Window) -> Frame:
-        """The result for a window, (scale * h, scale * w, 3), from the features of all stages."""
+    def masked(self, ops: Any, module: int, features: Any, pixels: Any, inner: Window) -> Features:
+        """Part of stage module + 1 from the features of a window and its selected pixels."""
+        total = _layers(ops, module, features, pixels, inner)
+        if module == MODULES - 1:
+            values: Features = ops.finished(total)[0]
+            return values
+        result, _ = ops.residual(module, features, total, ops.given_attention(self.attention[module]), None)
+        values = ops.read(result, inner)
+        return values
+
+    def end(self, core: Window, only: Wanted | None = None) -> Frame:
+        """The result for a window, (scale * h, scale * w, 3), from the features of all stages.
+
+        Args:
+            only: (H, W) of the frame; the result is undefined but for pixels around which two are set.
+        """
         window = core.spread(end_needs, self.bounds)
         with self.engine.windowed(window.height, window.width) as ops:
+            if only is not None:
+                ops.only(only[window.slices])
             nothing = ops.given_attention(np.zeros(CHANNELS, np.float32))
             collected = None
             for module in range(MODULES - 1):  # f_k = 0 * total + f_k: only its share of the collect is wanted
@@ -220,8 +258,9 @@ class TiledWalk:
         for core in cores:
             window = core.spread(smm_needs, self.bounds)
             with self.engine.windowed(window.height, window.width) as ops:
-                _, total = self._masked(ops, module, core, window)
-                values, share = ops.finished(total)
+                values, share = ops.finished(
+                    _layers(ops, module, *self._select(ops, module, core, window), core.within(window))
+                )
                 store.write(core, values)
                 sums += share
                 scales = ops.host_attention(ops.attention_of(module, sums, self.bounds.area))
@@ -235,20 +274,23 @@ class TiledWalk:
                 result, _ = ops.residual(module, features, total, ops.given_attention(scales), None)
                 store.write(core, ops.read(result, whole(core.height, core.width)))
 
-    def _masked(self, ops: Any, module: int, core: Window, window: Window) -> tuple[Any, Any]:
-        """The masked layers of an SMM over a window: its features and its total."""
+    def _select(self, ops: Any, module: int, core: Window, window: Window) -> tuple[Any, Any]:
+        """An SMM's features in a window and the pixels that its mask selects."""
         features = ops.write("features", self.stores[module].read(window))
         if self._given_masks:
-            mask = ops.given_mask(self.masks[module][window.slices])
-        else:
-            mask = ops.mask(module, features)
-            self.masks[module][core.slices] = ops.host_mask(mask)[core.within(window).slices]
-        pixels = ops.select(mask)
-        ops.want(core.within(window))
-        source, total = features, None
-        for layer in range(LAYERS):
-            source, total = ops.conv3x3(module, layer, source, pixels, total)
-        return features, total
+            return features, ops.select(ops.given_mask(self.masks[module][window.slices]))
+        mask = ops.mask(module, features)
+        self.masks[module][core.slices] = ops.host_mask(mask)[core.within(window).slices]
+        return features, ops.select(mask)
 
     def _input(self, window: Window) -> Frame:
         return np.ascontiguousarray(self.frame[window.slices])
+
+
+def _layers(ops: Any, module: int, features: Any, pixels: Any, inner: Window) -> Any:
+    """The masked layers of an SMM: its total, of which `inner` is wanted."""
+    ops.want(inner)
+    source, total = features, None
+    for layer in range(LAYERS):
+        source, total = ops.conv3x3(module, layer, source, pixels, total)
+    return total

@@ -6,6 +6,7 @@ over the network's five SMMs) are sums that grow as their inputs appear.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -76,9 +77,20 @@ class Ops[Map, DeviceMask, Pixels, Layer, Total, DeviceScales](Protocol):
         ...
 
 
-def walk[M, K, P, L, T, S](ops: Ops[M, K, P, L, T, S], weights: Weights, frame: Frame, state: State) -> Upscaled:
-    """Run SMSR over one frame (H, W, 3), H and W even."""
+def walk[M, K, P, L, T, S](
+    ops: Ops[M, K, P, L, T, S],
+    weights: Weights,
+    frame: Frame,
+    state: State,
+    seen: Callable[[int, M, T | None], None] | None = None,
+) -> Upscaled:
+    """Run SMSR over one frame (H, W, 3), H and W even.
+
+    `seen` is shown each stage while its maps are there: (0, f_0, None), then (k, f_k, the SMM's total).
+    """
     features = head = ops.head(frame)
+    if seen:
+        seen(0, head, None)
     collected: M | None = None
     masks, attention = [], []
     for module in range(MODULES):
@@ -93,6 +105,8 @@ def walk[M, K, P, L, T, S](ops: Ops[M, K, P, L, T, S], weights: Weights, frame: 
             ops.attention(module, total) if state.attention is None else ops.given_attention(state.attention[module])
         )
         features, collected = ops.residual(module, features, total, scales, collected)
+        if seen:
+            seen(module + 1, features, total)
         masks.append(mask)
         attention.append(scales)
     assert collected is not None, "SMSR has at least one SMM"

@@ -77,8 +77,12 @@ def whole(height: int, width: int) -> Window:
     return Window(0, 0, height, width)
 
 
+def around(pixels: int) -> Callable[[Span], Span]:
+    """What that many 3x3 convolutions need, and what they affect."""
+    return lambda span: _conv(span, pixels)
+
+
 def _conv(span: Span, times: int = 1) -> Span:
-    """3x3: needs and affects one pixel on either side."""
     return span[0] - times, span[1] + times
 
 

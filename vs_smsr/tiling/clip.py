@@ -9,7 +9,8 @@ from typing import Protocol
 import numpy as np
 
 from vs_smsr.engine.contract import Frame, Scales, Upscaled, sparsity
-from vs_smsr.tiling.reuse import WORTHWHILE, Reuse, Stages, changed_pixels
+from vs_smsr.tiling.reuse import WORTHWHILE, Reuse, changed_pixels
+from vs_smsr.tiling.stages import Stages
 from vs_smsr.tiling.temporal import Starts
 from vs_smsr.tiling.tiler import TiledFrame, Tiler, cropped, padded
 
@@ -38,7 +39,8 @@ class Sequence:
 
     def upscale(self, frame: Frame, cut: bool | None = None) -> TiledFrame:
         """Upscale the next frame, (H, W, 3) float32 RGB 0..255; `cut`: is it known to begin a scene or not to?"""
-        if self._tile is None or (not self._endless and self._starts.starts(frame, cut)):
+        starts = not self._endless and self._starts.starts(frame, cut)  # sees every frame
+        if self._tile is None or starts:
             self._tile = None  # before the next one takes memory
             self._tile = TemporalTile(self._tiler, frame)
             return self._tile.result

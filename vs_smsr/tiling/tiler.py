@@ -113,7 +113,7 @@ class Tiler:
         try:
             with way.room:
                 walk = TiledWalk(self.engine, _stores(STAGES, *frame.shape[:2]), *frame.shape[:2])  # type: ignore[arg-type]
-                walk.upscale(frame, State(attention=attention), [walk.bounds])
+                walk.keep(frame, State(attention=attention))
                 return walk
         except MemoryError as error:
             log.info("memory: no room for the features of a frame (%s); regions are reused without them", error)

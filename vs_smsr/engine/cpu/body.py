@@ -23,6 +23,8 @@ from vs_smsr.weights import CHANNELS, LAYERS
 if TYPE_CHECKING:
     from vs_smsr.engine.cpu.ops import Launcher
 
+NO_PIXELS = np.zeros((1, 1), np.bool_)
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -47,6 +49,7 @@ class Body:
     def __init__(self, network: PackedNetwork, launch: Launcher, buffers: Buffers) -> None:
         self._network, self._launch, self._buffers = network, launch, buffers
         self.sums = np.zeros(CHANNELS, np.int64)
+        self.only: NDArray[np.bool_] | None = None  # (H, W)
 
     def resize(self, height: int, width: int) -> None:
         """From now on for frames of that size; the buffers have it already."""
@@ -57,11 +60,14 @@ class Body:
         self._first_active, self._first_inactive = np.zeros((2, height + 1), np.int64)
 
     def select(self, mask: Mask) -> Pixels:
-        """Lists of the mask's active and inactive pixels."""
+        """Lists of the mask's active and inactive pixels, of those in `only` if it is set."""
         active, inactive, first_active, first_inactive = (
             self._active, self._inactive, self._first_active, self._first_inactive,
         )  # fmt: skip
-        pixel_kernels.select(mask, active, inactive, first_active, first_inactive, self._inverse)
+        only = NO_PIXELS if self.only is None else self.only
+        pixel_kernels.select(
+            mask, only, self.only is not None, active, inactive, first_active, first_inactive, self._inverse
+        )
         return Pixels(active[: first_active[-1]], inactive[: first_inactive[-1]], first_active, first_inactive)
 
     def run(self, module: int, features: Words, pixels: Pixels, total: Words) -> None:

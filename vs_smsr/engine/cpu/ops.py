@@ -16,7 +16,7 @@ from vs_smsr.engine.cpu.network import PackedNetwork
 from vs_smsr.engine.cpu.packing import Floats, Packed, Words
 from vs_smsr.engine.cpu.pool import Pool
 from vs_smsr.engine.cpu.profile import Profile
-from vs_smsr.engine.tiled import Slot
+from vs_smsr.engine.tiled import Slot, Wanted
 from vs_smsr.engine.window import Window
 from vs_smsr.weights import CHANNELS, LAYERS, MASK_CHANNELS, MEAN, MODULES
 
@@ -86,6 +86,9 @@ class Workspace:
             self.size = 0, 0
             self._resize(height, width)
             self.size = height, width
+        self._all, self._quads, self._half = self._everything
+        self._hidden_half = self._half
+        self._body.only = None
 
     def _resize(self, height: int, width: int) -> None:
         buffers, network = self._buffers, self._network
@@ -98,10 +101,11 @@ class Workspace:
         self._pooled, self._hidden = (
             buffers.take_map(name, height // 2 + 2, self._half_pitch, MASK_CHANNELS) for name in ("pooled", "hidden")
         )
-        self._all, self._quads, self._half = (buffers.take(name) for name in ("all", "quads", "half"))
-        self._all[:] = _positions(height, width).ravel()
-        self._quads[:] = _positions(height, width).reshape(height // 2, 2, width // 2, 2).swapaxes(1, 2).ravel()
-        self._half[:] = _positions(height // 2, width // 2).ravel()
+        all_, quads, half = (buffers.take(name) for name in ("all", "quads", "half"))
+        self._everything = all_, quads, half
+        all_[:] = _positions(height, width).ravel()
+        quads[:] = _positions(height, width).reshape(height // 2, 2, width // 2, 2).swapaxes(1, 2).ravel()
+        half[:] = _positions(height // 2, width // 2).ravel()
         self._body.resize(height, width)
 
     def head(self, frame: Frame) -> Words:
@@ -122,7 +126,15 @@ class Workspace:
         )  # fmt: skip
         (height, width), pitch, channels = self.size, self._half_pitch, MASK_CHANNELS
         self._launch.convolve(
-            second, self._half, pitch, self._pooled, channels, self._hidden, channels, rectify=True, outputs=channels
+            second,
+            self._hidden_half,
+            pitch,
+            self._pooled,
+            channels,
+            self._hidden,
+            channels,
+            rectify=True,
+            outputs=channels,
         )
         mask = np.empty((height, width), np.uint8)
         hidden = self._hidden.reshape(height // 2 + 2, pitch, channels)
@@ -213,6 +225,16 @@ class Workspace:
         inner = self._grid(features, self._network.line)[1:-1, 1:-1]
         return inner[window.slices].copy()
 
+    def only(self, pixels: Wanted) -> None:
+        """From now on compute these pixels (H, W) alone; see `tiled.WindowOps`."""
+        height, width = self.size
+        every, quads, half = self._everything
+        hidden = _grown(pixels.reshape(height // 2, 2, width // 2, 2).any((1, 3)), 0, 1)  # an odd pixel reads the next
+        pooled = _grown(hidden, 1, 1).ravel()
+        self._all, self._hidden_half = every[pixels.ravel()], half[hidden.ravel()]
+        self._quads, self._half = quads.reshape(-1, 4)[pooled].ravel(), half[pooled]
+        self._body.only = np.ascontiguousarray(pixels)
+
     def want(self, core: Window) -> None:
         """Name the part of the window that `finished` is to give."""
         self._core = core
@@ -232,6 +254,18 @@ class Workspace:
 
     def _grid(self, flat: Words, line: int) -> Words:
         return flat.reshape(-1, self._pitch, line)
+
+
+def _grown(pixels: Wanted, before: int, after: int) -> Wanted:
+    """The pixels and those so many before (above, left) and after them."""
+    grown = pixels.copy()
+    for view in (grown, grown.T):
+        base = view.copy()
+        for step in range(1, before + 1):
+            view[:-step] |= base[step:]
+        for step in range(1, after + 1):
+            view[step:] |= base[:-step]
+    return grown
 
 
 def _positions(height: int, width: int) -> NDArray[np.int32]:

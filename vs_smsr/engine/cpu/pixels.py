@@ -13,11 +13,12 @@ ROWS = 4  # rows claimed at a time
 
 
 @compiled
-def select(mask, active, inactive, first_active, first_inactive, inverse):
+def select(mask, only, some, active, inactive, first_active, first_inactive, inverse):
     """Lists of active and inactive grid positions, row by row, where each row starts in them, and the inverse map.
 
     mask is (H, W), active and inactive have room for H * W, first_active and first_inactive for H + 1; inverse is the
-    flat grid with a zero border, the active pixels numbered from 1.
+    flat grid with a zero border, the active pixels numbered from 1. With `some`, pixels not in `only` (H, W) are in
+    neither list.
     """
     height, width = mask.shape
     on = off = 0
@@ -25,7 +26,9 @@ def select(mask, active, inactive, first_active, first_inactive, inverse):
         first_active[y], first_inactive[y] = on, off
         here = (y + 1) * (width + 2) + 1
         for x in range(width):
-            if mask[y, x]:
+            if some and not only[y, x]:
+                inverse[here + x] = 0
+            elif mask[y, x]:
                 active[on] = here + x
                 on += 1
                 inverse[here + x] = on
