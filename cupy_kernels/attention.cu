@@ -50,8 +50,8 @@ extern "C" KERNEL(256) attention_scales(
 constexpr int STAGE_BYTES = (TILE_PIXELS + CHANNELS) * SLICE_BYTES;
 constexpr int FEATURE_BYTES = TILE_PIXELS * SLICE_BYTES;  // one slice of the new features
 
-// What:   at the listed pixels: f' = (collect(layers) + bias) * scales + f; collected += share(f'), or, for the first SMM,
-//         = share_bias + share(f'); for the last one relu of that.
+// What:   at the listed pixels: f' = (collect(layers) + bias) * scales + f; if shared, collected += share(f'), or, for the
+//         first SMM, = share_bias + share(f'); for the last one relu of that.
 // In/Out: layers: the four layers' maps and rows in one buffer; table (chunks, 4): for every 16-byte chunk of a pixel's
 //         inputs {1 where it lies in the rows, start of its map in units of chunks * pixels, chunks of a pixel there,
 //         number in the pixel}; weights (steps, 64, slice); high, low -> high_out, low_out (height, width, 64): f exactly;
@@ -77,6 +77,7 @@ extern "C" KERNEL(THREADS, 2) residual(
     element* __restrict__ collected,
     const unsigned* __restrict__ list,
     const int* __restrict__ count,
+    int shared,
     int is_first,
     int is_last,
     int height,
@@ -84,8 +85,8 @@ extern "C" KERNEL(THREADS, 2) residual(
 ) {
     constexpr int PRODUCT_BYTES = STAGES * STAGE_BYTES;
     constexpr int SHARE_BYTES = SLICES * FEATURE_BYTES + STAGES * CHANNELS * SLICE_BYTES;
-    unsigned char* shared = dynamic_shared();
-    int* pixels = reinterpret_cast<int*>(shared + (PRODUCT_BYTES > SHARE_BYTES ? PRODUCT_BYTES : SHARE_BYTES));
+    unsigned char* memory = dynamic_shared();
+    int* pixels = reinterpret_cast<int*>(memory + (PRODUCT_BYTES > SHARE_BYTES ? PRODUCT_BYTES : SHARE_BYTES));
     const int total = *count;
     const size_t area = size_t(height) * width;
     const int chunk = threadIdx.x % SLICE_CHUNKS;
@@ -98,7 +99,7 @@ extern "C" KERNEL(THREADS, 2) residual(
         barrier();
 
         auto load = [&](int step, int buffer) {
-            unsigned char* stage = shared + buffer * STAGE_BYTES;
+            unsigned char* stage = memory + buffer * STAGE_BYTES;
             const int flat = step * SLICE_CHUNKS + chunk;
             const int4 entry = flat < chunks ? table[flat] : int4{0, 0, 0, 0};
 #pragma unroll
@@ -117,7 +118,7 @@ extern "C" KERNEL(THREADS, 2) residual(
         Sums<8> sums;
         clear<8>(sums);
         pipeline((chunks + SLICE_CHUNKS - 1) / SLICE_CHUNKS, load, [&](int, int buffer) {
-            const unsigned char* stage = shared + buffer * STAGE_BYTES;
+            const unsigned char* stage = memory + buffer * STAGE_BYTES;
             multiply_slice<16, 8>(sums, stage, warp_index() * 32, stage + FEATURE_BYTES);
         });
 
@@ -132,7 +133,11 @@ extern "C" KERNEL(THREADS, 2) residual(
                 load_floats(factor, scales + first);
                 const size_t place = size_t(pixels[pixel]) * CHANNELS + first;
                 load_exact(before, high, low, place);
-                for (int i = 0; i < 16; ++i) values[i] = fmaf(values[i] + offset[i], factor[i], before[i]);
+                for (int i = 0; i < 16; ++i) values[i] += offset[i];
+                // The total and f as if they had been stored and loaded: then a frame in tiles has the same bits.
+                make_exact(values);
+                for (int i = 0; i < 16; ++i) values[i] = fmaf(values[i], factor[i], before[i]);
+                make_exact(values);
                 store_exact(high_out, low_out, place, values);
             }
             for (int i = 0; i < 16; i += CHUNK) {
@@ -140,11 +145,15 @@ extern "C" KERNEL(THREADS, 2) residual(
                 for (int j = 0; j < CHUNK; ++j) part[j] = values[i + j];
                 const int number = (first + i) / CHUNK;
                 unsigned char* target =
-                    shared + number / SLICE_CHUNKS * FEATURE_BYTES + slot(pixel, number % SLICE_CHUNKS);
+                    memory + number / SLICE_CHUNKS * FEATURE_BYTES + slot(pixel, number % SLICE_CHUNKS);
                 store_channels(reinterpret_cast<element*>(target), part);
             }
         }
-        unsigned char* share_buffers = shared + SLICES * FEATURE_BYTES;
+        if (!shared) {
+            barrier();  // the pixels of this tile are read no more
+            continue;
+        }
+        unsigned char* share_buffers = memory + SLICES * FEATURE_BYTES;
         clear<8>(sums);
         pipeline(
             SLICES,
@@ -153,7 +162,7 @@ extern "C" KERNEL(THREADS, 2) residual(
             },
             [&](int step, int buffer) {
                 const unsigned char* stage = share_buffers + buffer * CHANNELS * SLICE_BYTES;
-                multiply_slice<16, 8>(sums, shared + step * FEATURE_BYTES, warp_index() * 32, stage);
+                multiply_slice<16, 8>(sums, memory + step * FEATURE_BYTES, warp_index() * 32, stage);
             }
         );
 #pragma unroll
@@ -171,6 +180,6 @@ extern "C" KERNEL(THREADS, 2) residual(
             }
             store_channels(target, values);
         }
-        barrier();  // shared memory is free for the next tile
+        barrier();  // the pixels of this tile are read no more
     }
 }

@@ -189,8 +189,9 @@ class Kernels:
         *,
         first: bool,
         last: bool,
+        shared: bool = True,
     ) -> None:
-        """before, after: f exactly, as (high, low)."""
+        """before, after: f exactly, as (high, low). Not `shared`: collected is left alone."""
         check = Check(self.device, "residual")
         height, width = check("before[0]", before[0], self.element, None, None, CHANNELS)[:2]
         check.sides(height, width)
@@ -210,10 +211,10 @@ class Kernels:
         check("count", count, np.int32, 1)
         arguments = (
             *(layers, table, np.int32(chunks), weights, bias, scales, *before, *after, share, share_bias, collected),
-            *(pixels, count, np.int32(first), np.int32(last), np.int32(height), np.int32(width)),
+            *(pixels, count, np.int32(shared), np.int32(first), np.int32(last), np.int32(height), np.int32(width)),
         )
-        blocks, shared = self._persistent(height * width), geometry.residual_bytes(self.half)
-        self._launch("attention.cu", "residual", blocks, TILES["TILE_PIXELS"], shared, arguments)
+        blocks, memory = self._persistent(height * width), geometry.residual_bytes(self.half)
+        self._launch("attention.cu", "residual", blocks, TILES["TILE_PIXELS"], memory, arguments)
 
     def tail(self, source: Any, weights: Any, bias: Any, frame: Any, out: Any, scale: int) -> None:
         check = Check(self.device, "tail")

@@ -180,16 +180,37 @@ DEVICE void load_exact(float (&values)[N], const element* high, const element* l
 #endif
 }
 
+// What rounding to halves leaves over.
 template <int N>
-DEVICE void store_exact(element* high, element* low, size_t place, const float (&values)[N]) {
-    store_channels(high + place, values);
-#if HALF
-    float rest[N];
+DEVICE void leftover(float (&rest)[N], const float (&values)[N]) {
     for (int i = 0; i < N; i += 2) {
         const unsigned pair = pack_halves(clamp_half(values[i]), clamp_half(values[i + 1]));
         rest[i] = values[i] - low_half(pair);
         rest[i + 1] = values[i + 1] - high_half(pair);
     }
+}
+
+template <int N>
+DEVICE void store_exact(element* high, element* low, size_t place, const float (&values)[N]) {
+    store_channels(high + place, values);
+#if HALF
+    float rest[N];
+    leftover(rest, values);
     store_channels(low + place, rest);
+#endif
+}
+
+// The values as load_exact would give them after store_exact.
+template <int N>
+DEVICE void make_exact(float (&values)[N]) {
+#if HALF
+    float rest[N];
+    leftover(rest, values);
+    for (int i = 0; i < N; i += 2) {
+        const unsigned high = pack_halves(clamp_half(values[i]), clamp_half(values[i + 1]));
+        const unsigned low = pack_halves(clamp_half(rest[i]), clamp_half(rest[i + 1]));
+        values[i] = low_half(high) + low_half(low);
+        values[i + 1] = high_half(high) + high_half(low);
+    }
 #endif
 }

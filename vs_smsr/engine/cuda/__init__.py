@@ -11,7 +11,8 @@ from cupy_kernels import Device, Kernels
 from vs_smsr.engine.contract import Frame, State, Upscaled
 from vs_smsr.engine.cuda.diagnosis import diagnose, examine
 from vs_smsr.engine.cuda.network import Network
-from vs_smsr.engine.cuda.ops import Workspace, bytes_for
+from vs_smsr.engine.cuda.ops import bytes_for
+from vs_smsr.engine.cuda.windows import WindowWorkspace
 from vs_smsr.engine.walk import walk
 from vs_smsr.errors import EngineError, MemoryBudgetError
 from vs_smsr.options import EngineOptions
@@ -66,7 +67,7 @@ class CudaEngine:
         self._make_device = make_device
         self._first = make_device()
         self._network = Network(self._first, Kernels(self._first, half), weights)
-        self._idle: list[Workspace] = []
+        self._idle: list[WindowWorkspace] = []
         self._lock = threading.Lock()
 
     def compile(self) -> None:
@@ -91,13 +92,19 @@ class CudaEngine:
             return walk(ops, self.weights, frame, state)
 
     @contextmanager
-    def _workspace(self, height: int, width: int) -> Iterator[Workspace]:
+    def windowed(self, height: int, width: int) -> Iterator[WindowWorkspace]:
+        """See `tiled.WindowEngine`."""
+        with self._workspace(height, width) as ops, ops.launches(replay=False):
+            yield ops
+
+    @contextmanager
+    def _workspace(self, height: int, width: int) -> Iterator[WindowWorkspace]:
         """A stream and buffers of that size: idle ones if there are, else new ones; those of other sizes are let go."""
         with self._lock:
             self._idle = [space for space in self._idle if (space.height, space.width) == (height, width)]
             space = self._idle.pop() if self._idle else None
         try:
-            space = space or Workspace(self._network, self._make_device(), self._half, height, width)
+            space = space or WindowWorkspace(self._network, self._make_device(), self._half, height, width)
             yield space
             with self._lock:
                 self._idle.append(space)

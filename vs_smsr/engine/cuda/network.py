@@ -80,6 +80,7 @@ class Network:
     """All weights on the device.
 
     Attributes:
+        source: where they come from.
         scale: 2, 3 or 4.
         pairs: (channels in, channels out) of the inactive pixels' convolutions.
     """
@@ -87,6 +88,7 @@ class Network:
     def __init__(self, device: Device, kernels: Kernels, weights: Weights) -> None:
         self._device = device
         self._half = kernels.half
+        self.source = weights
         self._tensors = weights.tensors
         self.scale = weights.scale
         self.pairs: set[tuple[int, int]] = set()
@@ -99,6 +101,7 @@ class Network:
         self.share_bias = self._bias("collect.0")
         self.collect = self._windowed("collect.2"), self._bias("collect.2")
         self.tail = self._tail()
+        self.given, self.ones, self.zeros = self._given_total()
         device.synchronize()
 
     def variants(self) -> list[tuple[str, Any]]:
@@ -176,6 +179,14 @@ class Network:
     def _collect(self, channels: list[Channels], matrix: NDArray[np.float32], *, active: bool) -> Collect:
         table = packing.chunk_table(tuple(out.stored for out in channels), active, self._half)
         return Collect(self._packed(table), self._packed(packing.product(matrix, self._half)))
+
+    def _given_total(self) -> tuple[Collect, Array, Array]:
+        """A `Collect` that reads a total as it was stored, exactly, in place of the layers; factors and bias for it."""
+        maps = 2 if self._half else 1
+        table = packing.chunk_table((CHANNELS,) * maps, False, self._half)
+        same = np.concatenate([np.eye(CHANNELS, dtype=np.float32)] * maps, 1)
+        collect = Collect(self._packed(table), self._packed(packing.product(same, self._half)))
+        return collect, self._upload(np.ones(CHANNELS)), self._upload(np.zeros(CHANNELS))
 
     def _tail(self) -> tuple[Array, Array]:
         outputs = geometry.tail_outputs(self.scale)

@@ -13,7 +13,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from cupy_kernels import Device, Kernels, geometry
 from vs_smsr.engine.contract import Frame, Mask, Scales
-from vs_smsr.engine.cuda.network import Array, Network
+from vs_smsr.engine.cuda.network import Array, Collect, Network
 from vs_smsr.weights import CHANNELS, LAYERS, MODULES
 
 
@@ -48,9 +48,13 @@ class Pixels:
 
 @dataclass(frozen=True)
 class Total:
-    """The layers wait in their buffers: `residual` does the collect where it needs it, and never stores it."""
+    """What `residual` needs for a total: the layers wait in their buffer, and it does the collect itself.
 
-    pixels: Pixels
+    Each part is a 1x1 convolution over that buffer and the pixels (list, length) that it is for.
+    """
+
+    parts: tuple[tuple[Collect, tuple[Array, Array]], ...]
+    bias: Array
 
 
 Buffers = dict[str, tuple[tuple[int, ...], DTypeLike]]
@@ -105,6 +109,7 @@ class Workspace:
         self._features = Features(self._at["high"], self._at["low"])
         self._layers = [self._split(module) for module in range(MODULES)]
         self._no_rows = self._at["layers"][:0].reshape(height * width, 0)
+        self._frame: Frame | None = None  # the one that was uploaded
         self._masks = self._scales = 0  # used in this frame
         self._launches = ExitStack()  # open from the upload to the download of a frame
         self._replay = False
@@ -113,6 +118,8 @@ class Workspace:
     def launches(self, *, replay: bool) -> Iterator[None]:
         """One frame. With `replay` its launches are those of the frame before, and the device may replay them."""
         self._replay = replay and self.device.properties.graphs
+        self._frame = None
+        self._masks = self._scales = 0
         with ExitStack() as self._launches:
             yield
 
@@ -129,8 +136,7 @@ class Workspace:
 
     def head(self, frame: Frame) -> Features:
         at, network = self._at, self._network
-        self._masks = self._scales = 0
-        self.device.upload(at["frame"], frame)
+        self._upload(frame)
         if self._replay:
             self._launches.enter_context(self.device.replayed())
         self.device.zero(at["sums"])
@@ -176,7 +182,8 @@ class Workspace:
         elif weights.out.stored:  # dense outputs without dense inputs are 0 at inactive pixels
             self.device.zero(out.dense)
         conv(*given, weights.everything, *pixels.active, *result, sums, everything=True)
-        return out, Total(pixels)
+        whole = self._network.modules[module]
+        return out, Total(((whole.active, pixels.active), (whole.inactive, pixels.inactive)), whole.bias)
 
     def attention(self, module: int, total: Total) -> Array:
         scales = self._next_scales()
@@ -192,14 +199,18 @@ class Workspace:
     def residual(
         self, module: int, features: Features, total: Total, scales: Array, collected: Array | None
     ) -> tuple[Features, Array]:
-        weights = self._network.modules[module]
-        before, after = (features.high, features.low), (self._features.high, self._features.low)
-        share = weights.share, self._network.share_bias, self._at["collected"]
-        ends = {"first": collected is None, "last": module == MODULES - 1}
-        for collect, listed in ((weights.active, total.pixels.active), (weights.inactive, total.pixels.inactive)):
-            inputs = self._at["layers"], collect.table, collect.weights, weights.bias, scales
-            self._kernels.residual(*inputs, before, after, *share, *listed, **ends)
+        self._residual(module, features, total, scales, first=collected is None, shared=True)
         return self._features, self._at["collected"]
+
+    def _residual(
+        self, module: int, features: Features, total: Total, scales: Array, *, first: bool, shared: bool
+    ) -> None:
+        before, after = (features.high, features.low), (self._features.high, self._features.low)
+        share = self._network.modules[module].share, self._network.share_bias, self._at["collected"]
+        ends = {"first": first, "last": module == MODULES - 1, "shared": shared}
+        for collect, pixels in total.parts:
+            inputs = self._at["layers"], collect.table, collect.weights, total.bias, scales
+            self._kernels.residual(*inputs, before, after, *share, *pixels, **ends)
 
     def collect(self, collected: Array, head: Features) -> Features:
         weights = self._network.collect
@@ -208,6 +219,7 @@ class Workspace:
 
     def tail(self, features: Features, frame: Frame) -> NDArray[np.float32]:
         at, network = self._at, self._network
+        self._upload(frame)
         self._kernels.tail(features.high, *network.tail, at["frame"], at["out"], network.scale)
         self._launches.close()
         host: NDArray[np.float32] = self.device.download(at["out"])
@@ -220,6 +232,11 @@ class Workspace:
     def host_attention(self, scales: Array) -> Scales:
         host: Scales = self.device.download(scales)
         return host
+
+    def _upload(self, frame: Frame) -> None:
+        if frame is not self._frame:
+            self.device.upload(self._at["frame"], frame)
+            self._frame = frame
 
     def _next_mask(self) -> Array:
         self._masks += 1
