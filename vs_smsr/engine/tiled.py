@@ -10,6 +10,7 @@ after a frame lets the next one recompute only what changed (`tiling.reuse`).
 from __future__ import annotations
 
 import tempfile
+import weakref
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Literal, Protocol
@@ -118,7 +119,8 @@ class OnDisk:
 
     def __init__(self, height: int, width: int) -> None:
         self._width = width
-        self._file = tempfile.TemporaryFile(buffering=0, prefix="vs-smsr-")  # noqa: SIM115  # lives as long as the store
+        self._file = tempfile.TemporaryFile(buffering=0, prefix="vs-smsr-")  # noqa: SIM115  # closed with the store
+        weakref.finalize(self, self._file.close)
         self._pixel: tuple[np.dtype[Any], tuple[int, ...]] = np.dtype(np.uint8), ()
 
     def read(self, window: Window) -> Features:
@@ -138,9 +140,6 @@ class OnDisk:
             view = memoryview(row).cast("B")
             while view:
                 view = view[self._file.write(view) or 0 :]
-
-    def close(self) -> None:
-        self._file.close()
 
 
 class TiledWalk:

@@ -1,0 +1,376 @@
+"""Tiles, held attention and reuse against the engine run on whole frames: the same bits."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vs_smsr.engine.contract import State, Upscaled
+from vs_smsr.engine.cpu import CpuEngine
+from vs_smsr.engine.cpu.isa import choose
+from vs_smsr.engine.tiled import STAGES, InMemory, OnDisk, TiledWalk
+from vs_smsr.engine.window import whole
+from vs_smsr.errors import MemoryBudgetError
+from vs_smsr.options import TilingOptions
+from vs_smsr.tiling import Sequence, TemporalTile, Tiler
+from vs_smsr.tiling.clip import psnr
+from vs_smsr.tiling.geometry import cover
+from vs_smsr.tiling.planner import plan
+from vs_smsr.weights import Weights, shapes
+
+Frame = np.ndarray[Any, Any]
+PRECISIONS = ["fp32", "bf16"] if choose().bf16 else ["fp32"]
+
+
+def weights(scale: int = 2, seed: int = 5) -> Weights:
+    """Random weights whose features stay near 1 and whose masks are active at about half of the pixels."""
+    rng = np.random.default_rng(seed)
+    tensors = {}
+    for name, shape in shapes(scale).items():
+        fan_in = int(np.prod(shape[1:])) if len(shape) > 1 else 10
+        gain = 1 / 80 if name == "head.0.weight" else 1.4
+        tensors[name] = (rng.standard_normal(shape) * gain / np.sqrt(fan_in)).astype(np.float32)
+    return Weights(scale, tensors)
+
+
+@pytest.fixture(scope="module", params=PRECISIONS)
+def engine(request: pytest.FixtureRequest) -> CpuEngine:
+    return CpuEngine(weights(), threads=2, precision=request.param)
+
+
+def picture(height: int, width: int, seed: int = 0) -> Frame:
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:height, :width]
+    base = 128 + 80 * np.sin(x / 5)[..., None] * np.cos(y / 7)[..., None] + rng.normal(0, 20, (height, width, 3))
+    return np.clip(base, 0, 255).astype(np.float32)
+
+
+def same(a: Upscaled, b: Upscaled) -> bool:
+    return (
+        np.array_equal(a.frame, b.frame)
+        and all(map(np.array_equal, a.masks, b.masks))
+        and all(map(np.array_equal, a.attention, b.attention))
+        and a.sparsity == b.sparsity
+    )
+
+
+# Tiles
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    height=st.integers(1, 75),
+    width=st.integers(1, 75),
+    tile=st.integers(16, 90),
+    held=st.booleans(),
+    seed=st.integers(0, 9),
+)
+def test_tiled_equals_untiled(engine: CpuEngine, height: int, width: int, tile: int, held: bool, seed: int) -> None:
+    frame = picture(height, width, seed)
+    attention = engine.upscale(picture(20, 20)).attention if held else None
+    expected = Tiler(engine).upscale(frame, attention)
+    assert expected.frame.shape == (2 * height, 2 * width, 3)
+    assert same(Tiler(engine, TilingOptions(tile=tile)).upscale(frame, attention), expected)
+
+
+def test_independent_tiles_equal_untiled() -> None:
+    engine = CpuEngine(weights(), threads=2)
+    frame = picture(150, 420)
+    attention = engine.upscale(picture(20, 20)).attention
+    tiler = Tiler(engine, TilingOptions(tile=260))  # 196 pixels of it without the larger halo
+    assert same(tiler.upscale(frame, attention), Tiler(engine).upscale(frame, attention))
+
+
+@pytest.mark.parametrize("store", [InMemory, OnDisk])
+def test_a_walk_by_tiles_with_masks_given(engine: CpuEngine, store: type[InMemory] | type[OnDisk]) -> None:
+    frame, state = picture(46, 62), State(masks=tuple(np.random.default_rng(1).random((5, 46, 62)) < 0.3))
+    walk = TiledWalk(engine, [store(46, 62) for _ in range(STAGES)], 46, 62)
+    assert same(walk.upscale(frame, state, cover(whole(46, 62), 24, 18)), engine.upscale(frame, state))
+
+
+@pytest.mark.parametrize("scale", [3, 4])
+def test_tiles_at_other_scales(scale: int) -> None:
+    engine = CpuEngine(weights(scale), threads=1)
+    frame = picture(41, 50)
+    assert same(Tiler(engine, TilingOptions(tile=20)).upscale(frame), Tiler(engine).upscale(frame))
+
+
+# Clips
+
+
+def moving(count: int, height: int = 96, width: int = 120) -> list[Frame]:
+    """A still picture with a square that moves."""
+    frames = []
+    for n in range(count):
+        frame = picture(height, width)
+        frame[30:46, 20 + 6 * n : 36 + 6 * n] = 250 - 10 * n
+        frames.append(frame)
+    return frames
+
+
+def results(engine: CpuEngine, frames: list[Frame], **options: Any) -> list[Any]:
+    sequence = Sequence(Tiler(engine, TilingOptions(**options)))
+    return [sequence.upscale(frame) for frame in frames]
+
+
+def budget_for(engine: CpuEngine, keep: str, height: int, width: int) -> int:
+    """A budget with which a plan keeps that of the last frame."""
+    rich = plan(engine, height, width, TilingOptions(attention="held"))
+    assert rich.keep == "stages"
+    spared = {"stages": 0, "regions": rich.bytes["features"] // 2}[keep]
+    return rich.total - spared + (1 << 20)
+
+
+@pytest.mark.parametrize("keep", ["stages", "regions"])
+def test_reuse_changes_no_bit(engine: CpuEngine, keep: str) -> None:
+    frames = moving(5)
+    frames[3:3] = [frames[2], frames[0]]  # one again, and back to the first
+    frames.append(picture(96, 120, seed=3))  # nothing in common
+    expected = results(engine, frames, attention="held", reuse="off")
+    tiler = Tiler(engine, TilingOptions(attention="held", memory=budget_for(engine, keep, 96, 120)))
+    assert tiler.plan(96, 120).keep == keep
+    sequence = Sequence(tiler)
+    got = [sequence.upscale(frame) for frame in frames]
+    for n, (a, b) in enumerate(zip(got, expected, strict=True)):
+        assert same(a, b), n
+        assert a.held == b.held == (n > 0)
+    reused = [result.reused for result in got]
+    assert reused[3] == 1
+    assert reused[0] == reused[-1] == 0
+    if keep == "stages":  # its halo is small enough for so small a frame
+        assert min(reused[1:3]) > 0.4
+    kept = [result.frame.copy() for result in got]
+    sequence.upscale(frames[1])
+    assert all(map(np.array_equal, kept, [result.frame for result in got]))  # results are the caller's
+
+
+def test_reuse_through_changes_of_every_size(engine: CpuEngine) -> None:
+    """Pixels, lines, scattered noise, corners, odd sizes: what `Stages` skips must never matter."""
+    rng = np.random.default_rng(8)
+    frames = [picture(87, 101)]
+    for n in range(10):
+        frame = frames[-1].copy()
+        if n % 3 == 0:
+            frame[rng.integers(87), rng.integers(101)] = rng.uniform(0, 255, 3)
+        elif n % 3 == 1:
+            frame[rng.integers(87), : rng.integers(101)] = rng.uniform(0, 255)
+            frame[-1, -1] = frame[0, 0] = rng.uniform(0, 255)
+        else:
+            frame[rng.random((87, 101)) < 0.001] += 5
+        frames.append(frame)
+    expected = results(engine, frames, attention="held", reuse="off")
+    assert all(map(same, results(engine, frames, attention="held"), expected))
+
+
+def test_frames_shown_twice_are_computed_once(engine: CpuEngine) -> None:
+    frames = [frame for frame in moving(3, 40, 60) for _ in range(2)]
+    counted = Counting(engine)
+    got = results(counted, frames)  # type: ignore[arg-type]
+    assert counted.calls == 3
+    assert [result.reused for result in got] == [0, 1] * 3
+    assert all(same(a, engine.upscale(frame)) for a, frame in zip(got, frames, strict=True))
+
+
+def test_held_uses_the_first_frame_s_attention_and_auto_measures() -> None:
+    engine = CpuEngine(weights(), threads=1)
+    frames = moving(4, 40, 60)
+    frames[3] = 255 - frames[3]
+    held = results(engine, frames, attention="held")
+    first = engine.upscale(frames[0])
+    assert same(held[0], first)
+    assert same(held[1], engine.upscale(frames[1], State(attention=first.attention)))
+    likeness = psnr(held[1].frame, engine.upscale(frames[1]).frame)
+    auto = results(engine, frames, attention="auto", temporal_tile=3)
+    expected = likeness > 55
+    assert [result.held for result in auto] == [False, expected, expected, False]
+    assert same(auto[1], held[1] if expected else engine.upscale(frames[1]))
+
+
+@pytest.mark.parametrize("alike", [54.9, 55.1])
+def test_auto_holds_from_55_db(monkeypatch: pytest.MonkeyPatch, alike: float) -> None:
+    engine = CpuEngine(weights(), threads=1)
+    monkeypatch.setattr("vs_smsr.tiling.clip.psnr", lambda a, b: alike)
+    frames = moving(3, 40, 60)
+    got = results(engine, frames, attention="auto")
+    assert [result.held for result in got] == [False, alike > 55, alike > 55]
+    own = [engine.upscale(frame) for frame in frames]
+    assert all(map(same, got, own)) == (alike < 55)
+
+
+def test_near_ignores_small_changes_and_no_others() -> None:
+    engine = CpuEngine(weights(), threads=1)
+    rng = np.random.default_rng(4)
+    frames = [np.clip(picture(48, 64) + rng.uniform(-1, 1, (48, 64, 3)), 0, 255).astype(np.float32) for _ in range(4)]
+    frames[2][10:20, 10:20] += 30
+    near = results(engine, frames, attention="held", reuse="near:2")
+    assert [result.reused for result in near][1::2] == [1, 1]
+    replaced = np.where((np.abs(frames[2] - frames[0]) <= 2).all(axis=2, keepdims=True), frames[0], frames[2])
+    expected = results(engine, [frames[0], replaced], attention="held", reuse="off")[1]
+    assert same(near[2], expected)
+    assert not same(results(engine, frames, attention="held", reuse="near:0.5")[1], near[1])
+    own = results(engine, frames, attention="frame", reuse="near:2")
+    assert [result.reused for result in own] == [0, 1, 0, 1]
+    assert same(own[2], engine.upscale(frames[2]))
+
+
+@pytest.mark.parametrize("attention", ["frame", "held", "auto"])
+@pytest.mark.parametrize("reuse", ["exact", "near:3"])
+def test_any_order_and_any_threads_give_the_same_bits(attention: str, reuse: str) -> None:
+    frames = moving(6, 64, 80)
+    expected = results(CpuEngine(weights(), threads=1), frames, attention=attention, reuse=reuse)
+    engine = CpuEngine(weights(), threads=2)
+    tile = TemporalTile(Tiler(engine, TilingOptions(attention=attention, reuse=reuse), in_flight=4), frames[0])
+    if attention == "auto":
+        tile.decide(frames[1])
+    order = [int(n) for n in np.random.default_rng(6).permutation([n for n in range(1, 6) for _ in range(3)])]
+    found: list[Any] = [None] * len(order)
+    turns = itertools.count()
+
+    def work() -> None:
+        while (turn := next(turns)) < len(order):
+            found[turn] = tile.upscale(frames[order[turn]])
+
+    run_in_threads(work, 4)
+    assert all(same(result, expected[n]) for result, n in zip(found, order, strict=True))
+
+
+def run_in_threads(work: Callable[[], None], count: int) -> None:
+    threads = [threading.Thread(target=work) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def test_a_clip_entered_at_a_temporal_tile_gives_the_same_frames() -> None:
+    engine = CpuEngine(weights(), threads=1)
+    frames = [picture(30, 40, n // 3) for n in range(8)]
+    options = TilingOptions(attention="held", temporal_tile=4)
+    all_frames = Sequence(Tiler(engine, options))
+    expected = [all_frames.upscale(frame) for frame in frames]
+    later = Sequence(Tiler(engine, options), number=4)
+    assert all(same(later.upscale(frame), want) for frame, want in zip(frames[4:], expected[4:], strict=True))
+
+
+# Memory
+
+
+class Counting:
+    """An engine that counts how often it allocates, and fails where it is told to."""
+
+    def __init__(self, engine: CpuEngine, fail_at: Callable[[int], bool] = lambda call: False) -> None:
+        self._engine, self._fail_at = engine, fail_at
+        self.calls = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._engine, name)
+
+    def _allocate(self) -> None:
+        self.calls += 1
+        if self._fail_at(self.calls):
+            raise MemoryBudgetError("injected")
+
+    def upscale(self, frame: Frame, state: State | None = None) -> Upscaled:
+        self._allocate()
+        return self._engine.upscale(frame, state)
+
+    @contextmanager
+    def windowed(self, height: int, width: int) -> Iterator[Any]:
+        self._allocate()
+        with self._engine.windowed(height, width) as ops:
+            yield ops
+
+
+@pytest.mark.parametrize("attention", ["frame", "held", "auto"])
+@pytest.mark.parametrize("fail_at", [1, 2, 3, 4, 7, 12, 20, 31])
+def test_when_memory_runs_out_every_frame_still_comes_once(attention: str, fail_at: int) -> None:
+    engine = CpuEngine(weights(), threads=2)
+    frames = moving(4, 64, 70)
+    expected = results(engine, frames, attention=attention)
+    failing = Counting(engine, lambda call: call == fail_at)
+    got = results(failing, frames, attention=attention)  # type: ignore[arg-type]
+    assert all(map(same, got, expected))
+    assert failing.calls >= fail_at or attention != "held"
+
+
+def test_when_memory_runs_out_again_and_again_tiles_get_smaller(caplog: pytest.LogCaptureFixture) -> None:
+    engine = CpuEngine(weights(), threads=2)
+    frame = picture(96, 140)
+    failing = Counting(engine, lambda call: call in (1, 4))
+    tiler = Tiler(failing)  # type: ignore[arg-type]
+    assert same(tiler.upscale(frame), engine.upscale(frame))
+    assert same(tiler.upscale(frame), engine.upscale(frame))
+    assert [record.getMessage().split("tiles of ")[1].split()[0] for record in caplog.records] == ["70", "34"]
+    hopeless = Tiler(Counting(engine, lambda call: True))  # type: ignore[arg-type]
+    with pytest.raises(MemoryBudgetError, match="not enough for a frame of 140x96 even in tiles of 34"):
+        hopeless.upscale(frame)
+
+
+def test_an_allocation_of_the_engine_itself_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    import vs_smsr.engine.cpu.buffers as buffers
+
+    engine = CpuEngine(weights(), threads=1)
+    frame = picture(64, 96)
+    expected = CpuEngine(weights(), threads=1).upscale(frame)
+    made = itertools.count(1)
+    real = np.zeros
+
+    class Failing:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(np, name)
+
+        def zeros(self, *args: Any) -> Any:
+            if next(made) == 9:
+                raise MemoryError
+            return real(*args)
+
+    monkeypatch.setattr(buffers, "np", Failing())
+    tiler = Tiler(engine)
+    assert same(tiler.upscale(frame), expected)
+    assert next(made) > 10
+
+
+@pytest.mark.parametrize("attention", ["frame", "held"])
+def test_plans_grow_with_the_budget_and_are_kept(attention: str) -> None:
+    engine = CpuEngine(weights(), threads=1)
+    options = TilingOptions(attention=attention)
+    with pytest.raises(MemoryBudgetError, match=r"at least [\d.]+[MG] for frames of 1920x1080"):
+        plan(engine, 1080, 1920, dataclasses.replace(options, memory=1 << 20))
+    try:
+        plan(engine, 1080, 1920, dataclasses.replace(options, memory=1 << 20))
+    except MemoryBudgetError as error:
+        smallest = str(error).split("at least ")[1].split()[0]
+    from vs_smsr.options import parse_bytes
+
+    least = plan(engine, 1080, 1920, dataclasses.replace(options, memory=parse_bytes(smallest) + (4 << 20)))
+    assert least.tile == 32
+    ladder = [least]
+    for budget in (1 << 30, 2 << 30, 4 << 30, 16 << 30):
+        ladder.append(plan(engine, 1080, 1920, dataclasses.replace(options, memory=budget)))
+    sides = [one.tile or 9999 for one in ladder]
+    assert sides == sorted(sides)
+    assert ladder[-1].tile is None
+    assert ladder[-1].keep == ("stages" if attention == "held" else "frames")
+    for one in ladder:
+        assert one.total <= one.budget
+        assert one.total == sum(one.bytes.values())
+
+
+def test_engine_buffers_are_what_was_planned() -> None:
+    engine = CpuEngine(weights(), threads=1)
+    frame = np.full((64, 96, 3), 128, np.float32)
+    engine.upscale(frame, State(masks=(np.ones((64, 96), np.uint8),) * 5))
+    held = sum(array.nbytes for array in engine._idle[0]._buffers._arrays.values())
+    assert held <= engine.workspace_bytes(64, 96) <= 1.05 * held
+    with engine.windowed(64, 96) as ops:
+        features = ops.read(ops.head(frame), whole(64, 96))
+    assert features.nbytes == engine.feature_bytes * 64 * 96

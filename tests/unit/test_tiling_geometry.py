@@ -1,0 +1,189 @@
+"""Tiles and reach: integers against brute force, and against the network itself with impulses."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vs_smsr.engine.contract import State
+from vs_smsr.engine.cpu import CpuEngine
+from vs_smsr.engine.tiled import STAGES, InMemory, TiledWalk
+from vs_smsr.engine.window import (
+    Window,
+    end_affects,
+    end_needs,
+    head_affects,
+    head_needs,
+    network_affects,
+    network_needs,
+    smm_affects,
+    smm_needs,
+    whole,
+)
+from vs_smsr.tiling.geometry import cover, rectangles
+from vs_smsr.tiling.stages import _spread
+from vs_smsr.weights import MODULES, Weights, shapes
+
+evens = st.integers(1, 60).map(lambda half: 2 * half)
+
+
+@settings(deadline=None)
+@given(evens, evens, evens, evens, st.integers(0, 20), st.integers(0, 20))
+def test_every_pixel_is_in_one_tile(height: int, width: int, tall: int, wide: int, top: int, left: int) -> None:
+    area = Window(2 * top, 2 * left, 2 * top + height, 2 * left + width)
+    count = np.zeros((area.bottom, area.right), int)
+    for tile in cover(area, tall, wide):
+        assert (tile.top % 2, tile.left % 2, tile.bottom % 2, tile.right % 2) == (0, 0, 0, 0)
+        assert 0 < tile.height <= tall
+        assert 0 < tile.width <= wide
+        count[tile.slices] += 1
+    assert (count[area.slices] == 1).all()
+    assert count.sum() == area.area
+
+
+@given(st.data(), evens, evens)
+@settings(max_examples=60, deadline=None)
+def test_rectangles_hold_every_change_and_few_are_made(data: st.DataObject, height: int, width: int) -> None:
+    changed = np.zeros((height, width), np.bool_)
+    for _ in range(data.draw(st.integers(0, 12))):
+        changed[data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, width - 1))] = True
+    windows = rectangles(changed, lambda window: window.area + 300)
+    held = np.zeros_like(changed)
+    for window in windows:
+        assert changed[window.slices].any()
+        held[window.slices] = True
+    assert not (changed & ~held).any()
+    for i, a in enumerate(windows):
+        for b in windows[i + 1 :]:
+            assert a.hull(b).area > a.area + b.area + 300  # merging these would cost more
+
+
+def test_scattered_changes_do_not_make_many_rectangles() -> None:
+    changed = np.random.default_rng(0).random((512, 512)) < 0.01
+    assert len(rectangles(changed, lambda window: window.area)) <= 24
+
+
+@pytest.mark.parametrize(
+    ("needs", "affects"),
+    [(head_needs, head_affects), (smm_needs, smm_affects), (end_needs, end_affects), (network_needs, network_affects)],
+)
+def test_needs_and_affects_are_two_views_of_one_thing(needs, affects) -> None:
+    for x in range(200, 204):
+        first, end = affects((x, x + 1))
+        reached = [y for y in range(100, 300) if needs((y, y + 1))[0] <= x < needs((y, y + 1))[1]]
+        assert (first, end) == (reached[0], reached[-1] + 1)
+
+
+def test_the_reach_that_the_paper_network_has() -> None:
+    spans = [network_needs((x, x + 1)) for x in range(2)]
+    assert max(x - span[0] for x, span in enumerate(spans)) == 35
+    assert max(span[1] - 1 - x for x, span in enumerate(spans)) == 44
+    assert Window(100, 100, 200, 200).spread(network_needs, whole(400, 400)) == Window(64, 64, 244, 244)
+
+
+def lively_weights(seed: int) -> Weights:
+    """Weights with which masks flip at a touch and changes do not fade."""
+    rng = np.random.default_rng(seed)
+    tensors = {}
+    for name, shape in shapes(2).items():
+        fan_in = int(np.prod(shape[1:])) if len(shape) > 1 else 10
+        gain = 1 / 80 if name == "head.0.weight" else 1.4
+        tensors[name] = (rng.standard_normal(shape) * gain / np.sqrt(fan_in)).astype(np.float32)
+    return Weights(2, tensors)
+
+
+@pytest.fixture(scope="module")
+def engine() -> CpuEngine:
+    return CpuEngine(lively_weights(1), threads=1)
+
+
+SIDE = 132
+
+
+@pytest.fixture(scope="module")
+def walk(engine: CpuEngine) -> TiledWalk:
+    """A walk over a random frame with all its features at hand."""
+    walk = TiledWalk(engine, [InMemory(SIDE, SIDE) for _ in range(STAGES)], SIDE, SIDE)
+    walk.keep(np.random.default_rng(2).uniform(0, 255, (SIDE, SIDE, 3)).astype(np.float32), State())
+    return walk
+
+
+def impulses(window: Window, core: Window) -> list[tuple[int, int]]:
+    """Pixels just inside the window's border, one on each side."""
+    y, x = (core.top + core.bottom) // 2, (core.left + core.right) // 2
+    return [(window.top, x), (window.bottom - 1, x), (y, window.left), (y, window.right - 1)]
+
+
+@pytest.mark.parametrize("stage", range(STAGES + 1))
+@pytest.mark.parametrize("core", [Window(40, 44, 60, 70), Window(42, 40, 44, 42)])
+def test_an_impulse_outside_a_stage_s_halo_does_not_change_its_core(walk: TiledWalk, stage: int, core: Window) -> None:
+    frame, stores = walk.frame, walk.stores
+    if stage == 0:
+        needs, compute, maps = head_needs, lambda: walk.head(core), [frame]
+    elif stage < STAGES:
+        needs, compute, maps = smm_needs, lambda: walk.module(stage - 1, core), [stores[stage - 1].read(walk.bounds)]
+    else:
+        needs, compute = end_needs, lambda: walk.end(core)
+        maps = [frame, *(store.read(walk.bounds) for store in stores)]
+    expected = compute()
+    inner = exact(core, needs)
+    outer = Window(inner.top - 1, inner.left - 1, inner.bottom + 1, inner.right + 1)
+    for values in maps:
+        for y, x in impulses(outer, core):
+            kept = values[y, x].copy()
+            values[y, x] = 1000 - kept
+            assert np.array_equal(compute(), expected)
+            values[y, x] = kept
+    changes = 0
+    for y, x in impulses(inner, core):  # and the halo is no larger than need be
+        kept = maps[0][y, x].copy()
+        maps[0][y, x] = 1000 - kept
+        changes += not np.array_equal(compute(), expected)
+        maps[0][y, x] = kept
+    assert changes >= (4 if stage in (0, STAGES) else 1)  # an SMM's outermost pixels only speak through a mask's flip
+
+
+def exact(core: Window, needs) -> Window:
+    (top, bottom), (left, right) = needs((core.top, core.bottom)), needs((core.left, core.right))
+    return Window(top, left, bottom, right)
+
+
+@settings(max_examples=12, deadline=None)
+@given(data=st.data())
+def test_an_impulse_outside_the_network_s_halo_does_not_change_a_tile(engine: CpuEngine, data: st.DataObject) -> None:
+    height, width = data.draw(st.sampled_from([96, 110])), data.draw(st.sampled_from([100, 124]))
+    frame = np.random.default_rng(3).uniform(0, 255, (height, width, 3)).astype(np.float32)
+    attention = engine.upscale(frame).attention
+    core = data.draw(st.sampled_from(cover(whole(height, width), 24, 24)))
+    window = core.spread(network_needs, whole(height, width))
+    assert (window.top % 2, window.left % 2) == (0, 0)
+    outside = np.ones((height, width), np.bool_)
+    outside[window.slices] = False
+    places = np.argwhere(outside)
+    if len(places):
+        y, x = places[data.draw(st.integers(0, len(places) - 1))]
+        other = frame.copy()
+        other[y, x] = 255 - other[y, x]
+    else:
+        other = frame
+    state = State(attention=attention)
+    part = engine.upscale(np.ascontiguousarray(other[window.slices]), state)
+    expected = engine.upscale(frame, state)
+    inner = core.within(window)
+    assert np.array_equal(part.frame[inner.scaled(2).slices], expected.frame[core.scaled(2).slices])
+    for module in range(MODULES):
+        assert np.array_equal(part.masks[module][inner.slices], expected.masks[module][core.slices])
+
+
+@settings(deadline=None)
+@given(st.integers(0, 39), st.integers(0, 39))
+def test_spread_holds_what_a_pixel_affects(y: int, x: int) -> None:
+    changed = np.zeros((40, 40), np.bool_)
+    changed[y, x] = True
+    for affects in (head_affects, smm_affects, end_affects):
+        (top, bottom), (left, right) = affects((y, y + 1)), affects((x, x + 1))
+        spread = _spread(changed, affects)
+        assert spread[max(top, 0) : bottom, max(left, 0) : right].all()
+        assert spread.sum() <= (bottom - top + 1) * (right - left + 1)
