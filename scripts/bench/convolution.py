@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from bench.contenders import Ours
-from bench.profile import SPARSE, recorded
+from bench.profile import SPARSE, seconds
 from bench.work import LAYER
 from vs_smsr.engine.contract import Frame, Mask, State
 from vs_smsr.weights import LAYERS, MODULES
@@ -50,13 +50,11 @@ def measure(contender: Ours, frame: Frame, rounds: int, side: int = SIDE) -> dic
     left, right = (torch.rand(side, side).to(DTYPES[contender.precision]) for _ in range(2))
     torch.mm(left, right)
     best = np.inf
-    seconds: dict[tuple[str, float], list[float]] = {case: [] for case in cases}
-    for current in range(rounds + 1):
+    times: dict[tuple[str, float], list[float]] = {case: [] for case in cases}
+    for _ in range(rounds):
         for case, active in cases.items():
-            with recorded() as profile:
-                contender.engine.upscale(frame, State(masks=(active,) * MODULES))
-            if current:  # the first round warms up
-                seconds[case].append(profile.seconds(SPARSE))
+            profile = contender.profiled(frame, 1, State(masks=(active,) * MODULES))
+            times[case].append(seconds(profile, SPARSE))
         for _ in range(3):
             start = time.perf_counter()
             torch.mm(left, right)
@@ -65,7 +63,7 @@ def measure(contender: Ours, frame: Frame, rounds: int, side: int = SIDE) -> dic
     rates = []
     for (kind, share), active in cases.items():
         operations = 2 * LAYER * LAYERS * MODULES * int(active.sum())
-        gflops = operations / statistics.median(seconds[kind, share]) / 1e9
+        gflops = operations / statistics.median(times[kind, share]) / 1e9
         rates.append(asdict(Rate(kind, share, gflops, gflops / gemm)))
     least = min(rate["of_gemm"] for rate in rates if rate["pattern"] == "blobs")
     return {"gemm_gflops": gemm, "rates": rates, "least_of_gemm": least}

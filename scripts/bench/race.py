@@ -12,7 +12,7 @@ from typing import Any
 from bench.check import Error, Reference
 from bench.contenders import AGAINST, ONE_THREAD, Contender, Ours
 from bench.machine import Watch
-from bench.profile import recorded
+from bench.profile import outside_convolutions, shares
 from bench.work import dense_macs, used_macs
 from vs_smsr.engine.contract import Frame
 from vs_smsr.network import SMSR
@@ -50,7 +50,7 @@ class Heat:
     width: int
     active: tuple[float, ...] = ()
     laps: dict[Key, Lap] = field(default_factory=dict)
-    shares: dict[str, dict[str, float]] = field(default_factory=dict)  # by precision, then op
+    shares: dict[str, dict[str, float]] = field(default_factory=dict)  # by precision, then kernel
     outside: dict[str, float] = field(default_factory=dict)
     others: float = 0.0  # CPUs that other processes used meanwhile
 
@@ -133,16 +133,10 @@ def _heat(
             heat.active = tuple(float(mask.mean()) for mask in masks)
     for contender in contenders:
         if isinstance(contender, Ours) and contender.name == "ours":
-            _profile(heat, contender, frame, rounds)
+            profile = contender.profiled(frame, rounds)
+            heat.shares[contender.precision] = shares(profile)
+            heat.outside[contender.precision] = outside_convolutions(profile)
     return heat
-
-
-def _profile(heat: Heat, contender: Ours, frame: Frame, rounds: int) -> None:
-    with recorded() as profile:
-        for _ in range(rounds):
-            contender.run(frame)
-    heat.shares[contender.precision] = profile.shares()
-    heat.outside[contender.precision] = profile.outside_convolutions()
 
 
 def summary(heats: Sequence[Heat]) -> dict[str, dict[str, dict[str, float | None]]]:

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from bench.contenders import AGAINST
 from bench.race import Heat
+from vs_smsr.weights import MODULES
 
 COLOURS = {"fp32": "#1f6fb4", "bf16": "#d9662b"}
 
@@ -60,10 +61,16 @@ def _frames(result: Mapping[str, Any], heats: Sequence[Heat]) -> Table:
 
 
 def _shares(precision: str, shares: Mapping[str, float]) -> Table:
-    table = Table("op/kernel", "share of time", title=f"Where our time goes, {precision}")
-    for name, share in shares.items():
-        if share >= 0.002:
-            table.add_row(name, f"{share:.1%}")
+    table = Table("kernel", title=f"Share of our time, {precision}")
+    columns = ("", *(f"/{module + 1}" for module in range(MODULES)))
+    for heading in ("no SMM", *(f"SMM {module + 1}" for module in range(MODULES)), "all"):
+        table.add_column(heading, justify="right")
+    rows = {}
+    for kernel in {name.partition("/")[0] for name in shares}:
+        cells = [shares.get(kernel + column, 0.0) for column in columns]
+        rows[kernel] = [*cells, sum(cells)]
+    for kernel, cells in sorted(rows.items(), key=lambda row: -row[1][-1]):
+        table.add_row(kernel, *(f"{cell:.1%}" if cell else "" for cell in cells))
     return table
 
 

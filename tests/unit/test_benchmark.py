@@ -164,20 +164,16 @@ def test_masks_have_the_share_that_was_asked_for(part: Module, kind: str) -> Non
         assert part("bench.convolution").mask(kind, share, 60, 80).mean() == pytest.approx(share, abs=0.001)
 
 
-def test_profile_counts_the_whole_frame_and_is_taken_off_again(part: Module, weights: Weights, frame: Any) -> None:
-    from vs_smsr.engine.cpu.pool import Pool
-
+def test_profile_counts_the_whole_frame(part: Module, weights: Weights, frame: Any) -> None:
     profile = part("bench.profile")
-    one = contenders(part, weights, "fp32")[0]
-    before = Pool.run
-    with profile.recorded() as recorded:
-        one.run(frame)
-    assert Pool.run is before
-    assert sum(recorded.shares().values()) == pytest.approx(1)
-    assert 0 < recorded.outside_convolutions() < 1
-    assert recorded.seconds(profile.SPARSE) > 0
-    known = profile.MULTIPLYING | {"centre", "decide", "bicubic"}
-    assert {name for _, name in recorded.kernels} <= known, "a kernel that bench/profile.py does not know"
+    recorded = contenders(part, weights, "fp32")[0].profiled(frame, 2)
+    assert recorded.seconds.keys() >= {(profile.SPARSE, module) for module in range(MODULES)}
+    assert sum(profile.shares(recorded).values()) == pytest.approx(1)
+    assert 0 < profile.outside_convolutions(recorded) < 1
+    assert 0 < profile.seconds(recorded, profile.SPARSE) < recorded.seconds["frame", None]
+    recorded.add("new_kernel", None, 1.0)
+    with pytest.raises(RuntimeError, match="new_kernel"):
+        profile.shares(recorded)
 
 
 def test_json_and_plot(part: Module, tmp_path: Path, weights: Weights, frame: Any) -> None:
