@@ -293,12 +293,12 @@ def test_attention(kind: Kind) -> None:
 
 @kinds
 @pytest.mark.parametrize(
-    ("size", "mask", "dense", "first", "last"),
+    ("size", "mask", "dense", "share_of"),
     [
-        *((size, "third", (32, 16, 0, 0), False, False) for size in SIZES),
-        *(((10, 18), mask, (16, 16, 16, 64), False, False) for mask in MASKS),
-        *(((10, 18), "third", (0, 0, 0, 0), *ends) for ends in [(False, False), (True, False), (False, True)]),
-        ((18, 36), "all", (16, 0, 0, 0), True, False),  # more tiles than blocks
+        *((size, "third", (32, 16, 0, 0), "middle") for size in SIZES),
+        *(((10, 18), mask, (16, 16, 16, 64), "middle") for mask in MASKS),
+        *(((10, 18), "third", (0, 0, 0, 0), share_of) for share_of in ("middle", "first", "last", "none")),
+        *(((18, 36), "all", (16, 0, 0, 0), share_of) for share_of in ("first", "none")),  # more tiles than blocks
     ],
     ids=case_name,
 )
@@ -307,9 +307,11 @@ def test_residual(
     size: tuple[int, int],
     mask: str,
     dense: tuple[int, ...],
-    first: bool,
-    last: bool,
+    share_of: str,
 ) -> None:
+    """share_of: for the first, a middle or the last SMM, or no share of the network's collect at all."""
+    first, last = share_of == "first", share_of == "last"
+
     def run(bench: Bench) -> list[Array]:
         area = size[0] * size[1]
         lists = Lists(bench, MASKS[mask](*size))
@@ -355,6 +357,7 @@ def test_residual(
                 *pixels,
                 first=first,
                 last=last,
+                shared=share_of != "none",
             )
         inputs = outputs.transpose(1, 2, 0, 3).reshape(*size, -1).astype(np.float64)
         total = inputs @ everything.T.astype(np.float64) + bias
@@ -364,6 +367,9 @@ def test_residual(
         new = after[0].astype(np.float64)
         if bench.half:
             bench.close(new + after[1], wanted, terms + np.abs(wanted) * HALF_ERROR**2 / SUM_ERROR + 0.1, stored=False)
+        if share_of == "none":
+            np.testing.assert_array_equal(into, collected)
+            return [*after]
         more = new @ share.T.astype(np.float64) + (share_bias if first else collected)
         result = np.maximum(more, 0) if last else more
         bench.close(into, result, np.abs(new) @ np.abs(share.T) + np.abs(share_bias if first else collected))

@@ -103,6 +103,10 @@ class HostDevice:
     def download(self, array: NDArray[Any]) -> NDArray[Any]:
         return array.copy()
 
+    def free_bytes(self) -> int:
+        limit = self.memory.limit
+        return (1 << 40 if limit is None else limit) - self.memory.held
+
     def launch(
         self,
         file: str,
