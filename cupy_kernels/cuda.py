@@ -39,10 +39,10 @@ class CudaDevice:
         arch = int(self._device.compute_capability)
         multiprocessors = int(attributes["MultiProcessorCount"])
         self.properties = Properties(f"cuda:{ordinal} ({name})", arch, multiprocessors, graphs=True)
-        self._staged: dict[int, tuple[Any, Any]] = {}  # device address -> pinned memory and the event of its last copy
+        self._copying: list[tuple[Any, Any]] = []  # pinned memory that a copy may still read, and the copy's event
 
-        self._graph: Any = None  # of `replayed`, once recorded
-        self._seen = False  # `replayed` has run once, so everything is compiled and loaded
+        self._owner: object = None  # of the launches that `replayed` saw last
+        self._graph: Any = None  # of those launches, once recorded
         self._replaying = False
 
     @contextmanager
@@ -69,16 +69,13 @@ class CudaDevice:
     def upload(self, array: Any, host: NDArray[Any]) -> None:
         assert (array.shape, array.dtype) == (host.shape, host.dtype), "upload: same shape and dtype"
         with self._here():
-            pinned, event = self._staged.get(array.data.ptr, (None, None))
-            if pinned is None or pinned.nbytes != host.nbytes:
-                pinned, event = _pinned((host.nbytes,), np.uint8), cupy.cuda.Event(disable_timing=True)
-                self._staged[array.data.ptr] = pinned, event
-            else:
-                event.synchronize()  # the copy of before has left the pinned memory
-            staged = pinned.view(host.dtype).reshape(host.shape)
+            self._copying = [(pinned, event) for pinned, event in self._copying if not event.done]
+            staged = _pinned(host.shape, host.dtype)
             np.copyto(staged, host)
             array.set(staged, self._stream)
+            event = cupy.cuda.Event(disable_timing=True)
             event.record(self._stream)
+            self._copying.append((staged, event))
 
     def download(self, array: Any) -> NDArray[Any]:
         with self._here():
@@ -104,14 +101,19 @@ class CudaDevice:
             function((grid,), (block,), tuple(arguments), shared_mem=shared_bytes)
 
     @contextmanager
-    def replayed(self) -> Iterator[None]:
+    def replayed(self, owner: object) -> Iterator[None]:
+        if owner is not self._owner:  # the first run also compiles and loads, which a recording cannot
+            self._owner = self._graph = None
+            yield
+            self._owner = owner
+            return
         if self._graph is not None:
             self._replaying = True
             try:
                 yield
             finally:
                 self._replaying = False
-        elif self._seen:
+        else:
             with self._here():
                 self._stream.begin_capture()
                 try:
@@ -119,10 +121,6 @@ class CudaDevice:
                 finally:
                     graph = self._stream.end_capture()  # ends it after an error too, or the stream would be lost
             self._graph = graph
-        else:
-            yield
-            self._seen = True
-            return
         with self._here():
             self._graph.launch(self._stream)
 

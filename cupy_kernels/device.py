@@ -77,8 +77,8 @@ class Device(Protocol):
         """A new host array with the content; waits for all work before."""
         ...
 
-    def replayed(self) -> AbstractContextManager[None]:
-        """The launches and `zero`s within are the same each time, arguments and all, and nothing else happens there.
+    def replayed(self, owner: object) -> AbstractContextManager[None]:
+        """The launches and `zero`s within are the same for each call with this owner, arguments and all; no copies.
 
         So the first time they run one by one, the second time they are recorded as a graph, and from then on the graph
         runs in their place: one launch instead of many. Only called where `properties.graphs` says so.

@@ -146,6 +146,22 @@ def test_many_frames_at_once() -> None:
     assert all(np.array_equal(results[i], wanted[i]) for i in range(len(frames)))
 
 
+def test_streams_are_used_again_and_buffers_of_other_sizes_let_go() -> None:
+    devices: list[HostDevice] = []
+    memory = HostMemory()
+
+    def make() -> HostDevice:
+        devices.append(HostDevice(memory=memory))
+        return devices[-1]
+
+    cuda = CudaEngine(network(), make, half=False)
+    weights_bytes = memory.held
+    for size in ((2, 2), (2, 4), (4, 2), (2, 2)):
+        cuda.upscale(image(*size))
+        assert memory.held - weights_bytes <= cuda.workspace_bytes(*size)
+    assert len(devices) == 2  # one for the weights, one for the frames
+
+
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_memory_is_what_was_counted(precision: str) -> None:
     memory = HostMemory()
@@ -178,7 +194,7 @@ class Replaying(HostDevice):
         self.frames: list[str] = []
 
     @contextmanager
-    def replayed(self) -> Iterator[None]:
+    def replayed(self, owner: object) -> Iterator[None]:
         self.mode = "first" if not self.frames else "record" if self.record is None else "replay"
         self.frames.append(self.mode)
         if self.mode == "record":

@@ -68,6 +68,7 @@ class CudaEngine:
         self._first = make_device()
         self._network = Network(self._first, Kernels(self._first, half), weights)
         self._idle: list[WindowWorkspace] = []
+        self._streams: list[Device] = []  # of workspaces that were let go
         self._lock = threading.Lock()
 
     def compile(self) -> None:
@@ -99,12 +100,19 @@ class CudaEngine:
 
     @contextmanager
     def _workspace(self, height: int, width: int) -> Iterator[WindowWorkspace]:
-        """A stream and buffers of that size: idle ones if there are, else new ones; those of other sizes are let go."""
+        """A stream and buffers of that size: idle ones if there are, else new ones; buffers of other sizes are let go.
+
+        Their streams are used again, for freed memory stays with its stream's part of the pool.
+        """
         with self._lock:
-            self._idle = [space for space in self._idle if (space.height, space.width) == (height, width)]
+            fits = [(space.height, space.width) == (height, width) for space in self._idle]
+            self._streams += [space.device for space, fit in zip(self._idle, fits, strict=True) if not fit]
+            self._idle = [space for space, fit in zip(self._idle, fits, strict=True) if fit]
             space = self._idle.pop() if self._idle else None
+            device = self._streams.pop() if not space and self._streams else None
         try:
-            space = space or WindowWorkspace(self._network, self._make_device(), self._half, height, width)
+            if space is None:
+                space = WindowWorkspace(self._network, device or self._make_device(), self._half, height, width)
             yield space
             with self._lock:
                 self._idle.append(space)

@@ -111,6 +111,7 @@ class Workspace:
         self._no_rows = self._at["layers"][:0].reshape(height * width, 0)
         self._frame: Frame | None = None  # the one that was uploaded
         self._masks = self._scales = 0  # used in this frame
+        self._token = object()  # whose launches the device may have recorded: those with these buffers
         self._launches = ExitStack()  # open from the upload to the download of a frame
         self._replay = False
 
@@ -138,7 +139,7 @@ class Workspace:
         at, network = self._at, self._network
         self._upload(frame)
         if self._replay:
-            self._launches.enter_context(self.device.replayed())
+            self._launches.enter_context(self.device.replayed(self._token))
         self.device.zero(at["sums"])
         hidden = at["collected"]  # free until the first residual
         self._kernels.head_first(at["frame"], network.mean, *network.head_first, hidden)
