@@ -161,9 +161,7 @@ def estimate(gpu: cost.Gpu, half: bool) -> dict[str, Any]:
             f"  {item.limit(gpu):11}{item.seconds(gpu) * 1e3:9.3f} ms"
         )
     copies = cost.copies_seconds(shape, gpu)
-    print(
-        f"  {'sum':24}{total * 1e3:57.2f} ms, at most {1 / total:.0f} fps; copies {copies * 1e3:.1f} ms, overlapped"
-    )
+    print(f"  {'sum':24}{total * 1e3:57.2f} ms, at most {1 / total:.0f} fps; copies {copies * 1e3:.1f} ms, overlapped")
     return {
         "gpu": gpu.name,
         "precision": precision,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,15 @@ from vs_smsr.weights import MODULES, Weights, load, shapes, shipped
 
 SHARED = Path(__file__).parents[1].parent / "shared"
 EXPECTED_SKIPS = 0  # of a whole run on a machine that has ../shared and no GPU; CI fails above it
+
+
+def pytest_configure() -> None:
+    """Programs that run in the background inherit signals that are ignored; the tests of interrupts need them."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGHUP, signal.SIGQUIT):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")
