@@ -9,12 +9,13 @@ from typing import Protocol
 import numpy as np
 
 from vs_smsr.engine.contract import Frame, Scales, Upscaled, sparsity
-from vs_smsr.tiling.reuse import WORTHWHILE, Reuse, changed_pixels
+from vs_smsr.tiling.reuse import WORTHWHILE, Changed, Reuse, changed_pixels
 from vs_smsr.tiling.stages import Stages
 from vs_smsr.tiling.temporal import Starts
 from vs_smsr.tiling.tiler import TiledFrame, Tiler, cropped, padded
 
 log = logging.getLogger(__name__)
+Computed = Changed | None  # (H, W) pixels that were computed; None: all
 HELD_FROM = 55.0  # dB between held and own attention, from which `auto` holds
 
 
@@ -71,13 +72,13 @@ class TemporalTile:
         self.held: bool | None = {"frame": False, "held": True, "auto": None}[options.attention]
         self._way: _Way = _Own(tiler) if self.held is False else _Held(tiler)
         result, _ = self._way.upscale(self._first)
-        self.result = _tiled(result, first, 0.0, held=False)
+        self.result = _tiled(result, first, None, held=False)
 
     def decide(self, second: Frame) -> TiledFrame:
         """Let `auto` choose by the tile's second frame; returns that frame's result."""
         assert self.held is None, "a temporal tile decides once"
         frame = self._near(padded(second), parts=True)
-        result, reused = self._way.upscale(frame)
+        result, computed = self._way.upscale(frame)
         own = self._tiler.upscale_even(frame)
         likeness = psnr(result.frame, own.frame)
         self.held = likeness > HELD_FROM
@@ -85,13 +86,13 @@ class TemporalTile:
         if not self.held:
             self._way = _Own(self._tiler)
             return self.upscale(second)
-        return _tiled(result, second, reused, held=True)
+        return _tiled(result, second, computed, held=True)
 
     def upscale(self, frame: Frame) -> TiledFrame:
         """Upscale one of the tile's frames, (H, W, 3) float32 RGB 0..255."""
         assert self.held is not None, "auto decides by the second frame first"
-        result, reused = self._way.upscale(self._near(padded(frame), parts=self.held))
-        return _tiled(result, frame, reused, held=self.held)
+        result, computed = self._way.upscale(self._near(padded(frame), parts=self.held))
+        return _tiled(result, frame, computed, held=self.held)
 
     def _near(self, frame: Frame, parts: bool) -> Frame:
         """The frame with pixels near those of the first frame replaced by them; without `parts` all or none."""
@@ -104,8 +105,8 @@ class TemporalTile:
 
 
 class _Way(Protocol):
-    def upscale(self, frame: Frame) -> tuple[Upscaled, float]:
-        """Upscale a padded frame; also returns the share of pixels that were reused, 0..1."""
+    def upscale(self, frame: Frame) -> tuple[Upscaled, Computed]:
+        """Upscale a padded frame; also returns which pixels were computed, None for all."""
 
 
 class _Own:
@@ -115,15 +116,15 @@ class _Own:
         self._tiler = tiler
         self._last: tuple[Frame, Upscaled] | None = None
 
-    def upscale(self, frame: Frame) -> tuple[Upscaled, float]:
+    def upscale(self, frame: Frame) -> tuple[Upscaled, Computed]:
         last = self._last  # another thread may put another one there
         if last is not None and np.array_equal(frame, last[0]):
-            return _copied(last[1]), 1.0
+            return _copied(last[1]), np.zeros(frame.shape[:2], np.bool_)
         result = self._tiler.upscale_even(frame)
         if self._tiler.keeps(frame) == "nothing":
-            return result, 0.0
+            return result, None
         self._last = frame, result
-        return _copied(result), 0.0
+        return _copied(result), None
 
 
 class _Held:
@@ -136,23 +137,23 @@ class _Held:
         self._reuse: Reuse | None = None
         self._before: Frame | None = None
 
-    def upscale(self, frame: Frame) -> tuple[Upscaled, float]:
+    def upscale(self, frame: Frame) -> tuple[Upscaled, Computed]:
         if self._attention is not None and self._tiler.keeps(frame) == "nothing":
-            return self._tiler.upscale_even(frame, self._attention), 0.0
+            return self._tiler.upscale_even(frame, self._attention), None
         with self._lock:
-            result, reused = self._with_reuse(frame)
+            result, computed = self._with_reuse(frame)
             self._attention = result.attention
             self._before = frame
-            return result, reused
+            return result, computed
 
-    def _with_reuse(self, frame: Frame) -> tuple[Upscaled, float]:
+    def _with_reuse(self, frame: Frame) -> tuple[Upscaled, Computed]:
         reuse, tiler = self._reuse, self._tiler
         if reuse is not None and reuse.bounds.area:
             changed = changed_pixels(frame, reuse.frame)
             if reuse.work(changed) < WORTHWHILE:
                 try:
-                    reused = tiler.update(reuse, frame, changed)
-                    return self._current(reuse), reused
+                    computed = tiler.update(reuse, frame, changed)
+                    return self._current(reuse), computed
                 except MemoryError as error:
                     log.warning("memory: ran out while reusing regions (%s); the frame is computed whole", error)
                     self._reuse = reuse = None
@@ -164,11 +165,11 @@ class _Held:
         if walk is not None:
             self._attention = tuple(walk.attention)
             self._reuse = Stages(walk)
-            return self._current(self._reuse), 0.0
+            return self._current(self._reuse), None
         result = tiler.upscale_even(frame, self._attention)
         if not isinstance(reuse, Stages):
             self._reuse = tiler.regions(frame, result)
-        return result, 0.0
+        return result, None
 
     def _current(self, reuse: Reuse) -> Upscaled:
         assert self._attention is not None, "the first frame sets it"
@@ -181,9 +182,10 @@ def _copied(result: Upscaled) -> Upscaled:
     return Upscaled(result.frame.copy(), masks, result.attention, result.sparsity)
 
 
-def _tiled(result: Upscaled, frame: Frame, reused: float, *, held: bool) -> TiledFrame:
+def _tiled(result: Upscaled, frame: Frame, computed: Computed, *, held: bool) -> TiledFrame:
     whole = cropped(result, *frame.shape[:2])
-    return TiledFrame(whole.frame, whole.masks, whole.attention, whole.sparsity, reused, held)
+    every = np.broadcast_to(np.True_, result.masks[0].shape) if computed is None else computed
+    return TiledFrame(whole.frame, whole.masks, whole.attention, whole.sparsity, every, held)
 
 
 def psnr(a: Frame, b: Frame) -> float:

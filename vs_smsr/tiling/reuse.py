@@ -58,8 +58,8 @@ class Reuse(ABC):
         """Roughly what `update` would cost, as a share of a whole frame."""
 
     @abstractmethod
-    def update(self, frame: Frame, changed: Changed) -> float:
-        """Make `frame`, its masks and its output the current ones; returns the share of output pixels kept, 0..1.
+    def update(self, frame: Frame, changed: Changed) -> Changed:
+        """Make `frame`, its masks and its output the current ones; returns which pixels were computed anew.
 
         Raises:
             MemoryError: an allocation failed; the object cannot be used any more.
@@ -87,7 +87,7 @@ class Regions(Reuse):
     def work(self, changed: Changed) -> float:
         return sum(map(self._cost, rectangles(changed, self._cost))) / self.bounds.area
 
-    def update(self, frame: Frame, changed: Changed) -> float:
+    def update(self, frame: Frame, changed: Changed) -> Changed:
         cores = [window.spread(network_affects, self.bounds) for window in rectangles(changed, self._cost)]
         for core in chain.from_iterable(cover(core, self._side, self._side) for core in cores):
             window = core.spread(network_needs, self.bounds)
@@ -101,4 +101,4 @@ class Regions(Reuse):
         computed = np.zeros_like(changed)
         for core in cores:
             computed[core.slices] = True
-        return 1 - float(computed.mean())
+        return computed

@@ -49,7 +49,7 @@ class Stages(Reuse):
     def work(self, changed: Changed) -> float:
         return COPIED + float(_spread(changed, around(MIDWAY)).mean())
 
-    def update(self, frame: Frame, changed: Changed) -> float:
+    def update(self, frame: Frame, changed: Changed) -> Changed:
         walk = self._walk
         walk.frame = frame
         every = changed.copy()
@@ -64,7 +64,7 @@ class Stages(Reuse):
             result = walk.end(core, only)
             where = wanted[core.slices].repeat(walk.scale, 0).repeat(walk.scale, 1)
             np.copyto(walk.output[core.scaled(walk.scale).slices], result, where=where[..., None])
-        return 1 - float(wanted.mean())
+        return wanted
 
     def _head(self, changed: Changed) -> Changed:
         """Stage 0 where the input changed; returns where it differs."""

@@ -28,12 +28,17 @@ class TiledFrame(Upscaled):
     """A frame's result and how it came about.
 
     Attributes:
-        reused: share of the pixels that were copied from an earlier result, 0..1.
+        computed: (H, W) where it was computed; elsewhere it was copied from an earlier frame's result.
         held: the attention was that of the temporal tile's first frame.
     """
 
-    reused: float = 0.0
-    held: bool = False
+    computed: Changed
+    held: bool
+
+    @property
+    def reused(self) -> float:
+        """Share of the pixels that were copied, 0..1."""
+        return 1 - float(self.computed.mean())
 
 
 class Tiler:
@@ -92,7 +97,7 @@ class Tiler:
             except MemoryError as error:
                 way.halve(tile, error)
 
-    def update(self, reuse: Reuse, frame: Frame, changed: Changed) -> float:
+    def update(self, reuse: Reuse, frame: Frame, changed: Changed) -> Changed:
         """`Reuse.update`, no more frames at the same time than planned."""
         with self._way(*frame.shape[:2]).room:
             return reuse.update(frame, changed)
