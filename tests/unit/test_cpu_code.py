@@ -77,7 +77,7 @@ def test_neon_code_for_a_64_bit_arm_processor() -> None:
 @pytest.mark.skipif("avx512" not in supported(), reason="needs a processor with AVX-512")
 def test_avx512_code_uses_whole_registers() -> None:
     code = next(iter(multiply(ISAS["avx512"].shapes[0]).inspect_asm().values()))
-    assert len(re.findall(r"vfmadd\w+ps.*%zmm", code)) >= 6 * 4 * 4
+    assert len(re.findall(r"vfmadd\w+ps.*%zmm", code)) >= 4 * 4 * 4
 
 
 @pytest.mark.skipif("avx512bf16" not in supported(), reason="needs a processor with AVX-512 BF16")
