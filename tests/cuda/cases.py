@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import pytest
 from host import checked
 from numpy.typing import NDArray
 
@@ -57,11 +59,35 @@ class Kind:
 
 # sm_75 has smaller tensor core products and no asynchronous copies: other code.
 KINDS = [Kind(False), Kind(True, 80), Kind(True, 75), Kind(False, races=True), Kind(True, races=True)]
-FLOATS = [kind for kind in KINDS if not kind.half]
 SEEDS = (1, 2)  # other orders of threads and blocks, other poison
+SCALES = (2, 3, 4)
+PAIRS = ((64, 32), (32, 16), (64, 16))  # dense channels in, out
+WATCHED_SIZE = (10, 18)  # the race finder is slow, and races do not depend on the size
 
-if checked.active():  # under the sanitizers, which are slow, what differs in the addresses
+if checked.active():  # so are the sanitizers
     SIZES = [(2, 2), (10, 18), (26, 6)]
     KINDS = [Kind(False), Kind(True, 80)]
-    FLOATS = [Kind(False)]
     SEEDS = (1,)
+    SCALES = (3,)
+    PAIRS = ((64, 32), (32, 16))
+
+
+def with_kinds(names: str, *cases: Any) -> pytest.MarkDecorator:
+    """Parametrizes a test over kinds and cases; names begin with "size", a case is the size or begins with it.
+
+    The race finder gets the cases of WATCHED_SIZE and those in which blocks take several tiles ("all" active).
+    """
+    rows = [case if isinstance(case[0], tuple) else (case,) for case in cases]
+    return pytest.mark.parametrize(
+        f"kind, {names}",
+        [
+            pytest.param(kind, *row, id="-".join([str(kind), *map(_name, row)]))
+            for kind in KINDS
+            for row in rows
+            if not kind.races or row[0] == WATCHED_SIZE or "all" in row
+        ],
+    )
+
+
+def _name(value: object) -> str:
+    return "x".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -6,13 +6,15 @@ Every case runs with two seeds (other orders of threads and blocks, other poison
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import pytest
 import references
-from cases import FLOATS, KINDS, MASKS, SEEDS, SIZES, Kind, Mask
+from cases import KINDS, MASKS, PAIRS, SCALES, SEEDS, SIZES, WATCHED_SIZE, Kind, Mask, with_kinds
 from host.device import HostDevice
 from numpy.typing import NDArray
 
@@ -75,12 +77,24 @@ class Bench:
         assert (error <= bound).all(), f"off by {np.max(error / bound):.2f} times the bound"
 
 
-kinds = pytest.mark.parametrize("kind", KINDS, ids=str)
-sizes = pytest.mark.parametrize("size", SIZES, ids=str)
+@pytest.fixture(scope="module", autouse=True)
+def built(gpp: None, request: pytest.FixtureRequest) -> None:
+    """All programs, compiled side by side; only where the whole module runs, for few tests need few of them."""
+    if len(request.session.items) < 100:
+        return
+    jobs = {
+        (kind, file, *sorted(macros.items()))
+        for kind in KINDS
+        for scale in SCALES
+        for file, macros in geometry.variants(kind.half, scale, set(PAIRS))
+    }
 
+    def build(job: tuple[Any, ...]) -> None:
+        kind, file, *macros = job
+        HostDevice(kind.arch, races=kind.races).compile(file, dict(macros))
 
-def case_name(value: object) -> str:
-    return "x".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        list(pool.map(build, jobs))
 
 
 def same_with_all_seeds(kind: Kind, run: Callable[[Bench], list[Array]]) -> None:
@@ -91,8 +105,7 @@ def same_with_all_seeds(kind: Kind, run: Callable[[Bench], list[Array]]) -> None
             np.testing.assert_array_equal(before, after)
 
 
-@kinds
-@sizes
+@with_kinds("size", *SIZES)
 def test_head(kind: Kind, size: tuple[int, int]) -> None:
     def run(bench: Bench) -> list[Array]:
         frame, mean = np.abs(bench.floats(*size, 3, scale=80)), np.array([114, 111, 103], np.float32)
@@ -108,8 +121,7 @@ def test_head(kind: Kind, size: tuple[int, int]) -> None:
     same_with_all_seeds(kind, run)
 
 
-@kinds
-@sizes
+@with_kinds("size", *SIZES)
 def test_conv_frame(kind: Kind, size: tuple[int, int]) -> None:
     def run(bench: Bench) -> list[Array]:
         source, added = bench.values(*size, CHANNELS, scale=20), bench.values(*size, CHANNELS, scale=20)
@@ -133,8 +145,7 @@ def test_conv_frame(kind: Kind, size: tuple[int, int]) -> None:
     same_with_all_seeds(kind, run)
 
 
-@kinds
-@sizes
+@with_kinds("size", *SIZES)
 def test_mask(kind: Kind, size: tuple[int, int]) -> None:
     def run(bench: Bench) -> list[Array]:
         height, width = size
@@ -196,9 +207,8 @@ class Lists:
         bench.kernels.list_pixels(self.mask, partial, self.active, self.inactive, self.inverse, self.counts)
 
 
-@pytest.mark.parametrize("kind", FLOATS, ids=str)
-@pytest.mark.parametrize("size", [*SIZES, (64, 128), (130, 66)], ids=str)
 @pytest.mark.parametrize("mask", MASKS)
+@with_kinds("size", *SIZES, (64, 128), (130, 66))
 def test_select(kind: Kind, size: tuple[int, int], mask: str) -> None:
     def run(bench: Bench) -> list[Array]:
         lists = Lists(bench, MASKS[mask](*size))
@@ -216,16 +226,12 @@ def test_select(kind: Kind, size: tuple[int, int], mask: str) -> None:
     same_with_all_seeds(kind, run)
 
 
-@kinds
-@pytest.mark.parametrize(
-    ("size", "mask", "dense_in", "dense_out"),
-    [
-        *((size, "third", 32, 16) for size in SIZES),
-        *(((10, 18), mask, 64, 32) for mask in MASKS),
-        *(((10, 18), "third", *channels) for channels in [(16, 0), (0, 0), (0, 16), (64, 64)]),
-        ((18, 36), "all", 64, 16),  # more tiles than blocks
-    ],
-    ids=case_name,
+@with_kinds(
+    "size, mask, dense_in, dense_out",
+    *((size, "third", 32, 16) for size in SIZES),
+    *((WATCHED_SIZE, mask, 64, 32) for mask in MASKS),
+    *((WATCHED_SIZE, "third", *channels) for channels in [(16, 0), (0, 0), (0, 16)]),
+    ((18, 36), "all", *PAIRS[-1]),  # more tiles than blocks
 )
 def test_conv_listed(kind: Kind, size: tuple[int, int], mask: str, dense_in: int, dense_out: int) -> None:
     def run(bench: Bench) -> list[Array]:
@@ -271,7 +277,7 @@ def test_conv_listed(kind: Kind, size: tuple[int, int], mask: str, dense_in: int
     same_with_all_seeds(kind, run)
 
 
-@pytest.mark.parametrize("kind", FLOATS, ids=str)
+@pytest.mark.parametrize("kind", KINDS, ids=str)
 def test_attention(kind: Kind) -> None:
     def run(bench: Bench) -> list[Array]:
         pixels = 1234
@@ -291,16 +297,12 @@ def test_attention(kind: Kind) -> None:
     same_with_all_seeds(kind, run)
 
 
-@kinds
-@pytest.mark.parametrize(
-    ("size", "mask", "dense", "share_of"),
-    [
-        *((size, "third", (32, 16, 0, 0), "middle") for size in SIZES),
-        *(((10, 18), mask, (16, 16, 16, 64), "middle") for mask in MASKS),
-        *(((10, 18), "third", (0, 0, 0, 0), share_of) for share_of in ("middle", "first", "last", "none")),
-        *(((18, 36), "all", (16, 0, 0, 0), share_of) for share_of in ("first", "none")),  # more tiles than blocks
-    ],
-    ids=case_name,
+@with_kinds(
+    "size, mask, dense, share_of",
+    *((size, "third", (32, 16, 0, 0), "middle") for size in SIZES),
+    *((WATCHED_SIZE, mask, (16, 16, 16, 64), "middle") for mask in MASKS),
+    *((WATCHED_SIZE, "third", (0, 0, 0, 0), share_of) for share_of in ("middle", "first", "last", "none")),
+    *(((18, 36), "all", (16, 0, 0, 0), share_of) for share_of in ("first", "none")),  # more tiles than blocks
 )
 def test_residual(
     kind: Kind,
@@ -378,9 +380,7 @@ def test_residual(
     same_with_all_seeds(kind, run)
 
 
-@kinds
-@sizes
-@pytest.mark.parametrize("scale", [2, 3, 4])
+@with_kinds("size, scale", *((size, 3) for size in SIZES), *((WATCHED_SIZE, scale) for scale in SCALES if scale != 3))
 def test_tail(kind: Kind, size: tuple[int, int], scale: int) -> None:
     def run(bench: Bench) -> list[Array]:
         real, outputs = 3 * scale**2, geometry.tail_outputs(scale)
