@@ -10,22 +10,22 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import av
 import cv2
 
-from vs_smsr.errors import OptionError, OutputExistsError
-from vs_smsr.media.colour import Array, alpha_of, to_rgb
+from vs_smsr.errors import MemoryBudgetError, OptionError, OutputExistsError
+from vs_smsr.media.colour import Array, alpha_of, depth, to_rgb
+from vs_smsr.media.memory import Level, levels, pipeline_bytes
 from vs_smsr.media.reader import Packet, Reader, VideoInfo
 from vs_smsr.media.writer import Writer
 from vs_smsr.options import VideoOptions
-from vs_smsr.tiling import Tiler
+from vs_smsr.tiling import Plan, Sequence, Tiler
 
 FRAME, PACKET = 8, 1  # what they take of a line's room
-ROOM = 3 * FRAME  # so a line holds two or three frames and the packets between them
 
 
 @dataclass(frozen=True)
@@ -37,12 +37,14 @@ class Progress:
         total: expected number of frames, or None if the file does not tell.
         fps: frames per second since the start.
         skipped: mean share of the masked work that was skipped, 0..1.
+        reused: mean share of the pixels that were copied from the frame before, 0..1.
     """
 
     frames: int
     total: int | None
     fps: float
     skipped: float
+    reused: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,8 @@ class Report:
         seconds: time it took.
         skipped: mean share of the masked work that was skipped, 0..1.
         notes: a line for each stream or tag that could not be carried, and why.
+        reused: mean share of the pixels that were copied from the frame before, 0..1.
+        held: frames that went with the attention of their temporal tile's first frame.
     """
 
     output: Path
@@ -62,6 +66,8 @@ class Report:
     seconds: float
     skipped: float
     notes: tuple[str, ...]
+    reused: float = 0.0
+    held: int = 0
 
 
 def upscale_video(
@@ -76,7 +82,7 @@ def upscale_video(
     Args:
         source: any file that FFmpeg decodes.
         target: its ending chooses the container. It is there whole or not at all.
-        tiler: made around the engine to use.
+        tiler: made around the engine to use, with its memory budget.
         options: how to encode and what to leave out.
         progress: called after each frame, in the caller's thread.
 
@@ -84,7 +90,7 @@ def upscale_video(
         OptionError: an option does not fit the source, encoder or container.
         OutputExistsError: the target exists and options.overwrite is False.
         MediaError: the source is not a whole video file, or the target cannot be written.
-        EngineError: the engine failed.
+        EngineError: the engine failed. MemoryBudgetError: the budget is too small; names the smallest that is not.
     """
     start = time.perf_counter()
     source, target = Path(source), Path(target)
@@ -93,22 +99,49 @@ def upscale_video(
             raise OptionError(f"--output: must be another file than the input, got {target} for both.")
         if not options.overwrite:
             raise OutputExistsError(f"{target}: exists already. Allow to replace it with --overwrite.")
-    frames, skipped = 0, 0.0
+    frames, skipped, reused, held = 0, 0.0, 0.0, 0
     with Reader(source) as reader:
         size = final_size(reader.info, tiler.scale, options)
-        with Writer(target, reader, size, options) as writer, _threads(reader, writer) as (decoded, upscaled):
+        level, _ = fit(tiler, reader.info, size, options)
+        options = dataclasses.replace(options, encoder_options={**level.options, **options.encoder_options})
+        sequence = Sequence(tiler)
+        with Writer(target, reader, size, options) as writer, _threads(reader, writer, level) as (decoded, upscaled):
             for item in decoded:
                 if not isinstance(item, _Frame):
                     upscaled.put(item, PACKET)
                     continue
-                result = tiler.upscale(item.rgb)
-                upscaled.put(dataclasses.replace(item, rgb=result.frame), FRAME)
-                frames, skipped = frames + 1, skipped + result.skipped
+                result = sequence.upscale(item.rgb)
+                frames, skipped, reused = frames + 1, skipped + result.skipped, reused + result.reused
+                held += result.held
+                item = dataclasses.replace(item, rgb=result.frame)
+                del result  # one large frame less while the next is made
+                upscaled.put(item, FRAME)
+                del item
                 if progress:
                     fps = frames / (time.perf_counter() - start)
-                    progress(Progress(frames, reader.info.frames, fps, skipped / frames))
-    notes = (*reader.notes, *writer.notes)
-    return Report(target, frames, time.perf_counter() - start, skipped / frames, notes)
+                    progress(Progress(frames, reader.info.frames, fps, skipped / frames, reused / frames))
+    notes = (*reader.notes, *writer.notes, *([f"to fit the memory budget, {level.note}"] if level.note else []))
+    return Report(target, frames, time.perf_counter() - start, skipped / frames, notes, reused / frames, held)
+
+
+def fit(tiler: Tiler, info: VideoInfo, size: tuple[int, int], options: VideoOptions) -> tuple[Level, Plan | None]:
+    """The best way to encode that leaves the engine enough of the memory budget, and the plan for the engine.
+
+    Raises:
+        MemoryBudgetError: none does.
+    """
+    deep = False
+    with suppress(ValueError):  # an unknown format: the writer says so
+        deep = depth(av.VideoFormat(options.pix_fmt or info.pix_fmt)) > 8
+    *better, least = levels(options)
+    for level in better:
+        tiler.reserve(pipeline_bytes(info, size, deep, level))
+        with suppress(MemoryBudgetError):
+            found = tiler.plan(info.height, info.width)
+            if found is None or found.tile is None:  # whole frames are worth more than looking ahead
+                return level, found
+    tiler.reserve(pipeline_bytes(info, size, deep, least))
+    return least, tiler.plan(info.height, info.width)
 
 
 def final_size(info: VideoInfo, scale: int, options: VideoOptions) -> tuple[int, int]:
@@ -191,14 +224,25 @@ class Line[T]:
             yield item
 
 
+class _AtOnce(Line[_Item]):
+    """In place of the line to the encoder where memory is short: encodes in the caller's thread."""
+
+    def __init__(self, writer: Writer) -> None:
+        super().__init__(0)
+        self._writer = writer
+
+    def put(self, item: _Item, size: int) -> None:
+        _write(self._writer, item)
+
+
 @contextmanager
-def _threads(reader: Reader, writer: Writer) -> Iterator[tuple[Line[_Item], Line[_Item]]]:
+def _threads(reader: Reader, writer: Writer, level: Level) -> Iterator[tuple[Line[_Item], Line[_Item]]]:
     """Run the decoder and the encoder beside the block; both have ended when it ends, however it does."""
-    decoded, upscaled = Line[_Item](ROOM), Line[_Item](ROOM)
-    threads = (
-        threading.Thread(target=_decode, args=(reader, decoded), name="smsr decode"),
-        threading.Thread(target=_encode, args=(upscaled, writer), name="smsr encode"),
-    )
+    decoded = Line[_Item](level.room * FRAME)
+    upscaled = Line[_Item](level.room * FRAME) if level.room else _AtOnce(writer)
+    threads = [threading.Thread(target=_decode, args=(reader, decoded), name="smsr decode")]
+    if level.room:
+        threads.append(threading.Thread(target=_encode, args=(upscaled, writer), name="smsr encode"))
     for thread in threads:
         thread.start()
     try:
@@ -233,12 +277,16 @@ def _decode(reader: Reader, decoded: Line[_Item]) -> None:
 def _encode(upscaled: Line[_Item], writer: Writer) -> None:
     try:
         for item in upscaled:
-            if isinstance(item, _Frame):
-                writer.write(item.rgb, item.source, _enlarged(item.alpha, item.rgb))
-            else:
-                writer.copy(item)
+            _write(writer, item)
     except BaseException as error:
         upscaled.close(error, discard=True)
+
+
+def _write(writer: Writer, item: _Item) -> None:
+    if isinstance(item, _Frame):
+        writer.write(item.rgb, item.source, _enlarged(item.alpha, item.rgb))
+    else:
+        writer.copy(item)
 
 
 def _enlarged(alpha: Array | None, rgb: Array) -> Array | None:

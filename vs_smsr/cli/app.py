@@ -13,7 +13,8 @@ import typer
 
 from vs_smsr.cli.report import LEVELS, error_line, set_up_logging, warn
 from vs_smsr.errors import OptionError
-from vs_smsr.options import EngineName, EngineOptions, Precision, VideoOptions, require
+from vs_smsr.options import Attention as AttentionMode
+from vs_smsr.options import EngineName, EngineOptions, Precision, TilingOptions, VideoOptions, parse_bytes, require
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 
@@ -88,7 +89,7 @@ def _program(
 
 
 # Options that several commands share. Groups are headings of --help.
-NETWORK, VIDEO, RUN = "Network and device", "Result", "Run"
+NETWORK, VIDEO, FRAMES, RUN = "Network and device", "Result", "Memory and reuse", "Run"
 Model = Annotated[
     str, typer.Option("--model", "-m", metavar="NAME", help="Shipped weights to use.", rich_help_panel=NETWORK)
 ]
@@ -126,6 +127,43 @@ PrecisionChoice = Annotated[
 ]
 Threads = Annotated[
     int, typer.Option("--threads", min=0, metavar="N", help="CPU threads; 0 = all.", rich_help_panel=NETWORK)
+]
+Memory = Annotated[
+    str | None,
+    typer.Option(
+        "--memory",
+        metavar="SIZE",
+        help="Most memory to use, such as 1.5G. Default: 60% of what is free.",
+        rich_help_panel=FRAMES,
+    ),
+]
+Tile = Annotated[
+    int,
+    typer.Option(
+        "--tile", min=0, metavar="N", help="Side of a tile; 0 = what the memory allows.", rich_help_panel=FRAMES
+    ),
+]
+Attention = Annotated[
+    str,
+    typer.Option(
+        "--attention",
+        metavar="|".join(get_args(AttentionMode)),
+        help="Of videos: each frame's own, that of a scene's first frame, or that where it makes no difference.",
+        rich_help_panel=FRAMES,
+    ),
+]
+Reuse = Annotated[
+    str,
+    typer.Option(
+        "--reuse",
+        metavar="exact|near:N|off",
+        help="Copy what did not change; near:2 takes changes up to 2 of 255 for none.",
+        rich_help_panel=FRAMES,
+    ),
+]
+TemporalTile = Annotated[
+    int,
+    typer.Option("--temporal-tile", min=2, metavar="N", help="Most frames with one attention.", rich_help_panel=FRAMES),
 ]
 LogLevel = Annotated[
     str, typer.Option("--log-level", metavar="|".join(LEVELS), help="What to tell on stderr.", rich_help_panel=RUN)
@@ -193,6 +231,11 @@ def upscale(
     no_copy_subtitle_streams: Annotated[
         bool, typer.Option("--no-copy-subtitle-streams", help="Leave subtitles out.", rich_help_panel=VIDEO)
     ] = False,
+    memory: Memory = None,
+    tile: Tile = 0,
+    attention: Attention = "auto",
+    reuse: Reuse = "exact",
+    temporal_tile: TemporalTile = 48,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace files that exist.", rich_help_panel=RUN)
     ] = False,
@@ -204,6 +247,9 @@ def upscale(
     ] = False,
     profile: Annotated[
         bool, typer.Option("--profile", help="Print the time per op and SMM (cpu).", rich_help_panel=RUN)
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the plan and write nothing.", rich_help_panel=RUN)
     ] = False,
     log_level: LogLevel = "warning",
     list_devices: ListDevices = False,
@@ -235,10 +281,12 @@ def upscale(
             output,
             engine_options,
             video_options,
+            _tiling_options(memory, tile, attention, reuse, temporal_tile),
             scale_given=scale is not None,
             recursive=recursive,
             progress=not no_progress,
             debug=log_level == "debug",
+            dry_run=dry_run,
         )
         if failed:
             raise typer.Exit(FAILED)
@@ -268,6 +316,16 @@ def _engine_options(
         precision=precision,  # type: ignore[arg-type]
         threads=threads,
         profile=profile,
+    )
+
+
+def _tiling_options(memory: str | None, tile: int, attention: str, reuse: str, temporal_tile: int) -> TilingOptions:
+    return TilingOptions(
+        memory=None if memory is None else parse_bytes(memory),
+        tile=tile,
+        attention=attention,  # type: ignore[arg-type]  # checked by TilingOptions
+        reuse=reuse,
+        temporal_tile=temporal_tile,
     )
 
 
@@ -302,6 +360,75 @@ def evaluate(
         from vs_smsr.cli.evaluate import run
 
         run(_engine_options(scale, model, weights, device, engine, precision, threads), hr, lr, json)
+
+
+@app.command(no_args_is_help=True)
+def plan(
+    inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="Videos, images, folders or quoted globs.")],
+    scale: Scale = None,
+    model: Model = "smsr",
+    weights: Weights = None,
+    device: Device = "auto",
+    engine: EngineChoice = "auto",
+    precision: PrecisionChoice = "auto",
+    threads: Threads = 0,
+    memory: Memory = None,
+    tile: Tile = 0,
+    attention: Attention = "auto",
+    reuse: Reuse = "exact",
+    temporal_tile: TemporalTile = 48,
+    log_level: LogLevel = "warning",
+) -> None:
+    """Print how files would be upscaled: tiles, memory, streams and time. The same as upscale --dry-run."""
+    with _exit_codes(log_level):
+        from vs_smsr.cli.upscale import upscale_all
+
+        failed = upscale_all(
+            inputs,
+            None,
+            _engine_options(scale, model, weights, device, engine, precision, threads),
+            VideoOptions(),
+            _tiling_options(memory, tile, attention, reuse, temporal_tile),
+            scale_given=scale is not None,
+            debug=log_level == "debug",
+            dry_run=True,
+        )
+        if failed:
+            raise typer.Exit(FAILED)
+
+
+@app.command(no_args_is_help=True)
+def masks(
+    source: Annotated[Path, typer.Argument(metavar="INPUT", help="A video or an image.", show_default=False)],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="DIR", help="Where the pictures go.", show_default=False)
+    ],
+    frames: Annotated[int, typer.Option("--frames", min=1, metavar="N", help="How many frames to look at.")] = 48,
+    scale: Scale = None,
+    model: Model = "smsr",
+    weights: Weights = None,
+    device: Device = "auto",
+    engine: EngineChoice = "auto",
+    precision: PrecisionChoice = "auto",
+    threads: Threads = 0,
+    memory: Memory = None,
+    tile: Tile = 0,
+    attention: Attention = "held",
+    reuse: Reuse = "exact",
+    temporal_tile: TemporalTile = 48,
+    log_level: LogLevel = "warning",
+) -> None:
+    """Draw where the network works: masks of each SMM, reused regions, sparsity over time, channel masks."""
+    with _exit_codes(log_level):
+        from vs_smsr.cli.masks import draw
+
+        draw(
+            source,
+            output,
+            frames,
+            _engine_options(scale, model, weights, device, engine, precision, threads),
+            _tiling_options(memory, tile, attention, reuse, temporal_tile),
+        )
 
 
 @app.command()

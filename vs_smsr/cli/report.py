@@ -58,7 +58,12 @@ def summary(report: Report) -> str:
         work = f"{report.seconds:.1f} s"
     else:
         work = f"{report.frames} frames in {report.seconds:.1f} s, {report.frames / max(report.seconds, 1e-9):.1f} fps"
-    return f"{report.output}: {work}, {report.skipped:.0%} of the masked work skipped"
+    line = f"{report.output}: {work}, {report.skipped:.0%} of the masked work skipped"
+    if report.reused >= 0.005:
+        line += f", {report.reused:.0%} of the pixels reused"
+    if report.held:
+        line += f", attention held in {report.held} frames"
+    return line
 
 
 @contextmanager
@@ -79,7 +84,8 @@ def progress_bar(name: str, shown: bool) -> Iterator[Callable[[Progress], None] 
 
         def show(progress: Progress) -> None:
             count = f"{progress.frames}/{progress.total}" if progress.total else str(progress.frames)
-            state = f"{count}  {progress.fps:.1f} fps  {progress.skipped:.0%} skipped  ETA"
+            state = f"{count}  {progress.fps:.1f} fps  {progress.skipped:.0%} skipped"
+            state += f"  {progress.reused:.0%} reused  ETA" if progress.reused >= 0.005 else "  ETA"
             bar.update(task, completed=progress.frames, total=progress.total or None, state=state)
 
         yield show

@@ -12,10 +12,11 @@ import cv2
 
 from vs_smsr import engine
 from vs_smsr.cli.inputs import Job, plan
+from vs_smsr.cli.plan import describe
 from vs_smsr.cli.report import error_line, print_profile, progress_bar, say, summary, warn
 from vs_smsr.errors import MediaError, WeightsError
 from vs_smsr.media.images import read_image
-from vs_smsr.options import SCALES, EngineOptions, VideoOptions
+from vs_smsr.options import SCALES, EngineOptions, TilingOptions, VideoOptions
 from vs_smsr.tiling import Tiler
 from vs_smsr.weights import shipped
 
@@ -25,13 +26,17 @@ def upscale_all(
     out: Path | None,
     engine_options: EngineOptions,
     video_options: VideoOptions,
+    tiling_options: TilingOptions,
     *,
     scale_given: bool = False,
     recursive: bool = False,
     progress: bool = True,
     debug: bool = False,
+    dry_run: bool = False,
 ) -> int:
     """Upscale everything that the inputs name (see `inputs.plan`); returns how many files failed.
+
+    With `dry_run` nothing is written; the plan for each file is printed instead.
 
     If only a final size is asked for (no scale, no weights file), each file gets the shipped scale that it needs.
 
@@ -48,20 +53,23 @@ def upscale_all(
 
     @functools.cache
     def tiler(scale: int) -> Tiler:
-        return Tiler(engine.create(dataclasses.replace(engine_options, scale=scale)))
+        return Tiler(engine.create(dataclasses.replace(engine_options, scale=scale)), tiling_options)
 
     tiler(scales[0])  # what is wrong with the engine is wrong for all files
     failed = 0
     for number, job in enumerate(jobs, 1):
         name = job.source.name if len(jobs) == 1 else f"[{number}/{len(jobs)}] {job.source.name}"
         try:
-            _upscale(job, tiler(_enough(scales, job, video_options)), video_options, name, progress)
+            if dry_run:
+                say(describe(job.source, job.target, tiler(_enough(scales, job, video_options)), video_options))
+            else:
+                _upscale(job, tiler(_enough(scales, job, video_options)), video_options, name, progress)
         except Exception as error:
             failed += 1
             if debug:
                 warn(traceback.format_exc())
             warn(error_line(error, job.source))
-    if engine_options.profile:
+    if engine_options.profile and not dry_run:
         for scale in scales:
             print_profile(tiler(scale).engine)
     if failed and len(jobs) > 1:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import av
@@ -45,6 +46,7 @@ WEIGHTS = {
 RESAMPLE = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
 RESIZE = Interpolation.LANCZOS | Interpolation.ACCURATE_RND
 WORK = "yuv444p16le"
+BAND = 256  # rows that are converted at a time
 PLAIN_444 = re.compile(r"yuva?j?444p(9|10|12|14|16)?(le)?")  # planes that are read without libswscale
 PLAIN_RGB = re.compile(r"(gbra?p|gray)(9|10|12|14|16|f32)?(le|be)?|rgbaf16(le|be)|rgba?f32(le|be)|rgb24|rgb48le")
 
@@ -271,12 +273,14 @@ def _write_yuv(rgb: Array, target: VideoFormat, colour: Colour) -> av.VideoFrame
     shift = 0 if plain else 16 - bits
     encoding = _encoding(colour, bits).astype(np.float32)
     subsampled = target.chroma_width(2) == 1 or target.chroma_height(2) == 1
-    for index in range(3):
-        codes = cv2.transform(rgb, encoding[index : index + 1])
+    for index, top in product(range(3), range(0, height, BAND)):  # by bands: a large frame is large in floats
+        codes = cv2.transform(rgb[top : top + BAND], encoding[index : index + 1])
+        out = plane(frame, index)[top : top + BAND]
         if subsampled and index:  # rounded after resampling, by libswscale
-            _round(codes * np.float32(1 << shift), (1 << 16) - 1, plane(frame, index))
+            codes *= np.float32(1 << shift)
+            _round(codes, (1 << 16) - 1, out)
         else:  # rounded here: libswscale would dither 8 bits
-            _round(codes, (1 << bits) - 1, plane(frame, index), shift)
+            _round(codes, (1 << bits) - 1, out, shift)
     if has_alpha(target) and plain:
         plane(frame, 3)[:] = (1 << bits) - 1
     frame.chroma_location = colour.siting

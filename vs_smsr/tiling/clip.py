@@ -37,14 +37,15 @@ class Sequence:
         # With its own attention and exact reuse, a frame's result does not depend on where temporal tiles start.
         self._endless = options.attention == "frame" and not options.reuse.startswith("near")
         self._tile: TemporalTile | None = None
+        self._shape: tuple[int, ...] = ()
 
     def upscale(self, frame: Frame, cut: bool | None = None) -> TiledFrame:
         """Upscale the next frame, (H, W, 3) float32 RGB 0..255; `cut`: is it known to begin a scene or not to?"""
         starts = not self._endless and self._starts.starts(frame, cut)  # sees every frame
-        if self._tile is None or starts:
+        if self._tile is None or starts or frame.shape != self._shape:
             self._tile = None  # before the next one takes memory
-            self._tile = TemporalTile(self._tiler, frame)
-            return self._tile.result
+            self._tile, self._shape = TemporalTile(self._tiler, frame), frame.shape
+            return self._tile.take_result()
         if self._tile.held is None:
             return self._tile.decide(frame)
         return self._tile.upscale(frame)
@@ -61,7 +62,6 @@ class TemporalTile:
         first: (H, W, 3) float32 RGB 0..255, the tile's first frame.
     Attributes:
         held: the first frame's attention serves all; None while `auto` has not decided.
-        result: of the first frame.
     """
 
     def __init__(self, tiler: Tiler, first: Frame) -> None:
@@ -72,7 +72,13 @@ class TemporalTile:
         self.held: bool | None = {"frame": False, "held": True, "auto": None}[options.attention]
         self._way: _Way = _Own(tiler) if self.held is False else _Held(tiler)
         result, _ = self._way.upscale(self._first)
-        self.result = _tiled(result, first, None, held=False)
+        self._result: TiledFrame | None = _tiled(result, first, None, held=False)
+
+    def take_result(self) -> TiledFrame:
+        """The first frame's result, once."""
+        result, self._result = self._result, None
+        assert result is not None, "it is taken once; ask for the frame again"
+        return result
 
     def decide(self, second: Frame) -> TiledFrame:
         """Let `auto` choose by the tile's second frame; returns that frame's result."""

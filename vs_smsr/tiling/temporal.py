@@ -61,7 +61,7 @@ class Starts:
         self._next += 1
         small, before = luma(frame), self._luma
         self._luma = small
-        if on_raster or before is None:
+        if on_raster or before is None or before.shape != small.shape:
             self._difference = 0.0
             return True
         now, last = difference(small, before), self._difference

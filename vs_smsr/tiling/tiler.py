@@ -48,21 +48,25 @@ class Tiler:
         engine: where the network runs.
         options: memory budget, temporal tiles, reuse.
         in_flight: most frames that will be asked for at the same time.
-        other: bytes that the caller's own part of the program will take (decoder, encoder, their frames).
     """
 
-    def __init__(
-        self, engine: Engine, options: TilingOptions | None = None, *, in_flight: int = 1, other: int = 0
-    ) -> None:
+    def __init__(self, engine: Engine, options: TilingOptions | None = None, *, in_flight: int = 1) -> None:
         self.engine = engine
         self.options = options or TilingOptions()
-        self._in_flight, self._other = in_flight, other
+        self._in_flight, self._other = in_flight, 0
         self._lock = threading.Lock()
+        self._warm = False
         self._ways: dict[tuple[int, int], _Way] = {}
 
     @property
     def scale(self) -> int:
         return self.engine.weights.scale
+
+    def reserve(self, other: int) -> None:
+        """Leave so many bytes of the budget to the caller's own part of the program: decoder, encoder, their frames."""
+        with self._lock:
+            self._other = other
+            self._ways.clear()
 
     def plan(self, height: int, width: int) -> Plan | None:
         """How frames of that size are computed; None if the engine does not tell what it allocates.
@@ -140,6 +144,9 @@ class Tiler:
 
     def _plan(self, height: int, width: int) -> Plan | None:
         if measurable(self.engine):
+            if not self._warm:  # what the first frame loads and compiles is there for good, so it is counted
+                self.engine.upscale(np.zeros((16, 16, 3), np.float32))
+                self._warm = True
             return plan(self.engine, height, width, self.options, in_flight=self._in_flight, other=self._other)
         if self.options.memory:
             raise MemoryBudgetError(

@@ -1,0 +1,114 @@
+"""`vs-smsr plan` and `--dry-run`: what would be done with a file, in lines."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+from av.stream import Stream
+
+from vs_smsr.engine.contract import Frame
+from vs_smsr.engine.tiled import STAGES
+from vs_smsr.engine.window import end_needs, network_needs, smm_needs, whole
+from vs_smsr.media.images import is_image, read_image
+from vs_smsr.media.streams import name_of, refusal, wanted
+from vs_smsr.options import VideoOptions
+from vs_smsr.tiling import Plan, Tiler
+from vs_smsr.tiling.budget import size
+from vs_smsr.tiling.geometry import cover
+
+CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".webm": "webm"}
+PROBE = 192  # side of the piece of picture that the time is predicted from
+
+
+def describe(source: Path, target: Path, tiler: Tiler, options: VideoOptions) -> str:
+    """The plan for one file.
+
+    Raises:
+        MediaError: the file cannot be read. MemoryBudgetError: the budget is too small.
+    """
+    return "\n".join(_image(source, tiler) if is_image(source) else _video(source, target, tiler, options))
+
+
+def _image(source: Path, tiler: Tiler) -> list[str]:
+    pixels = read_image(source).pixels
+    height, width = pixels.shape[:2]
+    lines = [f"{source}: image, {width}x{height} -> {width * tiler.scale}x{height * tiler.scale}"]
+    grey = pixels.reshape(height, width, -1)[..., :1]
+    return lines + _engine(tiler, tiler.plan(height, width), np.repeat(grey.astype(np.float32), 3, axis=2), 1)
+
+
+def _video(source: Path, target: Path, tiler: Tiler, options: VideoOptions) -> list[str]:
+    from vs_smsr.media.colour import to_rgb
+    from vs_smsr.media.reader import Reader
+    from vs_smsr.pipeline import final_size, fit
+
+    with Reader(source) as reader:
+        info = reader.info
+        large = final_size(info, tiler.scale, options)
+        level, plan = fit(tiler, info, large, options)
+        count = f"{info.frames} frames" if info.frames else "frames not told"
+        lines = [f"{source}: video, {info.width}x{info.height} -> {large[0]}x{large[1]}, {count}, {options.codec}"]
+        for stream in reader.container.streams:
+            if stream is not reader.video:
+                lines.append(f"  {name_of(stream):24} {_fate(stream, target, options)}")
+        if level.note:
+            lines.append(f"  encoder                  {level.note}")
+        first = to_rgb(next(iter(reader)))
+    return lines + _engine(tiler, plan, first, info.frames)
+
+
+def _fate(stream: Stream, target: Path, options: VideoOptions) -> str:
+    if not wanted(stream, options):
+        return "left out"
+    reason = refusal(stream, CONTAINERS.get(target.suffix.lower(), "matroska"))
+    return f"dropped: {reason}" if reason else "copied"
+
+
+def _engine(tiler: Tiler, plan: Plan | None, frame: Frame, frames: int | None) -> list[str]:
+    engine = tiler.engine
+    lines = [f"  engine                   {engine.name}, {engine.device}, {engine.precision}, x{tiler.scale}"]
+    if plan is None:
+        return lines
+    bounds = whole(plan.height, plan.width)
+    passes = "1 pass over the whole frame"
+    if plan.tile is not None:
+        tiles = cover(bounds, plan.tile, plan.tile)
+        halo = tiles[len(tiles) // 2].spread(smm_needs, bounds)
+        passes = (
+            f"{STAGES + 5} passes over {len(tiles)} tiles of at most {plan.tile}x{plan.tile}, "
+            f"windows up to {halo.width}x{halo.height}; features of {plan.in_memory} stages in memory, "
+            f"{plan.on_disk} on disk"
+        )
+    lines += [f"  tiles                    {passes}", f"  frames at the same time  {plan.in_flight}"]
+    far = network_needs((0, 1))[1] - 1
+    lines.append(f"  halo                     8 pixels a stage, {far} through the whole network")
+    kept = {
+        "stages": "the features of every stage, so that only changed pixels are computed",
+        "regions": "input and result, so that unchanged regions are copied",
+        "frames": "input and result, so that a repeated frame is copied",
+        "nothing": "nothing",
+    }
+    lines.append(f"  kept of the last frame   {kept[plan.keep]}")
+    lines += [f"  memory, {name:17}{size(amount):>7}" for name, amount in plan.bytes.items() if amount]
+    lines.append(f"  memory, sum              {size(plan.total):>7} of {size(plan.budget)}")
+    seconds = _seconds(tiler, frame)
+    if plan.tile is not None:
+        seconds *= sum(core.spread(smm_needs, bounds).spread(end_needs, bounds).area for core in tiles) / bounds.area
+    total = f", {seconds * frames / 60:.1f} min for {frames} frames" if frames and frames > 1 else ""
+    lines.append(f"  time                     about {seconds:.2f} s a frame{total}, when nothing is reused")
+    return lines
+
+
+def _seconds(tiler: Tiler, frame: Frame) -> float:
+    """For a whole frame, from the middle of it."""
+    height, width = frame.shape[:2]
+    top, left = max(height - PROBE, 0) // 2, max(width - PROBE, 0) // 2
+    piece = np.ascontiguousarray(frame[top : top + PROBE, left : left + PROBE])
+    probe = Tiler(tiler.engine)
+    probe.upscale(piece)
+    start = time.perf_counter()
+    probe.upscale(piece)
+    seconds = time.perf_counter() - start
+    return seconds * float(height * width) / float(piece.shape[0] * piece.shape[1])

@@ -1,0 +1,69 @@
+"""How much memory decoding, encoding and what waits between them take, in bytes.
+
+The figures of libx264 are measured (FFmpeg 8, 1920x1080 and 3840x2160): 15 MiB and so many frames. Its look-ahead is
+what costs; `ENCODER_LEVELS` is the ladder of settings by which it can be made to take less.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import av
+
+from vs_smsr.media.colour import BAND, depth
+from vs_smsr.media.reader import VideoInfo
+from vs_smsr.options import VideoOptions
+
+FLOATS = 12  # bytes of an RGB pixel between reader and writer
+DECODED = 20  # frames: what H.264 and HEVC may hold to decode from, and those on their way
+ENCODER_BASE = 15 << 20
+
+
+@dataclass(frozen=True)
+class Level:
+    """One way to run the encoder side.
+
+    Attributes:
+        room: frames that may wait on either side of the engine; 0: encoded before the next frame is begun.
+        frames: that the encoder holds.
+        options: of the encoder.
+        note: what is told to the user; "" if nothing is out of the ordinary.
+    """
+
+    room: int
+    frames: int
+    options: dict[str, str] = field(default_factory=dict)
+    note: str = ""
+
+
+FRUGAL = {"tune": "zerolatency", "refs": "1", "threads": "1"}
+X264_LEVELS = (
+    Level(2, 118),
+    Level(1, 118),
+    Level(0, 55, {"rc-lookahead": "10"}, "libx264 looks ahead 10 frames, not 40"),
+    Level(0, 12, FRUGAL, "libx264 runs with tune=zerolatency, refs=1 and one thread: the file gets larger"),
+)
+OTHER_LEVELS = (Level(2, 118), Level(1, 118), Level(0, 118))
+
+
+def levels(options: VideoOptions) -> tuple[Level, ...]:
+    """From what is best to what takes least."""
+    return X264_LEVELS if options.codec == "libx264" else OTHER_LEVELS
+
+
+def pipeline_bytes(info: VideoInfo, size: tuple[int, int], deep: bool, level: Level) -> int:
+    """Everything but the engine and the one frame that is in it.
+
+    Args:
+        size: (width, height) of the result.
+        deep: the result has more than 8 bits.
+    """
+    source = av.VideoFormat(info.pix_fmt, info.width, info.height)
+    small, large = info.width * info.height, size[0] * size[1]
+    decoded = sum(component.width * component.height for component in source.components) * (1 + (depth(source) > 8))
+    encoded = large * 3 // 2 * (1 + deep)
+    waiting = (level.room + 1) * (FLOATS * small + decoded) + level.room * FLOATS * large
+    if level.room:
+        waiting += FLOATS * large  # the one that is encoded while the next is made
+    converting = 6 * large + encoded + 3 * FLOATS * BAND * size[0]  # 16-bit 4:4:4 on the way
+    return waiting + converting + DECODED * decoded + ENCODER_BASE + level.frames * encoded
