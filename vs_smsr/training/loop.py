@@ -81,7 +81,8 @@ class Trainer:
             start_from(self.network, options.start)
         if options.reset_masks:
             reset_masks(self.network)
-        self.network.to(self.device).to(memory_format=torch.channels_last)
+        module: Any = self.network  # not every release of torch declares memory_format
+        module.to(device=self.device, memory_format=torch.channels_last)
         self.average = Average(self.network, options.ema)
         self.optimizer = optimizer.create(self.network, options)
         self.clock = Clock(torch.get_num_threads())
