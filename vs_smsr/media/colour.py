@@ -46,7 +46,7 @@ WEIGHTS = {
 RESAMPLE = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
 RESIZE = Interpolation.LANCZOS | Interpolation.ACCURATE_RND
 WORK = "yuv444p16le"
-BAND = 256  # rows that are converted at a time
+BAND = 128  # rows that are converted at a time
 PLAIN_444 = re.compile(r"yuva?j?444p(9|10|12|14|16)?(le)?")  # planes that are read without libswscale
 PLAIN_RGB = re.compile(r"(gbra?p|gray)(9|10|12|14|16|f32)?(le|be)?|rgbaf16(le|be)|rgba?f32(le|be)|rgb24|rgb48le")
 

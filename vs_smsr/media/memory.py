@@ -65,5 +65,5 @@ def pipeline_bytes(info: VideoInfo, size: tuple[int, int], deep: bool, level: Le
     waiting = (level.room + 1) * (FLOATS * small + decoded) + level.room * FLOATS * large
     if level.room:
         waiting += FLOATS * large  # the one that is encoded while the next is made
-    converting = 6 * large + encoded + 3 * FLOATS * BAND * size[0]  # 16-bit 4:4:4 on the way
+    converting = 6 * large + encoded + FLOATS * BAND * size[0]  # 16-bit 4:4:4 on the way, made by bands
     return waiting + converting + DECODED * decoded + ENCODER_BASE + level.frames * encoded

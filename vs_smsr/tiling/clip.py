@@ -16,6 +16,7 @@ from vs_smsr.tiling.tiler import TiledFrame, Tiler, cropped, padded
 
 log = logging.getLogger(__name__)
 Computed = Changed | None  # (H, W) pixels that were computed; None: all
+SAMPLED = 4  # rows of a result, one in so many, are compared
 HELD_FROM = 55.0  # dB between held and own attention, from which `auto` holds
 
 
@@ -83,16 +84,21 @@ class TemporalTile:
     def decide(self, second: Frame) -> TiledFrame:
         """Let `auto` choose by the tile's second frame; returns that frame's result."""
         assert self.held is None, "a temporal tile decides once"
-        frame = self._near(padded(second), parts=True)
-        result, computed = self._way.upscale(frame)
-        own = self._tiler.upscale_even(frame)
-        likeness = psnr(result.frame, own.frame)
+        even = padded(second)
+        frame = self._near(even, parts=True)
+        held, computed = self._way.upscale(frame)
+        sample = held.frame[::SAMPLED].copy()
+        del held  # two large frames at once may be one too many
+        own = self._tiler.upscale_even(self._near(even, parts=False))
+        likeness = psnr(sample, own.frame[::SAMPLED])
         self.held = likeness > HELD_FROM
         log.info("attention: %s (%.1f dB alike)", "held" if self.held else "of each frame", likeness)
         if not self.held:
             self._way = _Own(self._tiler)
-            return self.upscale(second)
-        return _tiled(result, second, computed, held=True)
+            return _tiled(own, second, None, held=False)
+        del own
+        held, _ = self._way.upscale(frame)  # a copy, if there is memory to keep the last frame
+        return _tiled(held, second, computed, held=True)
 
     def upscale(self, frame: Frame) -> TiledFrame:
         """Upscale one of the tile's frames, (H, W, 3) float32 RGB 0..255."""
