@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,14 +14,16 @@ import numpy as np
 import vapoursynth as vs
 
 from vs_smsr import engine as engines
+from vs_smsr.engine.contract import Frame
 from vs_smsr.errors import SmsrError
-from vs_smsr.options import EngineName, EngineOptions, Precision
-from vs_smsr.tiling import Tiler
+from vs_smsr.options import Attention, EngineName, EngineOptions, Precision, TilingOptions, parse_bytes
+from vs_smsr.tiling import Frames, TiledFrame, Tiler
+from vs_smsr.vapoursynth_tiles import TILES, tiled
 
 log = logging.getLogger(__name__)
 
 _DEVICE = 'Use device="cuda:N".'
-_WHOLE = "Frames are computed whole and have no seams: leave it out."
+_WHOLE = "Tiles have no seams and the right overlap by themselves: leave it out, or use tile= or memory=."
 PEERS = {  # what users of other filters type -> what to do here
     "backend": "Use engine= and device=.",
     "batch_size": "Use num_streams=.",
@@ -30,13 +33,13 @@ PEERS = {  # what users of other filters type -> what to do here
     "gpu_id": _DEVICE,
     "model_path": "Use weights=.",
     "overlap": _WHOLE,
-    "tile": _WHOLE,
     "tile_pad": _WHOLE,
     "tiles": _WHOLE,
     "tilesize": _WHOLE,
 }
 WITHOUT_TRANSFER = {1, 4, 5, 6, 7, 8, 9}  # matrices that need no transfer function; the others are luminance based
 UNSPECIFIED, RESERVED = 2, 3
+FLOATS = 12  # bytes of an RGBS pixel
 
 
 def smsr(
@@ -50,6 +53,11 @@ def smsr(
     precision: Precision | None = None,
     num_streams: int = 2,
     threads: int = 0,
+    memory: int | str | None = None,
+    tile: int = 0,
+    attention: Attention = "frame",
+    reuse: str = "exact",
+    temporal_tile: int = 48,
     **unknown: object,
 ) -> vs.VideoNode:
     """Upscale a clip with SMSR.
@@ -70,15 +78,26 @@ def smsr(
             for all others.
         num_streams: how many frames are in the network at the same time; each costs memory.
         threads: CPU threads of the network; 0 = all.
+        memory: most memory that the process may use, such as "2G" or in bytes; None: a share of what is free.
+        tile: side of a tile in source pixels; 0 = as large as the memory allows.
+        attention: "frame": each frame's channel means are its own. "held": those of the first frame of a temporal tile
+            (48 frames, or up to the next scene cut) serve all its frames, so that unchanged regions need no work;
+            "auto": held where that makes no visible difference. A cut is where `_SceneChangePrev` is set, or, on frames
+            without that prop, where the picture says so.
+        reuse: "exact" copies what did not change, "near:2" takes changes up to 2 (of 255) for none, "off".
+        temporal_tile: most frames in a temporal tile.
     Returns:
-        A clip of the same format, length, frame rate and frame props, with one more prop: `SMSRSparsity`, the mean
-        share of work that the network skipped, 0..1.
+        A clip of the same format, length, frame rate and frame props, with three more props: `SMSRSparsity`, the mean
+        share of work that the network skipped, and `SMSRReused`, the share of pixels that were copied, both 0..1;
+        `SMSRHeld`, 1 if the attention was held. All but SMSRReused depend on the clip and the frame's number alone.
     Raises:
         vs.Error: an argument or the clip is not fit, or the engine does not work here; the message begins "smsr: ".
     """
     _refuse_unknown(unknown)
     _require_type(int, "a whole number", scale=scale, num_streams=num_streams, threads=threads)
-    _require_type(str, "a string", model=model, device=device, engine=engine)
+    _require_type(int, "a whole number", tile=tile, temporal_tile=temporal_tile)
+    _require_type(str, "a string", model=model, device=device, engine=engine, attention=attention, reuse=reuse)
+    _require_type((int, str, type(None)), 'a size such as "2G" or None', memory=memory)
     _require_type((str, type(None)), "a string or None", precision=precision)
     _require_type((str, Path, type(None)), "the path of a .safetensors file or None", weights=weights)
     if num_streams < 1:
@@ -97,9 +116,23 @@ def smsr(
             precision=precision,
             threads=threads,
         )
-        tiler = Tiler(engines.create(options))
+        tiling = TilingOptions(
+            memory=parse_bytes(memory) if isinstance(memory, str) else memory,
+            tile=tile,
+            attention=attention,
+            reuse=reuse,
+            temporal_tile=temporal_tile,
+        )
+        one_by_one = attention != "frame" or reuse.startswith("near")  # frames of a temporal tile share its state
+        in_flight, tiles = (1, TILES) if one_by_one else (num_streams, 1)
+        tiler = Tiler(engines.create(options), tiling, in_flight=in_flight, tiles=tiles)
+        large = scale**2 * clip.width * clip.height
+        tiler.reserve((num_streams + 2) * FLOATS * (large + clip.width * clip.height))  # frames that VapourSynth holds
+        if memory is not None:
+            tiler.plan(clip.height, clip.width)  # a budget that cannot work fails at once
     except SmsrError as error:
-        raise vs.Error(f"smsr: {str(error).removeprefix('EngineOptions: ')}") from error
+        message = str(error).removeprefix("EngineOptions: ").removeprefix("TilingOptions: ")
+        raise vs.Error(f"smsr: {message}") from error
 
     if clip.format.id in (vs.RGBS, vs.RGBH):
         return _upscaled(clip, clip, tiler, num_streams)
@@ -127,7 +160,7 @@ def _check_clip(clip: object) -> None:
 
 
 def _upscaled(rgb: vs.VideoNode, source: vs.VideoNode, tiler: Tiler, num_streams: int) -> vs.VideoNode:
-    """The RGBS or RGBH clip through the network, with the frame props of `source` and SMSRSparsity.
+    """The RGBS or RGBH clip through the network, with the frame props of `source` and our own.
 
     VapourSynth calls the function of one ModifyFrame for one frame at a time. So there are `num_streams` of them, and
     FrameEval deals the requests out in the order in which they come: that many frames run side by side, and no more.
@@ -139,12 +172,22 @@ def _upscaled(rgb: vs.VideoNode, source: vs.VideoNode, tiler: Tiler, num_streams
     blank = core.std.CopyFrameProps(blank, source)
     warned = False
 
-    def run(n: int, f: list[vs.VideoFrame]) -> vs.VideoFrame:
+    def finish(n: int, large: vs.VideoFrame, result: TiledFrame) -> vs.VideoFrame:
         nonlocal warned
-        if f[0].props.get("_FieldBased", 0) and not warned:
+        if large.props.get("_FieldBased", 0) and not warned:
             warned = True
             log.warning("smsr: frame %d is interlaced; the network is for progressive frames. Deinterlace first.", n)
-        return _upscale_frame(n, f[1], f[0].copy(), tiler)
+        return _filled(large, result)
+
+    if tiler.options.attention != "frame" or tiler.options.reuse.startswith("near"):
+        return tiled(rgb, source, blank, tiler, _read, finish)
+    frames = Frames(tiler)
+
+    def run(n: int, f: list[vs.VideoFrame]) -> vs.VideoFrame:
+        small = _read(n, f[1])
+        with _named(n):
+            result = frames.upscale(small)
+        return finish(n, f[0].copy(), result)
 
     streams = [core.std.ModifyFrame(blank, [blank, rgb], run) for _ in range(num_streams)]
     for stream in streams:
@@ -153,20 +196,32 @@ def _upscaled(rgb: vs.VideoNode, source: vs.VideoNode, tiler: Tiler, num_streams
     return core.std.FrameEval(blank, lambda n: streams[next(turns) % num_streams], clip_src=streams)
 
 
-def _upscale_frame(n: int, small: vs.VideoFrame, large: vs.VideoFrame, tiler: Tiler) -> vs.VideoFrame:
-    """Fill `large` (RGB half or float 0..1, its props already right) with the upscaled `small`; returns it."""
+@contextmanager
+def _named(n: int) -> Iterator[None]:
+    """Our errors as VapourSynth's, with the frame's number."""
+    try:
+        yield
+    except SmsrError as error:
+        raise vs.Error(f"smsr: frame {n}: {error}") from None
+
+
+def _read(n: int, small: vs.VideoFrame) -> Frame:
+    """RGB half or float 0..1 as (H, W, 3) float32 0..255."""
     frame = np.empty((small.height, small.width, 3), np.float32)
     for plane in range(3):
         np.multiply(np.asarray(small[plane]), np.float32(255), out=frame[..., plane])
     if not np.isfinite(frame).all():  # one such value would spread over the whole frame
         raise vs.Error(f"smsr: frame {n} must be finite everywhere, got NaN or infinity. Limit the clip first.")
-    try:
-        result = tiler.upscale(frame)
-    except SmsrError as error:
-        raise vs.Error(f"smsr: frame {n}: {error}") from None
+    return frame
+
+
+def _filled(large: vs.VideoFrame, result: TiledFrame) -> vs.VideoFrame:
+    """`large` (RGB half or float 0..1, its props already right) with the result in it."""
     for plane in range(3):
         np.divide(result.frame[..., plane], np.float32(255), out=np.asarray(large[plane]), casting="same_kind")
     large.props["SMSRSparsity"] = result.skipped
+    large.props["SMSRReused"] = result.reused
+    large.props["SMSRHeld"] = int(result.held)
     return large
 
 

@@ -52,6 +52,21 @@ class Sequence:
         return self._tile.upscale(frame)
 
 
+class Frames:
+    """Frames of a clip in any order and from several threads, each with its own attention.
+
+    A frame that equals the last one that was computed gives a copy of its result, unless reuse is off.
+    """
+
+    def __init__(self, tiler: Tiler) -> None:
+        self._way = _Own(tiler)
+
+    def upscale(self, frame: Frame) -> TiledFrame:
+        """Upscale one, (H, W, 3) float32 RGB 0..255; it must not be changed afterwards."""
+        result, computed = self._way.upscale(padded(frame))
+        return _tiled(result, frame, computed, held=False)
+
+
 class TemporalTile:
     """A run of frames with one state; they may be asked for in any order and from several threads.
 

@@ -105,29 +105,37 @@ def default_budget(engine: Engine) -> int:
 
 
 def plan(
-    engine: Engine, height: int, width: int, options: TilingOptions, *, in_flight: int = 1, other: int = 0
+    engine: Engine,
+    height: int,
+    width: int,
+    options: TilingOptions,
+    *,
+    in_flight: int = 1,
+    tiles: int = 1,
+    other: int = 0,
 ) -> Plan:
     """Plan for frames of that (even) size.
 
     Args:
         in_flight: most frames that are wanted at the same time.
+        tiles: temporal tiles of which something is kept.
         other: bytes that the rest of the program will take once it runs.
     Raises:
         MemoryBudgetError: the budget is too small for any plan; the message names the smallest that is not.
     """
     costs = Costs.of(engine, other)
     limit = options.memory or default_budget(engine)
-    tiles: list[int | None] = (
+    sides: list[int | None] = (
         [options.tile] if options.tile else [None, *(side for side in SIDES if side < max(height, width))]
     )
     if not hasattr(engine, "windowed"):
-        tiles = [None]
+        sides = [None]
     smallest = None
-    for tile in tiles:
+    for tile in sides:
         for count in range(in_flight if tile is None else 1, 0, -1):
             smallest = _layout(costs, height, width, limit, options, tile, count)
             if smallest.total <= limit:
-                return _with_more(costs, smallest, options)
+                return _with_more(costs, smallest, options, tiles)
     assert smallest is not None, "there is always a tile to try"
     raise MemoryBudgetError(
         f"memory: the budget must be at least {budget.size(smallest.total)} for frames of {width}x{height} with "
@@ -168,7 +176,7 @@ def _layout(
     )
 
 
-def _with_more(costs: Costs, least: Plan, options: TilingOptions) -> Plan:
+def _with_more(costs: Costs, least: Plan, options: TilingOptions, tiles: int) -> Plan:
     """Spend what the budget leaves: on stores in memory instead of on disk, then on what helps the next frame."""
     taken = dict(least.bytes)
     spare = least.budget - least.total
@@ -178,13 +186,13 @@ def _with_more(costs: Costs, least: Plan, options: TilingOptions) -> Plan:
         in_memory = min(STAGES, spare // store)
         taken["features"] = in_memory * store
         spare -= in_memory * store
-    last = costs.frame(least.height, least.width) + MASKS * least.height * least.width
+    last = tiles * (costs.frame(least.height, least.width) + MASKS * least.height * least.width)
     keep: Keep = "nothing"
     if options.reuse != "off" and last <= spare:
         keep = "frames" if options.attention == "frame" else "regions"
         taken["last frame"] = last
         whole_frame = least.tile is None and least.in_flight == 1
-        if keep == "regions" and whole_frame and store and last + STAGES * store <= spare:
+        if keep == "regions" and whole_frame and store and last + tiles * STAGES * store <= spare:
             keep = "stages"
-            taken["features"] = STAGES * store
+            taken["features"] = tiles * STAGES * store
     return dataclasses.replace(least, bytes=taken, in_memory=in_memory, keep=keep)

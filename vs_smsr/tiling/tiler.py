@@ -48,12 +48,15 @@ class Tiler:
         engine: where the network runs.
         options: memory budget, temporal tiles, reuse.
         in_flight: most frames that will be asked for at the same time.
+        tiles: temporal tiles that are kept at the same time.
     """
 
-    def __init__(self, engine: Engine, options: TilingOptions | None = None, *, in_flight: int = 1) -> None:
+    def __init__(
+        self, engine: Engine, options: TilingOptions | None = None, *, in_flight: int = 1, tiles: int = 1
+    ) -> None:
         self.engine = engine
         self.options = options or TilingOptions()
-        self._in_flight, self._other = in_flight, 0
+        self._in_flight, self._tiles, self._other = in_flight, tiles, 0
         self._lock = threading.Lock()
         self._warm = False
         self._ways: dict[tuple[int, int], _Way] = {}
@@ -147,7 +150,8 @@ class Tiler:
             if not self._warm:  # what the first frame loads and compiles is there for good, so it is counted
                 self.engine.upscale(np.zeros((16, 16, 3), np.float32))
                 self._warm = True
-            return plan(self.engine, height, width, self.options, in_flight=self._in_flight, other=self._other)
+            counts = {"in_flight": self._in_flight, "tiles": self._tiles, "other": self._other}
+            return plan(self.engine, height, width, self.options, **counts)
         if self.options.memory:
             raise MemoryBudgetError(
                 f"memory: the {self.engine.name} engine does not tell what it takes. Set no budget."
