@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vs_smsr import engine as engines
-from vs_smsr.options import EngineName, EngineOptions, Precision, require
+from vs_smsr.options import EngineName, EngineOptions, Precision, TilingOptions, parse_bytes, require
 from vs_smsr.tiling.tiler import Tiler
 
 Array = NDArray[Any]
 Plane = NDArray[np.float32]
+CONVERTED = 3 * 12  # bytes of a result's pixel on the way to the caller's dtype
 WHITE = {"uint8": 255, "uint16": 65535, "float16": 1, "float32": 1}  # what white is, by dtype
 
 
@@ -52,6 +53,8 @@ class Upscaler:
         engine: "auto", "cpu", "cuda" or "reference" (PyTorch).
         precision: "auto" (the fastest that the device has), "fp32", "bf16" or "fp16".
         threads: CPU threads; 0 = all that this process may use.
+        memory: most memory that the process may use, in bytes or such as "2G"; None: a share of what is free.
+        tile: side of a tile in pixels; 0 = as large as the memory allows. Tiles change no bit of the result.
     Attributes:
         engine: name of the engine that was chosen.
         device: "cpu" or "cuda:N".
@@ -72,6 +75,8 @@ class Upscaler:
         engine: EngineName = "auto",
         precision: Precision = "auto",
         threads: int = 0,
+        memory: int | str | None = None,
+        tile: int = 0,
     ) -> None:
         options = EngineOptions(
             scale=scale,
@@ -82,7 +87,8 @@ class Upscaler:
             precision=precision,
             threads=threads,
         )
-        self._tiler = Tiler(engines.create(options))
+        limit = parse_bytes(memory) if isinstance(memory, str) else memory
+        self._tiler = Tiler(engines.create(options), TilingOptions(memory=limit, tile=tile))
         chosen = self._tiler.engine
         self.engine, self.device, self.precision, self.scale = chosen.name, chosen.device, chosen.precision, scale
 
@@ -99,6 +105,7 @@ class Upscaler:
             (scale * H, scale * W[, C]) of the same dtype and range: a new array.
         Raises:
             OptionError: wrong shape or dtype, or a value is not finite.
+            MemoryBudgetError: the memory does not suffice; the message names the least that does.
         """
         return self.upscale_with_info(array).pixels
 
@@ -120,6 +127,8 @@ def upscale_array(tiler: Tiler, array: Array) -> UpscaledArray:
     """
     array = np.asarray(array)
     _check(array)
+    height, width = array.shape[:2]
+    tiler.reserve(CONVERTED * height * width * tiler.scale**2)
     white = WHITE[array.dtype.name]
     factor = np.float32(255 / white)
     frame = array.astype(np.float32) * factor

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from vs_smsr import EngineError, OptionError, Upscaler, WeightsError
+from vs_smsr import EngineError, MemoryBudgetError, OptionError, Upscaler, WeightsError
 from vs_smsr.tiling.tiler import Tiler
 from vs_smsr.upscaler import WHITE, upscale_array
 
@@ -199,3 +199,13 @@ def test_weights_of_another_scale(tmp_path: Path):
 
     with pytest.raises(EngineError, match="are for x2, but scale is 3"):
         Upscaler(scale=3, weights=shipped(2))
+
+
+def test_memory_and_tiles_change_no_pixel():
+    image = as_dtype(picture(60, 70, 3), "uint8")
+    expected = Upscaler(engine="cpu").upscale(image)
+    assert np.array_equal(Upscaler(engine="cpu", tile=20, memory="8G").upscale(image), expected)
+    with pytest.raises(MemoryBudgetError, match="the budget must be at least"):
+        Upscaler(engine="cpu", memory="1M").upscale(image)
+    with pytest.raises(OptionError, match="a size must be"):
+        Upscaler(engine="cpu", memory="plenty")

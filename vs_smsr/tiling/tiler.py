@@ -68,8 +68,9 @@ class Tiler:
     def reserve(self, other: int) -> None:
         """Leave so many bytes of the budget to the caller's own part of the program: decoder, encoder, their frames."""
         with self._lock:
-            self._other = other
-            self._ways.clear()
+            if other != self._other:
+                self._other = other
+                self._ways.clear()
 
     def plan(self, height: int, width: int) -> Plan | None:
         """How frames of that size are computed; None if the engine does not tell what it allocates.
