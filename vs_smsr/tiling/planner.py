@@ -82,9 +82,9 @@ class Costs:
         return amount
 
     def store(self, height: int, width: int) -> int:
-        """One stage of a frame."""
+        """One stage of a frame, on the host."""
         per_pixel: int = self.engine.feature_bytes  # type: ignore[attr-defined]
-        return per_pixel * height * width
+        return per_pixel * height * width if self.engine.device == "cpu" else 0
 
     def frame(self, height: int, width: int) -> int:
         """Input and output of a frame, on the host."""
@@ -180,10 +180,11 @@ def _with_more(costs: Costs, least: Plan, options: TilingOptions, tiles: int) ->
     """Spend what the budget leaves: on stores in memory instead of on disk, then on what helps the next frame."""
     taken = dict(least.bytes)
     spare = least.budget - least.total
-    store = costs.store(least.height, least.width) if hasattr(costs.engine, "windowed") else 0
+    windowed = hasattr(costs.engine, "windowed")
+    store = costs.store(least.height, least.width) if windowed else 0
     in_memory = 0
-    if least.tile is not None and store:
-        in_memory = min(STAGES, spare // store)
+    if least.tile is not None:
+        in_memory = min(STAGES, spare // store) if store else STAGES
         taken["features"] = in_memory * store
         spare -= in_memory * store
     last = tiles * (costs.frame(least.height, least.width) + MASKS * least.height * least.width)
@@ -192,7 +193,7 @@ def _with_more(costs: Costs, least: Plan, options: TilingOptions, tiles: int) ->
         keep = "frames" if options.attention == "frame" else "regions"
         taken["last frame"] = last
         whole_frame = least.tile is None and least.in_flight == 1
-        if keep == "regions" and whole_frame and store and last + tiles * STAGES * store <= spare:
+        if keep == "regions" and whole_frame and windowed and last + tiles * STAGES * store <= spare:
             keep = "stages"
             taken["features"] = tiles * STAGES * store
     return dataclasses.replace(least, bytes=taken, in_memory=in_memory, keep=keep)
