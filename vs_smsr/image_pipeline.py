@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -10,13 +11,21 @@ import cv2
 from vs_smsr.media.images import Image, check, encode, read_image
 from vs_smsr.media.targets import whole_or_nothing
 from vs_smsr.options import VideoOptions
-from vs_smsr.pipeline import Report
+from vs_smsr.pipeline import Progress, Report
 from vs_smsr.tiling import Tiler
 from vs_smsr.upscaler import Array, upscale_array
 
 
-def upscale_image(source: Path, target: Path, tiler: Tiler, options: VideoOptions) -> Report:
+def upscale_image(
+    source: Path,
+    target: Path,
+    tiler: Tiler,
+    options: VideoOptions,
+    progress: Callable[[Progress], None] | None = None,
+) -> Report:
     """Upscale an image file; metadata comes along. Of the options only width, height and overwrite count.
+
+    `progress` is called once, when the pixels are there and before anything is written.
 
     Raises:
         MediaError: the source cannot be read, or the target not be written. EngineError: the engine failed.
@@ -26,6 +35,8 @@ def upscale_image(source: Path, target: Path, tiler: Tiler, options: VideoOption
         image = read_image(source)
         check(image, target)
         result = upscale_array(tiler, image.pixels)
+        if progress:
+            progress(Progress(1, 1, 1 / (time.perf_counter() - start), result.skipped))
         pixels = resized(result.pixels, image.pixels.shape[:2], options)
         data, notes = encode(Image(pixels, image.metadata), target)
         temporary.write_bytes(data)

@@ -237,12 +237,15 @@ class _AtOnce(Line[_Item]):
 
 @contextmanager
 def _threads(reader: Reader, writer: Writer, level: Level) -> Iterator[tuple[Line[_Item], Line[_Item]]]:
-    """Run the decoder and the encoder beside the block; both have ended when it ends, however it does."""
+    """Run the decoder and the encoder beside the block; both have ended when it ends, however it does.
+
+    They are daemons, so that an interrupt of the waiting for them ends the program too.
+    """
     decoded = Line[_Item](level.room * FRAME)
     upscaled = Line[_Item](level.room * FRAME) if level.room else _AtOnce(writer)
-    threads = [threading.Thread(target=_decode, args=(reader, decoded), name="smsr decode")]
+    threads = [threading.Thread(target=_decode, args=(reader, decoded), name="smsr decode", daemon=True)]
     if level.room:
-        threads.append(threading.Thread(target=_encode, args=(upscaled, writer), name="smsr encode"))
+        threads.append(threading.Thread(target=_encode, args=(upscaled, writer), name="smsr encode", daemon=True))
     for thread in threads:
         thread.start()
     try:

@@ -385,6 +385,39 @@ def test_an_interrupt_leaves_nothing(tmp_path, number, kind):
     assert names(tmp_path) == [source.name]
 
 
+LOST = """
+import os, signal
+from tests.conftest import StandInEngine
+from vs_smsr import engine
+from vs_smsr.cli.app import main
+
+class Lost:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        for _ in range(1000): pass
+
+class Engine(StandInEngine):
+    def upscale(self, frame, state=None):
+        Lost()
+        return super().upscale(frame, state)
+
+engine.create = lambda options: Engine(options.scale)
+main()
+"""
+
+
+@pytest.mark.parametrize("kind", ["image", "video"])
+def test_an_interrupt_that_python_drops_counts_all_the_same(tmp_path, kind):
+    """KeyboardInterrupt in a finaliser or a callback is reported and forgotten by Python."""
+    source = image(tmp_path / "a.png") if kind == "image" else video(tmp_path / "a.mp4", 30)
+    command = [sys.executable, "-c", LOST, "upscale", str(source)]
+    run = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=120)
+    assert "Exception ignored" in run.stderr
+    assert run.stderr.splitlines()[-1] == "interrupted; nothing unfinished is left"
+    assert run.returncode == 130
+    assert names(tmp_path) == [source.name]
+
+
 def test_the_bar_on_a_terminal(tmp_path):
     """Frame n/total, rate, skipped work and time left; and not a word of it with --no-progress."""
     pty = pytest.importorskip("pty")

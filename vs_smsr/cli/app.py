@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, get_args
 
 import typer
 
+from vs_smsr.cli import interrupts
 from vs_smsr.cli.report import LEVELS, error_line, set_up_logging, warn
 from vs_smsr.errors import OptionError
 from vs_smsr.options import Attention as AttentionMode
@@ -34,13 +33,8 @@ app = typer.Typer(
 
 def main() -> None:
     """The `vs-smsr` program."""
-    signal.signal(signal.SIGTERM, _terminated)
+    interrupts.listen()
     app(prog_name="vs-smsr")
-
-
-def _terminated(number: int, frame: FrameType | None) -> None:
-    """SIGTERM ends a run as Ctrl-C does: what is unfinished is removed."""
-    raise KeyboardInterrupt
 
 
 @contextmanager
@@ -50,6 +44,7 @@ def _exit_codes(log_level: str) -> Iterator[None]:
         require(log_level in LEVELS, "vs-smsr", "--log-level", f"one of {', '.join(LEVELS)}", log_level)
         set_up_logging(log_level)
         yield
+        interrupts.check()
     except KeyboardInterrupt:
         warn("interrupted; nothing unfinished is left")
         raise typer.Exit(INTERRUPTED) from None

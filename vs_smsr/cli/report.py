@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from vs_smsr.cli import interrupts
+
 if TYPE_CHECKING:
     from vs_smsr.engine import Engine
     from vs_smsr.pipeline import Progress, Report
@@ -67,10 +69,10 @@ def summary(report: Report) -> str:
 
 
 @contextmanager
-def progress_bar(name: str, shown: bool) -> Iterator[Callable[[Progress], None] | None]:
-    """Yield a callback for `pipeline.upscale_video`, or None if no bar is to be shown."""
+def progress_bar(name: str, shown: bool) -> Iterator[Callable[[Progress], None]]:
+    """Yield a callback for the pipelines: it shows the bar, if one is to be seen, and ends an interrupted run."""
     if not (shown and console.is_terminal):
-        yield None
+        yield lambda _: interrupts.check()
         return
     from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
@@ -83,6 +85,7 @@ def progress_bar(name: str, shown: bool) -> Iterator[Callable[[Progress], None] 
         task = bar.add_task("", total=None, name=name, state="")
 
         def show(progress: Progress) -> None:
+            interrupts.check()
             count = f"{progress.frames}/{progress.total}" if progress.total else str(progress.frames)
             state = f"{count}  {progress.fps:.1f} fps  {progress.skipped:.0%} skipped"
             state += f"  {progress.reused:.0%} reused  ETA" if progress.reused >= 0.005 else "  ETA"

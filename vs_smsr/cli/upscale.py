@@ -85,7 +85,7 @@ def _upscale(job: Job, tiler: Tiler, options: VideoOptions, name: str, progress:
         raise MediaError(f"{job.source}: no such file.")
     with progress_bar(name, progress) as show:
         if job.is_image:
-            report = upscale_image(job.source, job.target, tiler, options)
+            report = upscale_image(job.source, job.target, tiler, options, show)
         else:
             report = upscale_video(job.source, job.target, tiler, options, show)
     for note in report.notes:
