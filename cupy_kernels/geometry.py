@@ -19,6 +19,7 @@ TILES = {
 SLICE_BYTES = 16 * TILES["SLICE_CHUNKS"]
 WINDOW_HEIGHT = TILES["TILE_PIXELS"] // TILES["WINDOW_WIDTH"]
 REACH_BYTES = (TILES["WINDOW_WIDTH"] + 2) * (WINDOW_HEIGHT + 2) * SLICE_BYTES
+PICTURE_TYPES = ("uint8", "uint16", "float16", "float32")  # of callers' pictures; TYPE is the place in it
 STEP = 16  # dense channels of a layer are rounded up to a multiple of this
 
 
@@ -90,3 +91,5 @@ def variants(half: bool, scale: int, pairs: set[tuple[int, int]]) -> Iterator[tu
         yield "conv.cu", macros(half, IN=before, OUT=after)
     yield "attention.cu", macros(half)
     yield "tail.cu", macros(half, OUT=tail_outputs(scale), SCALE=scale)
+    for number in range(len(PICTURE_TYPES)):
+        yield "picture.cu", {"TYPE": number}

@@ -31,6 +31,20 @@ class Kernels:
         self.half = half
         self.element: DTypeLike = np.float16 if half else np.float32
 
+    def unpack_picture(self, picture: Any, frame: Any, *, white: int, planar: bool) -> None:
+        """picture (H, pitch, 3), or planar (3, H, pitch), uint8, uint16, half or float 0..white, to floats 0..255."""
+        check = Check(self.device, "unpack_picture")
+        size = self._picture(check, picture, frame, planar)
+        arguments = (picture, frame, np.float32(255 / white), *size)
+        self._convert("unpack_picture", picture, frame, arguments)
+
+    def pack_picture(self, frame: Any, picture: Any, *, white: int, planar: bool) -> None:
+        """The inverse; integers are rounded."""
+        check = Check(self.device, "pack_picture")
+        size = self._picture(check, picture, frame, planar)
+        arguments = (frame, picture, np.float32(255 / white), np.float32(white), *size)
+        self._convert("pack_picture", picture, frame, arguments)
+
     def head_first(self, frame: Any, mean: Any, weights: Any, bias: Any, out: Any) -> None:
         check = Check(self.device, "head_first")
         height, width = check("frame", frame, np.float32, None, None, 3)[:2]
@@ -227,6 +241,21 @@ class Kernels:
         threads = TILES["TILE_PIXELS"]
         self._launch("tail.cu", "tail", blocks, threads, shared, arguments, OUT=outputs, SCALE=scale)
 
+    def _picture(self, check: Check, picture: Any, frame: Any, planar: bool) -> tuple[np.int32, ...]:
+        """Check both arrays; returns height, width, pitch, planar."""
+        height, width = check("frame", frame, np.float32, None, None, 3)[:2]
+        check.sides(height, width)
+        place = 2 if planar else 1
+        shape = check("picture", picture, geometry.PICTURE_TYPES, *((3, height, None) if planar else (height, None, 3)))
+        if shape[place] < width:
+            raise ValueError(f"{check.where}: picture must have rows of {width} or more, got {shape[place]}.")
+        return np.int32(height), np.int32(width), np.int32(shape[place]), np.int32(planar)
+
+    def _convert(self, kernel: str, picture: Any, frame: Any, arguments: tuple[Any, ...]) -> None:
+        blocks = -(-frame.shape[0] * frame.shape[1] // 256)
+        macros: Macros = {"TYPE": geometry.PICTURE_TYPES.index(picture.dtype.name)}
+        self.device.launch("picture.cu", kernel, macros, blocks, 256, 0, arguments)
+
     @property
     def _bytes(self) -> int:
         return np.dtype(self.element).itemsize
@@ -270,14 +299,15 @@ class Check:
         self.device = device
         self.where = where
 
-    def __call__(self, name: str, array: Any, dtype: DTypeLike, *shape: Size) -> tuple[int, ...]:
-        """Check an array and return its shape; None in `shape` is any size."""
+    def __call__(self, name: str, array: Any, dtype: DTypeLike | tuple[str, ...], *shape: Size) -> tuple[int, ...]:
+        """Check an array and return its shape; None in `shape` is any size, names in `dtype` are a choice."""
         where = f"{self.where}: {name}"
         if not self.device.owns(array):
             found = f"{type(array).__module__}.{type(array).__name__}"
             raise ValueError(f"{where} must be an array on {self.device.properties.name}, got {found} elsewhere.")
-        if array.dtype != dtype:
-            raise TypeError(f"{where} must be {np.dtype(dtype).name}, got {array.dtype.name}.")
+        allowed = dtype if isinstance(dtype, tuple) else (np.dtype(dtype).name,)
+        if array.dtype.name not in allowed:
+            raise TypeError(f"{where} must be {' or '.join(allowed)}, got {array.dtype.name}.")
         found_shape = tuple(array.shape)
         fits = len(found_shape) == len(shape) and all(
             wanted in (None, size) for wanted, size in zip(shape, found_shape, strict=True)

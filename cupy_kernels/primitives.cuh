@@ -57,6 +57,7 @@ DEVICE void atomic_add(int64* address, int64 value) {
 // ---- numbers ------------------------------------------------------------------------------------------------------
 
 // Round to the nearest integer, ties to even.
+DEVICE int round_to_int(float value) { return __float2int_rn(value); }
 DEVICE int64 round_to_int64(double value) { return __double2ll_rn(value); }
 
 DEVICE float exponential(float value) { return expf(value); }

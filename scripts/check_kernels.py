@@ -70,12 +70,14 @@ def main() -> int:
 def variants(pairs: str) -> Iterator[tuple[str, dict[str, int]]]:
     """Every (file, macros) of every network; with "some", the channel pairs that trained networks have."""
     wide = {(a, b) for a in (16, 32, 48, 64) for b in (16, 32, 48, 64)} if pairs == "all" else {(64, 32), (16, 16)}
-    for half in (True, False):
-        found = {
-            (file, *sorted(macros.items())) for s in (2, 3, 4) for file, macros in geometry.variants(half, s, wide)
-        }
-        for file, *macros in sorted(found):
-            yield file, dict(macros)
+    found = {
+        (file, *sorted(macros.items()))
+        for half in (True, False)
+        for scale in (2, 3, 4)
+        for file, macros in geometry.variants(half, scale, wide)
+    }
+    for file, *macros in sorted(found):
+        yield file, dict(macros)
 
 
 def compile_job(job: Job) -> list[dict[str, Any]]:
@@ -105,17 +107,19 @@ def compile_job(job: Job) -> list[dict[str, Any]]:
 
 def launch_of(kernel: str, macros: dict[str, int]) -> tuple[int, int]:
     """Shared bytes and threads of a block."""
-    tiles, select = macros["TILE_PIXELS"], macros["SELECT_THREADS"]
+    tiles, select = geometry.TILES["TILE_PIXELS"], geometry.TILES["SELECT_THREADS"]
     return {
+        "unpack_picture": (0, 256),
+        "pack_picture": (0, 256),
         "head_first": (27 * 64 * 4, 128),
         "conv_frame": (geometry.window_bytes(64), tiles),
         "mask_pool": (geometry.window_bytes(16), tiles),
-        "mask_decide": (geometry.mask_bytes(), macros["MASK_SIDE"] ** 2),
+        "mask_decide": (geometry.mask_bytes(), geometry.TILES["MASK_SIDE"] ** 2),
         "count_active": (select // 32 * 4, select),
         "list_pixels": (select // 32 * 8, select),
         "conv_listed": (geometry.list_bytes(macros.get("OUT", 64)), tiles),
         "attention_scales": ((256 + 64 + 4) * 4, 256),
-        "residual": (geometry.residual_bytes(bool(macros["HALF"])), tiles),
+        "residual": (geometry.residual_bytes(bool(macros.get("HALF"))), tiles),
         "tail": (geometry.tail_bytes(macros.get("SCALE", 2)), tiles),
     }[kernel]
 

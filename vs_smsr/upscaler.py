@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vs_smsr import engine as engines
+from vs_smsr.engine.picture import WHITE, from_frame, to_frame
 from vs_smsr.options import EngineName, EngineOptions, Precision, TilingOptions, parse_bytes, require
 from vs_smsr.tiling.tiler import Tiler
 
 Array = NDArray[Any]
 Plane = NDArray[np.float32]
 CONVERTED = 3 * 12  # bytes of a result's pixel on the way to the caller's dtype
-WHITE = {"uint8": 255, "uint16": 65535, "float16": 1, "float32": 1}  # what white is, by dtype
 
 
 @dataclass(frozen=True)
@@ -129,23 +129,18 @@ def upscale_array(tiler: Tiler, array: Array) -> UpscaledArray:
     _check(array)
     height, width = array.shape[:2]
     tiler.reserve(CONVERTED * height * width * tiler.scale**2)
-    white = WHITE[array.dtype.name]
-    factor = np.float32(255 / white)
-    frame = array.astype(np.float32) * factor
+    if array.ndim == 3 and array.shape[2] == 3:
+        result = tiler.upscale_picture(array)
+        return UpscaledArray(result.frame, result.sparsity)
+    frame = to_frame(array)
     if frame.ndim == 2 or frame.shape[2] == 1:
         pixels, sparsity = _upscale_grey(tiler, frame.reshape(frame.shape[:2]))
         pixels = pixels.reshape(*pixels.shape, *array.shape[2:])
-    elif frame.shape[2] == 3:
-        result = tiler.upscale(frame)
-        pixels, sparsity = result.frame, result.sparsity
     else:
         alpha = frame[..., 3]
         result = tiler.upscale(_spread(frame[..., :3], alpha))
         pixels, sparsity = np.dstack([result.frame, _upscale_alpha(tiler, alpha)]), result.sparsity
-    pixels = pixels / factor
-    if array.dtype.kind == "u":
-        pixels = np.rint(pixels).clip(0, white)
-    return UpscaledArray(pixels.astype(array.dtype), sparsity)
+    return UpscaledArray(from_frame(pixels, array.dtype), sparsity)
 
 
 def _check(array: Array) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import threading
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from vs_smsr.engine.contract import Engine, Frame, Scales, State, Upscaled, sparsity
+from vs_smsr.engine.picture import Picture, from_frame, to_frame
 from vs_smsr.engine.tiled import STAGES, InMemory, OnDisk, Store, TiledWalk
 from vs_smsr.engine.window import Window, network_needs, whole
 from vs_smsr.errors import MemoryBudgetError
@@ -93,6 +94,23 @@ class Tiler:
             EngineError: the engine failed.
         """
         return cropped(self.upscale_even(padded(frame), attention), *frame.shape[:2])
+
+    def upscale_picture(self, picture: Picture) -> Upscaled:
+        """As `upscale`, for (H, W, 3) of the caller's own type, 0..white (see `engine.picture`); the result has it too.
+
+        A GPU that holds the whole frame converts it itself: small types are copied to it and back, not floats.
+        """
+        height, width = picture.shape[:2]
+        even = _even(picture)
+        way = self._way(*even.shape[:2])
+        if way.tile is None and hasattr(self.engine, "upscale_picture"):
+            try:
+                with way.room:
+                    return cropped(self.engine.upscale_picture(even), height, width)
+            except MemoryError as error:
+                way.halve(None, error)
+        result = self.upscale(to_frame(picture))
+        return replace(result, frame=from_frame(result.frame, picture.dtype))
 
     def upscale_even(self, frame: Frame, attention: tuple[Scales, ...] | None = None) -> Upscaled:
         """As `upscale`, for a C-contiguous frame with even sides."""
@@ -237,10 +255,14 @@ def _stores(in_memory: int, height: int, width: int) -> list[Store]:
 
 def padded(frame: Frame) -> Frame:
     """C-contiguous float32 with even sides; a row or column that is missing repeats the last one."""
-    height, width = frame.shape[:2]
+    return np.ascontiguousarray(_even(frame), np.float32)
+
+
+def _even(picture: Picture) -> Picture:
+    height, width = picture.shape[:2]
     if height % 2 or width % 2:
-        frame = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-    return np.ascontiguousarray(frame, np.float32)
+        return np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+    return picture
 
 
 def cropped(result: Upscaled, height: int, width: int) -> Upscaled:

@@ -13,6 +13,7 @@ from vs_smsr.engine.cuda.diagnosis import diagnose, examine
 from vs_smsr.engine.cuda.network import Network
 from vs_smsr.engine.cuda.ops import bytes_for
 from vs_smsr.engine.cuda.windows import WindowWorkspace
+from vs_smsr.engine.picture import Picture
 from vs_smsr.engine.walk import walk
 from vs_smsr.errors import EngineError, MemoryBudgetError
 from vs_smsr.options import EngineOptions
@@ -87,9 +88,22 @@ class CudaEngine:
         return self._first.free_bytes()
 
     def upscale(self, frame: Frame, state: State | None = None) -> Upscaled:
-        state = state or State()
+        return self._upscale(frame, state or State(), picture=False)
+
+    def upscale_picture(self, picture: Picture, state: State | None = None) -> Upscaled:
+        """As `upscale`, in the caller's own type: converted on the GPU, so that the copies are small.
+
+        Args:
+            picture: (H, W, 3) RGB 0..white (see `engine.picture`), in any memory order; rows of colours and planes are
+                copied as they are.
+        Returns:
+            The frame has the dtype, range and memory order of `picture`; all else is as `upscale` gives it.
+        """
+        return self._upscale(picture, state or State(), picture=True)
+
+    def _upscale(self, frame: Picture, state: State, *, picture: bool) -> Upscaled:
         same = state.masks is None and state.attention is None  # the launches are those of every such frame
-        with self._workspace(*frame.shape[:2]) as ops, ops.launches(replay=same):
+        with self._workspace(*frame.shape[:2]) as ops, ops.launches(replay=same, picture=picture):
             return walk(ops, self.weights, frame, state)
 
     @contextmanager

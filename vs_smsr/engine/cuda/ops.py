@@ -14,6 +14,7 @@ from numpy.typing import DTypeLike, NDArray
 from cupy_kernels import Device, Kernels, geometry
 from vs_smsr.engine.contract import Frame, Mask, Scales
 from vs_smsr.engine.cuda.network import Array, Collect, Network
+from vs_smsr.engine.picture import WHITE, Picture
 from vs_smsr.weights import CHANNELS, LAYERS, MODULES
 
 
@@ -110,15 +111,20 @@ class Workspace:
         self._layers = [self._split(module) for module in range(MODULES)]
         self._no_rows = self._at["layers"][:0].reshape(height * width, 0)
         self._frame: Frame | None = None  # the one that was uploaded
+        self._is_picture = False  # the frame is of the caller's type, and so is the result
         self._masks = self._scales = 0  # used in this frame
         self._token = object()  # whose launches the device may have recorded: those with these buffers
         self._launches = ExitStack()  # open from the upload to the download of a frame
         self._replay = False
 
     @contextmanager
-    def launches(self, *, replay: bool) -> Iterator[None]:
-        """One frame. With `replay` its launches are those of the frame before, and the device may replay them."""
+    def launches(self, *, replay: bool, picture: bool = False) -> Iterator[None]:
+        """One frame. With `replay` its launches are those of the frame before, and the device may replay them.
+
+        With `picture` the frame that comes is not float32 0..255 but as `engine.picture` says, and so is the result.
+        """
         self._replay = replay and self.device.properties.graphs
+        self._is_picture = picture
         self._frame = None
         self._masks = self._scales = 0
         with ExitStack() as self._launches:
@@ -223,8 +229,7 @@ class Workspace:
         self._upload(frame)
         self._kernels.tail(features.high, *network.tail, at["frame"], at["out"], network.scale)
         self._launches.close()
-        host: NDArray[np.float32] = self.device.download(at["out"])
-        return host
+        return self._packed(frame) if self._is_picture else self.device.download(at["out"])
 
     def host_mask(self, mask: Array) -> Mask:
         host: Mask = self.device.download(mask)
@@ -235,9 +240,33 @@ class Workspace:
         return host
 
     def _upload(self, frame: Frame) -> None:
-        if frame is not self._frame:
+        if frame is self._frame:
+            return
+        self._frame = frame
+        if not self._is_picture:
             self.device.upload(self._at["frame"], frame)
-            self._frame = frame
+            return
+        host, planar = _in_memory(frame)
+        staged = self._room("out", host.shape, host.dtype)  # free until the tail
+        self.device.upload(staged, host)
+        self._kernels.unpack_picture(staged, self._at["frame"], white=WHITE[host.dtype.name], planar=planar)
+
+    def _packed(self, like: Picture) -> Picture:
+        """The result in the type and memory order of `like`, on the host; (sH, sW, 3)."""
+        out, dtype = self._at["out"], like.dtype
+        height, width = out.shape[:2]
+        planar = _in_memory(like)[1]
+        shape = (3, height, width) if planar else (height, width, 3)
+        staged = self._room("layers", shape, dtype)  # free after the last residual
+        self._kernels.pack_picture(out, staged, white=WHITE[dtype.name], planar=planar)
+        host: Picture = self.device.download(staged)
+        return host.transpose(1, 2, 0) if planar else host
+
+    def _room(self, name: str, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> Array:
+        """An array at the start of a larger buffer."""
+        flat = self._at[name].reshape(-1)
+        count = math.prod(shape)
+        return flat[: -(-count * dtype.itemsize // flat.itemsize)].view(dtype)[:count].reshape(shape)
 
     def _next_mask(self) -> Array:
         self._masks += 1
@@ -246,3 +275,11 @@ class Workspace:
     def _next_scales(self) -> Array:
         self._scales += 1
         return self._at[f"scales{self._scales - 1}"]
+
+
+def _in_memory(picture: Picture) -> tuple[Picture, bool]:
+    """(H, W, 3) as it lies in memory, and whether it is planar: then (3, H, W), else (H, W, 3); else a packed copy."""
+    planes = picture.transpose(2, 0, 1)
+    if planes.flags.c_contiguous:
+        return planes, True
+    return np.ascontiguousarray(picture), False
