@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from vs_smsr.engine.contract import State, Upscaled
-from vs_smsr.engine.cpu import CpuEngine
-from vs_smsr.engine.cpu.isa import supported
+from vs_smsr.engine.cpu import CpuEngine, buffers
+from vs_smsr.engine.cpu.body import bands
+from vs_smsr.engine.cpu.isa import choose, supported
 from vs_smsr.engine.reference import ReferenceEngine
 from vs_smsr.errors import EngineError
 from vs_smsr.tiling import Tiler
@@ -82,6 +83,24 @@ def test_same_masks_same_pixels(isa: str, kind: str) -> None:
     assert np.abs(got.frame - expected.frame).max() < MOST
     assert np.abs(np.subtract(got.attention, expected.attention)).max() < 1e-4
     assert got.sparsity == expected.sparsity
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_bands_change_no_bit(monkeypatch: pytest.MonkeyPatch, kind: str, precision: str) -> None:
+    """A high frame, whose layers keep a few rows from band to band, against itself in one band."""
+    if precision == "bf16" and not choose().bf16:
+        pytest.skip("this CPU does not multiply bf16")
+    weights = random_weights(2, seed=4)
+    frame, state = image(102, 14), State(masks=masks_of(kind, 102, 14))
+    whole = CpuEngine(weights, precision=precision).upscale(frame, state)
+    monkeypatch.setattr(buffers, "BAND", 0)
+    assert len(list(bands(102, buffers.band_rows(102, 14)))) == 5
+    engine = CpuEngine(weights, precision=precision)
+    for _ in range(2):  # the second time what lay in the buffers is there
+        banded = engine.upscale(frame, state)
+        assert np.array_equal(banded.frame, whole.frame)
+        assert np.array_equal(banded.attention, whole.attention)
 
 
 @pytest.mark.parametrize("isa", supported())

@@ -1,11 +1,12 @@
-"""The masked layers of an SMM, band by band: rows of pixels are few enough that the layers' buffers stay small.
+"""The masked layers of an SMM, band by band, so that the layers' buffers stay small however high the frame is.
 
-A band's layers reach one row further than what follows needs, so bands overlap by up to three rows; their sums are
-the same bits in every band, and only a band's own rows enter the SMM's collect.
+Each layer is a row ahead of the next, which reads a row further: when the collect has come to a row, the first layer
+has come three rows further. The few rows that the next band needs of that are kept, so no row is computed twice.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -42,6 +43,49 @@ class Pixels:
     first_active: NDArray[np.int64]  # (H + 1,)
     first_inactive: NDArray[np.int64]  # (H + 1,)
 
+    def between(self, top: int, bottom: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """Active and inactive pixels of the rows [top, bottom)."""
+        return (
+            self.active[self.first_active[top] : self.first_active[bottom]],
+            self.inactive[self.first_inactive[top] : self.first_inactive[bottom]],
+        )
+
+
+@dataclass(frozen=True)
+class Band:
+    """Rows of the frame whose collect is made at a time.
+
+    Attributes:
+        top, bottom: the rows [top, bottom).
+        start, stop: the rows of the layers' buffers: all that is computed or read for the band.
+    """
+
+    top: int
+    bottom: int
+    height: int
+
+    @property
+    def start(self) -> int:
+        return max(self.top - 1, 0)
+
+    @property
+    def stop(self) -> int:
+        return self.end(0)
+
+    def begin(self, layer: int) -> int:
+        """The first row that is new in the layer."""
+        return min(self.top + REACH - layer, self.height) if self.top else 0
+
+    def end(self, layer: int) -> int:
+        """The row after the layer's last."""
+        return min(self.bottom + REACH - layer, self.height)
+
+
+def bands(height: int, rows: int) -> Iterator[Band]:
+    """The bands of a frame, from the top."""
+    for top in range(0, height, rows):
+        yield Band(top, min(top + rows, height), height)
+
 
 class Body:
     """Runs SMMs over frames of one size; `sums` holds the channel sums of the last total."""
@@ -58,6 +102,8 @@ class Body:
         self._inverse = self._buffers.take_map("inverse", height + 2, width + 2, 1)
         self._active, self._inactive = self._buffers.take("active"), self._buffers.take("inactive")
         self._first_active, self._first_inactive = np.zeros((2, height + 1), np.int64)
+        for layer in range(LAYERS):
+            self._buffers.take(f"dense {layer}")  # at its largest: what is kept from band to band must not move
 
     def select(self, mask: Mask) -> Pixels:
         """Lists of the mask's active and inactive pixels, of those in `only` if it is set."""
@@ -73,34 +119,46 @@ class Body:
     def run(self, module: int, features: Words, pixels: Pixels, total: Words) -> None:
         """All layers and the collect of one SMM: features (grid, 64) to total (grid, 64) and `sums`."""
         self.sums[:] = 0
-        for top in range(0, self._height, self._band):
-            self._run_band(module, features, pixels, total, top, min(top + self._band, self._height))
+        line, counts = self._network.line, pixels.first_active
+        most = max(counts[band.stop] - counts[band.start] for band in bands(self._height, self._band))
+        rows = self._buffers.take("scratch", LAYERS * (int(most) + 1) * line).reshape(LAYERS, -1)
+        rows[:, :line] = 0
+        previous: Band | None = None
+        for band in bands(self._height, self._band):
+            if previous:
+                self._keep(module, pixels, rows, previous, band)
+            self._run_band(module, features, pixels, rows, total, band)
+            previous = band
 
-    def _run_band(self, module: int, features: Words, pixels: Pixels, total: Words, top: int, bottom: int) -> None:
+    def _keep(self, module: int, pixels: Pixels, rows: Words, previous: Band, band: Band) -> None:
+        """Move what the band needs of the previous one to where the band looks for it."""
+        for layer in range(LAYERS):
+            end = previous.end(layer)
+            old, first, last = (int(pixels.first_active[row]) for row in (previous.start, band.start, end))
+            lines = rows[layer].reshape(-1, self._network.line)
+            lines[1 : 1 + last - first] = lines[1 + first - old : 1 + last - old]
+            row_words = self._pitch * self._network.dense_stride(module, layer)
+            dense = self._buffers.take(f"dense {layer}", (previous.stop - previous.start + 2) * row_words)
+            maps = dense.reshape(previous.stop - previous.start + 2, row_words)
+            maps[1 : 1 + end - band.start] = maps[1 + band.start - previous.start : 1 + end - previous.start]
+
+    def _run_band(self, module: int, features: Words, pixels: Pixels, rows: Words, total: Words, band: Band) -> None:
         network, line = self._network, self._network.line
         packed = network.modules[module]
-        start, stop = max(top - REACH, 0), min(bottom + REACH, self._height)
-        shift = start * self._pitch  # the band's maps begin one border row above its first row
-        base = int(pixels.first_active[start])  # row numbers count from 1
-        layer_words = (int(pixels.first_active[stop]) - base + 1) * line
-        all_rows = rows = self._buffers.take("rows", layer_words * LAYERS)
-        dense, stride, source_shift = features, line, 0
+        shift = band.start * self._pitch  # the band's maps begin one border row above its first row
+        base = int(pixels.first_active[band.start])  # row numbers count from 1
+        in_rows, dense, stride, source_shift = rows[0], features, line, 0
         maps = []
         for layer, packed_layer in enumerate(packed.layers):
-            reach = REACH - layer
-            here, there = max(top - reach, 0), min(bottom + reach, self._height)
-            active = pixels.active[pixels.first_active[here] : pixels.first_active[there]]
-            inactive = pixels.inactive[pixels.first_inactive[here] : pixels.first_inactive[there]]
-            out_rows = all_rows[layer * layer_words : (layer + 1) * layer_words]
-            out_rows[:line] = 0
-            out_stride = network.dense_stride(module, layer)
-            out_dense = self._buffers.take_map(f"dense {layer}", stop - start + 2, self._pitch, out_stride)
+            active, inactive = pixels.between(band.begin(layer), band.end(layer))
+            out_rows, out_stride = rows[layer], network.dense_stride(module, layer)
+            out_dense = self._buffers.take_map(f"dense {layer}", band.stop - band.start + 2, self._pitch, out_stride)
             if active.size:
                 self._launch(
                     kernels.active_layer(*packed_layer.dense.literals), active, self._pitch,
                     dense, packed_layer.dense.words, stride, source_shift,
                     packed_layer.dense.data, packed_layer.dense.group_stride, packed_layer.dense.tap_starts,
-                    rows, self._inverse, base, packed_layer.sparse_first, packed_layer.sparse.words,
+                    in_rows, self._inverse, base, packed_layer.sparse_first, packed_layer.sparse.words,
                     packed_layer.sparse.data, packed_layer.sparse.group_stride, packed_layer.sparse.tap_starts,
                     line, out_rows, out_dense, out_stride, shift,
                 )  # fmt: skip
@@ -110,13 +168,12 @@ class Body:
                     outputs=out_stride * network.per_word, source_shift=source_shift, target_shift=shift,
                 )  # fmt: skip
             maps.append(out_dense)
-            dense, stride, source_shift, rows = out_dense, out_stride, shift, out_rows
-        active = pixels.active[pixels.first_active[top] : pixels.first_active[bottom]]
-        inactive = pixels.inactive[pixels.first_inactive[top] : pixels.first_inactive[bottom]]
+            dense, stride, source_shift, in_rows = out_dense, out_stride, shift, out_rows
+        active, inactive = pixels.between(band.top, band.bottom)
         if active.size:
             collect = packed.collect
             self._launch(
-                kernels.active_total(*collect.literals), active, self._inverse, base, all_rows, layer_words, line,
+                kernels.active_total(*collect.literals), active, self._inverse, base, rows.ravel(), rows.shape[1], line,
                 collect.data, collect.group_stride, collect.tap_starts, collect.bias, total, self.sums,
             )  # fmt: skip
         if inactive.size:

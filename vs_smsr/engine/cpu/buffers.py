@@ -10,8 +10,8 @@ from vs_smsr.engine.cpu.network import PackedNetwork
 from vs_smsr.engine.cpu.packing import Words
 from vs_smsr.weights import CHANNELS, LAYERS, MASK_CHANNELS
 
-BAND = 160 * 1024  # pixels of a band, about
-REACH = LAYERS - 1  # rows that the first masked layer computes beyond a band
+BAND = 64 * 1024  # pixels of a band, about
+REACH = LAYERS - 1  # rows that the first masked layer is ahead of a band
 MAPS = ("head", "features", "total", "collected")
 
 
@@ -21,20 +21,21 @@ def band_rows(height: int, width: int) -> int:
 
 
 def sizes(network: PackedNetwork, height: int, width: int) -> dict[str, tuple[int, np.dtype[Any]]]:
-    """Elements and type of every buffer for a frame of that size; "rows" at its largest, all pixels active."""
+    """Elements and type of every buffer for a frame of that size.
+
+    "scratch" holds the mask branch's maps, then the rows of the masked layers: here at its largest, all pixels active.
+    """
     integers: np.dtype[Any] = np.dtype(np.int32)
     floats: np.dtype[Any] = np.dtype(np.float32)
     pixels, grid = height * width, (height + 2) * (width + 2)
     half = (height // 2 + 2) * (width // 2 + 2)
-    band = min(band_rows(height, width) + 2 * REACH, height)
+    band = min(1 + band_rows(height, width) + REACH, height)
     table = dict.fromkeys(MAPS, (grid * network.line, network.word))
     table |= {f"dense {layer}": ((band + 2) * (width + 2) * network.widest_dense_stride(layer), network.word)
               for layer in range(LAYERS)}  # fmt: skip
     table |= {
-        "rows": (LAYERS * (band * width + 1) * network.line, network.word),
+        "scratch": (max(LAYERS * (band * width + 1) * network.line, 2 * half * MASK_CHANNELS), network.word),
         "centred": (grid * 3, floats),
-        "pooled": (half * MASK_CHANNELS, floats),
-        "hidden": (half * MASK_CHANNELS, floats),
         "inverse": (grid, integers),
         "active": (pixels, integers),
         "inactive": (pixels, integers),
@@ -79,10 +80,14 @@ class Buffers:
     def take_map(self, name: str, rows: int, pitch: int, line: int) -> Words:
         """A map of (rows, pitch) lines, flat, its border zero."""
         flat = self.take(name, rows * pitch * line)
-        lines = flat.reshape(rows, pitch, line)
-        for border in (lines[0], lines[-1], lines[:, 0], lines[:, -1]):
-            border[:] = 0
+        zero_border(flat.reshape(rows, pitch, line))
         return flat
+
+
+def zero_border(lines: Words) -> None:
+    """Make the border of a map (rows, pitch, line) zero."""
+    for border in (lines[0], lines[-1], lines[:, 0], lines[:, -1]):
+        border[:] = 0
 
 
 assert CHANNELS % 8 == 0, "lines of a map are whole vectors"

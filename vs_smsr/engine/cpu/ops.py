@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from vs_smsr.engine.contract import Frame, Mask, Scales
 from vs_smsr.engine.cpu import kernels, pixels
 from vs_smsr.engine.cpu.body import Body, Layer, Pixels
-from vs_smsr.engine.cpu.buffers import MAPS, Buffers
+from vs_smsr.engine.cpu.buffers import MAPS, Buffers, zero_border
 from vs_smsr.engine.cpu.network import PackedNetwork
 from vs_smsr.engine.cpu.packing import Floats, Packed, Words
 from vs_smsr.engine.cpu.pool import Pool
@@ -98,9 +98,6 @@ class Workspace:
             buffers.take_map(name, height + 2, self._pitch, network.line) for name in MAPS
         )
         self._centred = buffers.take_map("centred", height + 2, self._pitch, 3)
-        self._pooled, self._hidden = (
-            buffers.take_map(name, height // 2 + 2, self._half_pitch, MASK_CHANNELS) for name in ("pooled", "hidden")
-        )
         all_, quads, half = (buffers.take(name) for name in ("all", "quads", "half"))
         self._everything = all_, quads, half
         all_[:] = _positions(height, width).ravel()
@@ -120,25 +117,21 @@ class Workspace:
     def mask(self, module: int, features: Words) -> Mask:
         self._launch.module = module
         first, second = self._network.masks[module]
+        (height, width), pitch, channels = self.size, self._half_pitch, MASK_CHANNELS
+        pooled, hidden = (
+            self._buffers.take("scratch", 2 * (height // 2 + 2) * pitch * channels).view(np.float32).reshape(2, -1)
+        )
+        for half in pooled, hidden:
+            zero_border(half.reshape(-1, pitch, channels))
         self._launch(
             kernels.pooled_convolution(*first.literals), self._quads, self._pitch, features, first.words, first.data,
-            first.group_stride, first.tap_starts, first.groups, first.bias, self._half, self._pooled,
+            first.group_stride, first.tap_starts, first.groups, first.bias, self._half, pooled,
         )  # fmt: skip
-        (height, width), pitch, channels = self.size, self._half_pitch, MASK_CHANNELS
         self._launch.convolve(
-            second,
-            self._hidden_half,
-            pitch,
-            self._pooled,
-            channels,
-            self._hidden,
-            channels,
-            rectify=True,
-            outputs=channels,
+            second, self._hidden_half, pitch, pooled, channels, hidden, channels, rectify=True, outputs=channels
         )
         mask = np.empty((height, width), np.uint8)
-        hidden = self._hidden.reshape(height // 2 + 2, pitch, channels)
-        self._launch(pixels.decide, hidden, *self._network.decisions[module], mask)
+        self._launch(pixels.decide, hidden.reshape(-1, pitch, channels), *self._network.decisions[module], mask)
         return mask
 
     def given_mask(self, mask: Mask) -> Mask:
