@@ -10,7 +10,7 @@ from vs_smsr.engine.cpu.network import PackedNetwork
 from vs_smsr.engine.cpu.packing import Words
 from vs_smsr.weights import CHANNELS, LAYERS, MASK_CHANNELS
 
-BAND = 64 * 1024  # pixels of a band, about
+BAND = 48 * 1024  # pixels of a band, about
 REACH = LAYERS - 1  # rows that the first masked layer is ahead of a band
 MAPS = ("head", "features", "total", "collected")
 
@@ -23,10 +23,10 @@ def band_rows(height: int, width: int) -> int:
 def sizes(network: PackedNetwork, height: int, width: int) -> dict[str, tuple[int, np.dtype[Any]]]:
     """Elements and type of every buffer for a frame of that size.
 
-    "scratch" holds the mask branch's maps, then the rows of the masked layers: here at its largest, all pixels active.
+    "scratch" holds, one after the other, the frame as `head` reads it, an SMM's mask branch, the rows of its masked
+    layers (here all pixels active), and the frame again for `tail`.
     """
     integers: np.dtype[Any] = np.dtype(np.int32)
-    floats: np.dtype[Any] = np.dtype(np.float32)
     pixels, grid = height * width, (height + 2) * (width + 2)
     half = (height // 2 + 2) * (width // 2 + 2)
     band = min(1 + band_rows(height, width) + REACH, height)
@@ -34,8 +34,7 @@ def sizes(network: PackedNetwork, height: int, width: int) -> dict[str, tuple[in
     table |= {f"dense {layer}": ((band + 2) * (width + 2) * network.widest_dense_stride(layer), network.word)
               for layer in range(LAYERS)}  # fmt: skip
     table |= {
-        "scratch": (max(LAYERS * (band * width + 1) * network.line, 2 * half * MASK_CHANNELS), network.word),
-        "centred": (grid * 3, floats),
+        "scratch": (max(LAYERS * (band * width + 1) * network.line, 2 * half * MASK_CHANNELS, grid * 3), network.word),
         "inverse": (grid, integers),
         "active": (pixels, integers),
         "inactive": (pixels, integers),

@@ -97,7 +97,6 @@ class Workspace:
         self._head, self._features, self._total, self._collected = (
             buffers.take_map(name, height + 2, self._pitch, network.line) for name in MAPS
         )
-        self._centred = buffers.take_map("centred", height + 2, self._pitch, 3)
         all_, quads, half = (buffers.take(name) for name in ("all", "quads", "half"))
         self._everything = all_, quads, half
         all_[:] = _positions(height, width).ravel()
@@ -109,8 +108,8 @@ class Workspace:
         self._launch.module = None
         first, second = self._network.head
         line = self._network.line
-        self._launch(pixels.centre, frame, MEAN, self._grid(self._centred, 3))
-        self._launch.convolve(first, self._all, self._pitch, self._centred, 3, self._total, line, rectify=True)
+        centred = self._centre(frame)
+        self._launch.convolve(first, self._all, self._pitch, centred, 3, self._total, line, rectify=True)
         self._launch.convolve(second, self._all, self._pitch, self._total, line, self._head, line)
         return self._head
 
@@ -191,8 +190,7 @@ class Workspace:
         packed, scale = self._network.tail, self._network.scale
         height, width = self.size
         result = np.empty((height * scale, width * scale, 3), np.float32)
-        self._launch(pixels.centre, frame, MEAN, self._grid(self._centred, 3))  # a window may not have seen `head`
-        self._launch(pixels.bicubic, self._grid(self._centred, 3), *self._network.phases, result)
+        self._launch(pixels.bicubic, self._grid(self._centre(frame), 3), *self._network.phases, result)
         self._launch(
             kernels.tail_convolution(*packed.literals), self._all, self._pitch, features, packed.words, packed.data,
             packed.group_stride, packed.tap_starts, packed.groups, packed.bias, MEAN, scale, result,
@@ -240,6 +238,14 @@ class Workspace:
             core.top, core.left, core.bottom, core.right, sums,
         )  # fmt: skip
         return self.read(total, core), sums
+
+    def _centre(self, frame: Frame) -> Floats:
+        """A map of the frame without its mean colour."""
+        rows, pitch = self.size[0] + 2, self._pitch
+        flat: Floats = self._buffers.take("scratch", rows * pitch * 3).view(np.float32)
+        zero_border(self._grid(flat, 3))
+        self._launch(pixels.centre, frame, MEAN, self._grid(flat, 3))
+        return flat
 
     def _fill(self, flat: Words, values: Words) -> Words:
         self._grid(flat, self._network.line)[1:-1, 1:-1] = values
