@@ -111,7 +111,7 @@ def frame(shape: Shape) -> list[Cost]:
             shape.half,
         ),
         Cost("mask_decide", modules, modules * 2 * (9 * 16 * 18) / 4 * area, modules * (16 + 1) * area, False),
-        Cost("count_active", modules, 0, modules * area, False),
+        Cost("count_pixels", modules, 0, modules * area, False),
         Cost("list_pixels", modules, 0, modules * (1 + 4 + 4) * area, False),
         Cost("conv_listed (active)", int(listed[2]), listed[0], listed[1], shape.half),
         Cost("conv_listed (inactive)", int(inactive[2]), inactive[0], inactive[1], shape.half),

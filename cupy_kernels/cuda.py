@@ -26,7 +26,7 @@ class CudaDevice:
     """See `device.Device`. One stream; give each thread its own and let them share a pool.
 
     Attributes:
-        pool: where the arrays come from; its limit is the memory budget.
+        pool: where the arrays come from; see `limit_memory`.
     """
 
     def __init__(self, ordinal: int = 0, pool: Any = None) -> None:
@@ -52,6 +52,10 @@ class CudaDevice:
 
     def empty(self, shape: Sequence[int], dtype: DTypeLike) -> Any:
         with self._here(), cupy.cuda.using_allocator(self.pool.malloc):
+            try:
+                return cupy.empty(tuple(shape), dtype)
+            except cupy.cuda.memory.OutOfMemoryError:
+                self.pool.free_all_blocks()  # free blocks of other sizes and streams count against the limit
             try:
                 return cupy.empty(tuple(shape), dtype)
             except cupy.cuda.memory.OutOfMemoryError as error:
@@ -127,7 +131,12 @@ class CudaDevice:
     def free_bytes(self) -> int:
         with self._device:
             free: int = cupy.cuda.runtime.memGetInfo()[0]
-        return free + int(self.pool.free_bytes())
+            return free + int(self.pool.free_bytes())
+
+    def limit_memory(self, limit: int) -> None:
+        with self._device:  # a pool has a part, and a limit, for each GPU
+            self.pool.free_all_blocks()
+            self.pool.set_limit(size=limit)
 
     def compile(self, file: str, macros: Macros) -> Any:
         """The module of a file with these macros, from memory, from CuPy's disk cache, or compiled now."""
@@ -157,8 +166,6 @@ def _pinned(shape: Sequence[int], dtype: DTypeLike) -> NDArray[Any]:
     return np.frombuffer(memory, dtype, size).reshape(tuple(shape))
 
 
-def new_pool(limit: int = 0) -> Any:
-    """A memory pool of its own; limit: bytes that it may take from the GPU, 0 = all."""
-    pool = cupy.cuda.MemoryPool()
-    pool.set_limit(size=limit)
-    return pool
+def new_pool() -> Any:
+    """A memory pool of its own, for the devices of one engine."""
+    return cupy.cuda.MemoryPool()

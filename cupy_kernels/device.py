@@ -86,7 +86,11 @@ class Device(Protocol):
         ...
 
     def free_bytes(self) -> int:
-        """Memory that could still be allocated."""
+        """Memory of the device that is not in use, whatever the limit."""
+        ...
+
+    def limit_memory(self, limit: int) -> None:
+        """From now on the arrays of this device, and of those that share its pool, take no more bytes than that."""
         ...
 
     def compile(self, file: str, macros: Macros) -> Any:

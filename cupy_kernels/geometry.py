@@ -23,6 +23,11 @@ PICTURE_TYPES = ("uint8", "uint16", "float16", "float32")  # of callers' picture
 STEP = 16  # dense channels of a layer are rounded up to a multiple of this
 
 
+def allocated(size: int) -> int:
+    """Bytes that an array of that many takes: CuPy's pool hands out multiples of 512."""
+    return -(-size // 512) * 512
+
+
 def macros(half: bool, **more: int) -> Macros:
     """All macros of a file; `more` are those of one specialisation."""
     return {"HALF": int(half), **TILES, **more}
@@ -41,7 +46,7 @@ def window_bytes(outputs: int) -> int:
 def list_bytes(outputs: int) -> int:
     """Shared memory of conv_listed."""
     stages = TILES["STAGES"] * (TILES["TILE_PIXELS"] + outputs) * SLICE_BYTES
-    return stages + 10 * TILES["TILE_PIXELS"] * 4
+    return stages + 11 * TILES["TILE_PIXELS"] * 4
 
 
 def residual_bytes(half: bool) -> int:
@@ -71,7 +76,7 @@ def mask_bytes() -> int:
 
 
 def select_blocks(pixels: int) -> int:
-    """Blocks of count_active and list_pixels."""
+    """Blocks of count_pixels and list_pixels."""
     return -(-pixels // (16 * TILES["SELECT_THREADS"]))
 
 

@@ -98,14 +98,14 @@ class Kernels:
         arguments = (pooled, weights, bias, up_weights, up_bias, mask, np.int32(rows), np.int32(columns))
         self._launch("mask.cu", "mask_decide", blocks, side * side, geometry.mask_bytes(), arguments)
 
-    def count_active(self, mask: Any, partial: Any) -> None:
-        check = Check(self.device, "count_active")
+    def count_pixels(self, mask: Any, partial: Any) -> None:
+        check = Check(self.device, "count_pixels")
         height, width = check("mask", mask, np.uint8, None, None)
         blocks = geometry.select_blocks(height * width)
         check("partial", partial, np.int32, blocks)
         threads = TILES["SELECT_THREADS"]
         arguments = (mask, partial, np.int64(height * width))
-        self._launch("select.cu", "count_active", blocks, threads, threads // 32 * 4, arguments)
+        self._launch("select.cu", "count_pixels", blocks, threads, threads // 32 * 4, arguments)
 
     def list_pixels(self, mask: Any, partial: Any, active: Any, inactive: Any, inverse: Any, counts: Any) -> None:
         check = Check(self.device, "list_pixels")
@@ -119,7 +119,7 @@ class Kernels:
         check("counts", counts, np.int32, 2)
         threads = TILES["SELECT_THREADS"]
         arguments = (mask, partial, active, inactive, inverse, counts, np.int64(height * width), np.int32(width))
-        self._launch("select.cu", "list_pixels", blocks, threads, threads // 32 * 8, arguments)
+        self._launch("select.cu", "list_pixels", blocks, threads, threads // 32 * 12, arguments)
 
     def conv_listed(
         self,
@@ -134,8 +134,12 @@ class Kernels:
         sums: Any,
         *,
         everything: bool,
+        window: tuple[int, int, int, int] | None = None,
     ) -> None:
-        """With `everything` from all channels of the source to all 64; else from dense channels to dense channels."""
+        """With `everything` from all channels of the source to all 64; else from dense channels to dense channels.
+
+        window: (top, left, bottom, right) of the pixels that sums are over; None: all.
+        """
         check = Check(self.device, "conv_listed")
         height, width, dense_in = check("dense", dense, self.element, None, None, None)
         check.sides(height, width)
@@ -157,6 +161,7 @@ class Kernels:
         arguments = (
             *(dense, rows, inverse, np.int32(dense_in), weights, pixels, count, dense_out, rows_out),
             *(np.int32(dense_channels), sums, np.int32(height), np.int32(width)),
+            *map(np.int32, window or (0, 0, height, width)),
         )
         blocks, shared = self._persistent(area), geometry.list_bytes(outputs)
         threads = TILES["TILE_PIXELS"]

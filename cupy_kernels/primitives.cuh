@@ -43,6 +43,7 @@ DEVICE unsigned ballot(bool predicate) { return __ballot_sync(0xffffffffu, predi
 // All lanes: the value of lane (lane ^ mask).
 DEVICE float shuffle_xor(float value, int mask) { return __shfl_xor_sync(0xffffffffu, value, mask); }
 DEVICE int shuffle_xor(int value, int mask) { return __shfl_xor_sync(0xffffffffu, value, mask); }
+DEVICE unsigned shuffle_xor(unsigned value, int mask) { return __shfl_xor_sync(0xffffffffu, value, mask); }
 
 // All lanes: the value of lane (lane - distance); the own value where that lane does not exist.
 DEVICE int shuffle_up(int value, int distance) { return __shfl_up_sync(0xffffffffu, value, distance); }
@@ -58,7 +59,8 @@ DEVICE void atomic_add(int64* address, int64 value) {
 
 // Round to the nearest integer, ties to even.
 DEVICE int round_to_int(float value) { return __float2int_rn(value); }
-DEVICE int64 round_to_int64(double value) { return __double2ll_rn(value); }
+
+DEVICE unsigned float_bits(float value) { return __float_as_uint(value); }
 
 DEVICE float exponential(float value) { return expf(value); }
 

@@ -35,6 +35,11 @@ def _checkered(height: int, width: int) -> Mask:
     return (np.indices((height, width)).sum(0) % 2).astype(np.uint8)
 
 
+def _part(height: int, width: int) -> Mask:
+    """Values 0, 1 and 2: a third each; 2 is left out of the lists."""
+    return np.random.default_rng(height * 1000 + width).integers(0, 3, (height, width)).astype(np.uint8)
+
+
 MASKS: dict[str, Callable[[int, int], Mask]] = {
     "none": lambda height, width: np.zeros((height, width), np.uint8),
     "all": lambda height, width: np.ones((height, width), np.uint8),
@@ -42,6 +47,7 @@ MASKS: dict[str, Callable[[int, int], Mask]] = {
     "checkered": _checkered,
     "third": _some(0.35),
 }
+LISTED = {**MASKS, "part": _part}  # masks for the lists alone
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,7 @@ def arguments(device: HostDevice, element: Any) -> dict[str, tuple[list[tuple[st
             ],
             {},
         ),
-        "count_active": (select, {}),
+        "count_pixels": (select, {}),
         "list_pixels": (
             [
                 *select,

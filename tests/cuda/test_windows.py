@@ -5,18 +5,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from host.device import HostDevice, HostMemory
-from networks import MIXED, NONE, image, masks, network
+from networks import ALL, MIXED, NONE, image, masks, network
 
-from vs_smsr.engine import State
+from vs_smsr.engine import State, Upscaled
 from vs_smsr.engine.cuda import CudaEngine
 from vs_smsr.engine.tiled import STAGES, InMemory, TiledWalk
 from vs_smsr.engine.window import Window
+from vs_smsr.errors import MemoryBudgetError
 from vs_smsr.options import TilingOptions
-from vs_smsr.tiling import Tiler
+from vs_smsr.tiling import Sequence, Tiler
+from vs_smsr.weights import LAYERS
 
 pytestmark = pytest.mark.usefixtures("gpp")
-HEIGHT, WIDTH = 20, 26
-NEAR = {"fp32": 1e-3, "fp16": 0.05}  # of 0..255: attention from sums of totals instead of sums of layers
+HEIGHT, WIDTH = 16, 22
 
 
 def engine(precision: str, stack: tuple[int, ...] = MIXED) -> CudaEngine:
@@ -24,57 +25,139 @@ def engine(precision: str, stack: tuple[int, ...] = MIXED) -> CudaEngine:
     return CudaEngine(network(stack), lambda: HostDevice(memory=memory), half=precision == "fp16")
 
 
-def cores(side: int) -> list[Window]:
+def cores(height: int, width: int, side: int) -> list[Window]:
     return [
-        Window(top, left, min(top + side, HEIGHT), min(left + side, WIDTH))
-        for top in range(0, HEIGHT, side)
-        for left in range(0, WIDTH, side)
+        Window(top, left, min(top + side, height), min(left + side, width))
+        for top in range(0, height, side)
+        for left in range(0, width, side)
     ]
 
 
-def tiled(cuda: CudaEngine, state: State, side: int) -> np.ndarray:
-    walk = TiledWalk(cuda, [InMemory(HEIGHT, WIDTH) for _ in range(STAGES)], HEIGHT, WIDTH)
-    return walk.upscale(image(HEIGHT, WIDTH), state, cores(side)).frame
+def tiled(cuda: CudaEngine, frame: np.ndarray, state: State, side: int) -> Upscaled:
+    height, width = frame.shape[:2]
+    walk = TiledWalk(cuda, [InMemory(height, width) for _ in range(STAGES)], height, width)
+    return walk.upscale(frame, state, cores(height, width, side))
 
 
-@pytest.mark.parametrize("stack", [MIXED, NONE])
-@pytest.mark.parametrize("precision", ["fp32", "fp16"])
-def test_tiles_make_no_seams(precision: str, stack: tuple[int, ...]) -> None:
-    """Masks given, so that no near tie can flip: equal to the whole frame, and every tiling gives the same bits."""
-    cuda = engine(precision, stack)
-    state = State(masks=masks(0.4, HEIGHT, WIDTH))
-    whole = cuda.upscale(image(HEIGHT, WIDTH), state)
-    results = [tiled(cuda, state, side) for side in (12, 26)]
-    assert np.array_equal(*results)
-    assert np.abs(results[0] - whole.frame).max() < NEAR[precision]
+def same(a: Upscaled, b: Upscaled) -> bool:
+    """All bits."""
+    pairs = [(a.frame, b.frame), *zip(a.masks, b.masks, strict=True), *zip(a.attention, b.attention, strict=True)]
+    return all(np.array_equal(one, other) for one, other in pairs)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
-def test_own_masks_and_given_attention(precision: str) -> None:
-    cuda = engine(precision)
-    frame = image(HEIGHT, WIDTH)
+@pytest.mark.parametrize(("size", "side"), [((16, 22), 10), ((30, 6), 8), ((4, 34), 16)])
+def test_a_frame_in_tiles_has_the_bits_of_the_whole_frame(size: tuple[int, int], side: int, precision: str) -> None:
+    """With its own masks and its own attention."""
+    cuda, frame = engine(precision), image(*size)
     whole = cuda.upscale(frame)
-    walk = TiledWalk(cuda, [InMemory(HEIGHT, WIDTH) for _ in range(STAGES)], HEIGHT, WIDTH)
-    got = walk.upscale(frame, State(attention=whole.attention), cores(12))
-    assert all(np.array_equal(a, b) for a, b in zip(got.masks, whole.masks, strict=True))
-    assert np.array_equal(got.frame, whole.frame)  # the same attention: not a bit differs
+    assert 0.05 < np.mean(whole.active) < 0.95  # the masks do something
+    assert same(tiled(cuda, frame, State(), side), whole)
+
+
+@pytest.mark.parametrize("stack", [NONE, ALL])
+def test_tiles_make_no_seams_with_given_masks(stack: tuple[int, ...]) -> None:
+    cuda, frame, state = engine("fp16", stack), image(HEIGHT, WIDTH), State(masks=masks(0.4, HEIGHT, WIDTH))
+    assert same(tiled(cuda, frame, state, 12), cuda.upscale(frame, state))
+
+
+def test_tiles_make_no_seams_with_given_attention() -> None:
+    cuda, frame = engine("fp32"), image(HEIGHT, WIDTH)
+    state = State(attention=(np.linspace(0, 1, 64, dtype=np.float32),) * 5)
+    assert same(tiled(cuda, frame, state, 12), cuda.upscale(frame, state))
 
 
 def test_stages_that_are_kept_are_those_of_the_tiles() -> None:
+    """And so is the attention, although windows of the same size had been asked for parts of theirs before."""
     cuda, frame = engine("fp16"), image(HEIGHT, WIDTH)
-    state = State(masks=masks(0.4, HEIGHT, WIDTH), attention=(np.full(64, 0.5, np.float32),) * 5)
     kept, walked = (TiledWalk(cuda, [InMemory(HEIGHT, WIDTH) for _ in range(STAGES)], HEIGHT, WIDTH) for _ in range(2))
-    results = kept.keep(frame, state).frame, walked.upscale(frame, state, cores(12)).frame
+    results = walked.upscale(frame, State(), cores(HEIGHT, WIDTH, 12)), kept.keep(frame, State())
     everything = Window(0, 0, HEIGHT, WIDTH)
     for stage, (a, b) in enumerate(zip(kept.stores, walked.stores, strict=True)):
         assert np.array_equal(a.read(everything), b.read(everything)), stage
-    assert np.array_equal(*results)
+    assert same(*results)
 
 
-def test_through_the_door_that_everybody_uses() -> None:
-    cuda, frame = engine("fp32"), image(31, 32)
-    cuda.free_bytes = lambda: 1 << 40  # type: ignore[method-assign]
-    got = Tiler(cuda, TilingOptions(tile=16)).upscale(frame)
-    wanted = Tiler(cuda).upscale(frame)
+def test_only_the_wanted_pixels_are_listed() -> None:
+    """What is wanted has the bits that it has when all is computed; the lists hold the wanted pixels alone."""
+    cuda, frame = engine("fp16"), image(HEIGHT, WIDTH)
+    mask = masks(0.4, HEIGHT, WIDTH)[0]
+    core, wanted, listed = (np.zeros((HEIGHT, WIDTH), np.bool_) for _ in range(3))
+    wanted[5:9, 6:14], listed[2:12, 3:17] = True, True
+    core[:] = True
+    results = []
+    for only in (core, listed):
+        with cuda.windowed(HEIGHT, WIDTH) as ops:
+            ops.want(Window(0, 0, HEIGHT, WIDTH))
+            head = ops.head(frame)
+            ops.only(only)
+            pixels = ops.select(ops.given_mask(mask))
+            assert pixels.active[1] == (mask[only] == 1).sum()
+            assert pixels.inactive[1] == (mask[only] == 0).sum()
+            source, total = head, None
+            for layer in range(LAYERS):
+                source, total = ops.conv3x3(0, layer, source, pixels, total)
+            scales = ops.given_attention(np.full(64, 0.5, np.float32))
+            features, _ = ops.residual(0, head, total, scales, None)
+            values = ops.read(features, Window(0, 0, HEIGHT, WIDTH))
+            given = ops.given_total(values)
+            assert given.parts[0][1][1] == only.sum()
+        results.append(values)
+    assert np.array_equal(results[0][wanted], results[1][wanted])
+    assert not np.array_equal(results[0], results[1])
+
+
+def test_what_changed_is_recomputed_to_the_same_bits() -> None:
+    """Through the door that everybody uses: the second frame differs in a corner, the attention is held."""
+    cuda, first = engine("fp16"), image(24, 40)
+    second = first.copy()
+    second[2:5, 3:7] += 9
+    sequence = Sequence(Tiler(cuda, TilingOptions(memory=1 << 40, attention="held")))
+    sequence.upscale(first, cut=True)
+    got = sequence.upscale(second, cut=False)
+    assert 0.1 < got.reused < 0.9
+    wanted = cuda.upscale(second, State(attention=got.attention))
+    assert np.array_equal(got.frame, wanted.frame)
     assert all(np.array_equal(a, b) for a, b in zip(got.masks, wanted.masks, strict=True))
-    assert np.abs(got.frame - wanted.frame).max() < NEAR["fp32"]
+
+
+def test_the_engine_keeps_the_budget() -> None:
+    """The plan's budget is the limit of what the devices take; it suffices for what was planned."""
+    memory = HostMemory()
+    cuda = CudaEngine(network(), lambda: HostDevice(memory=memory), half=True)
+    assert memory.held <= cuda.resident_bytes <= memory.held + 512 * 200
+    frame = image(34, 16)
+    wanted = cuda.upscale(frame)
+    limit = cuda.resident_bytes + cuda.workspace_bytes(34, 16) - 1
+    tiler = Tiler(cuda, TilingOptions(memory=limit))
+    chosen = tiler.plan(34, 16)
+    assert chosen is not None
+    assert chosen.tile is not None  # one byte too few for the whole frame
+    assert chosen.total <= limit == memory.budget
+    memory.peak = 0
+    assert same(tiler.upscale(frame), wanted)
+    assert memory.peak <= limit
+    with pytest.raises(MemoryBudgetError, match="no memory for a frame of 64x64"):
+        cuda.upscale(image(64, 64))
+
+
+def test_the_tile_is_halved_where_the_plan_does_not_hold(caplog: pytest.LogCaptureFixture) -> None:
+    """Another program took memory after the planning: tiles, once said, and the same bits."""
+    memory = HostMemory()
+    cuda = CudaEngine(network(), lambda: HostDevice(memory=memory), half=False)
+    picture = image(64, 6).astype(np.uint8)
+    tiler = Tiler(cuda, TilingOptions(memory=1 << 40))
+    wanted = tiler.upscale_picture(picture)
+    tiler = Tiler(cuda, TilingOptions(memory=1 << 40))
+    chosen = tiler.plan(64, 6)
+    assert chosen is not None
+    assert chosen.tile is None
+    cuda.limit_memory(cuda.resident_bytes + cuda.workspace_bytes(54, 6))
+    for _ in range(2):
+        assert np.array_equal(tiler.upscale_picture(picture).frame, wanted.frame)
+    assert [record.message for record in caplog.records if "memory" in record.message] == [
+        "memory: ran out; going on with tiles of 32 instead of whole frames"
+    ]
+    cuda.limit_memory(cuda.resident_bytes)
+    with pytest.raises(MemoryBudgetError, match="even in tiles of 32"):
+        tiler.upscale_picture(picture)

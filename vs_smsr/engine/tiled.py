@@ -25,7 +25,7 @@ from vs_smsr.weights import CHANNELS, LAYERS, MODULES
 
 Features = NDArray[Any]  # (h, w, n) of the engine's own type: 64 channels, exactly as its maps hold them
 Wanted = NDArray[np.bool_]  # (h, w)
-Sums = NDArray[np.int64]  # (64,) channel sums in a fixed unit, so that any order of adding gives the same bits
+Sums = NDArray[np.int64]  # channel sums in a fixed unit, so that any order of adding gives the same bits
 Slot = Literal["head", "features"]
 STAGES = MODULES + 1  # f_0 ... f_4 and the total of the last SMM
 
@@ -53,7 +53,7 @@ class WindowOps[M, K, P, L, T, S](Ops[M, K, P, L, T, S], Protocol):
         ...
 
     def finished(self, total: T) -> tuple[Features, Sums]:
-        """An SMM's whole collect in the wanted part: a copy of its values, and their channel sums."""
+        """An SMM's whole collect in the wanted part: a copy of its values, and the sums that its attention needs."""
         ...
 
     def given_total(self, values: Features) -> T:
@@ -252,26 +252,32 @@ class TiledWalk:
 
     def _attend(self, module: int, cores: Sequence[Window]) -> None:
         """A stage whose attention is not known: totals and sums of all tiles, then attention, then the residual."""
-        store = self.stores[module + 1]
-        sums = np.zeros(CHANNELS, np.int64)
+        sums: Sums = np.zeros(1, np.int64)
         for core in cores:
-            window = core.spread(smm_needs, self.bounds)
-            with self.engine.windowed(window.height, window.width) as ops:
-                values, share = ops.finished(
-                    _layers(ops, module, *self._select(ops, module, core, window), core.within(window))
-                )
-                store.write(core, values)
-                sums += share
-                scales = ops.host_attention(ops.attention_of(module, sums, self.bounds.area))
+            sums, scales = self._total(module, core, sums)
         self.attention.append(scales)
         for core in cores if module < MODULES - 1 else ():
-            with self.engine.windowed(core.height, core.width) as ops:
-                features, total = (
-                    ops.write("features", self.stores[module].read(core)),
-                    ops.given_total(store.read(core)),
-                )
-                result, _ = ops.residual(module, features, total, ops.given_attention(scales), None)
-                store.write(core, ops.read(result, whole(core.height, core.width)))
+            self._residual(module, core)
+
+    # A window's maps are let go when its method returns: the next one may have no room beside them.
+
+    def _total(self, module: int, core: Window, sums: Sums) -> tuple[Sums, Scales]:
+        """Store an SMM's total; its sums added to those of the tiles before, and the attention that these give."""
+        window = core.spread(smm_needs, self.bounds)
+        with self.engine.windowed(window.height, window.width) as ops:
+            inner = core.within(window)
+            values, share = ops.finished(_layers(ops, module, *self._select(ops, module, core, window), inner))
+            self.stores[module + 1].write(core, values)
+            sums = sums + share
+            return sums, ops.host_attention(ops.attention_of(module, sums, self.bounds.area))
+
+    def _residual(self, module: int, core: Window) -> None:
+        """Put f_(module + 1) in the place of the total."""
+        store = self.stores[module + 1]
+        with self.engine.windowed(core.height, core.width) as ops:
+            features, total = ops.write("features", self.stores[module].read(core)), ops.given_total(store.read(core))
+            result, _ = ops.residual(module, features, total, ops.given_attention(self.attention[module]), None)
+            store.write(core, ops.read(result, whole(core.height, core.width)))
 
     def _select(self, ops: Any, module: int, core: Window, window: Window) -> tuple[Any, Any]:
         """An SMM's features in a window and the pixels that its mask selects."""

@@ -75,7 +75,7 @@ class Costs:
     @classmethod
     def of(cls, engine: Engine, other: int) -> Costs:
         on_host = engine.device == "cpu"
-        return cls(engine, budget.resident() if on_host else 0, other if on_host else 0)
+        return cls(engine, resident(engine), other if on_host else 0)
 
     def workspace(self, window: Window) -> int:
         amount: int = self.engine.workspace_bytes(window.height, window.width)  # type: ignore[attr-defined]
@@ -96,12 +96,20 @@ def measurable(engine: Engine) -> bool:
     return hasattr(engine, "workspace_bytes")
 
 
+def resident(engine: Engine) -> int:
+    """What the process (or on a device, the engine) holds before the first frame."""
+    if engine.device == "cpu":
+        return budget.resident()
+    held: int = engine.resident_bytes  # type: ignore[attr-defined]
+    return held
+
+
 def default_budget(engine: Engine) -> int:
     """What is in use and a share of what is free."""
     if engine.device == "cpu":
-        return budget.resident() + int(budget.SHARE * budget.available())
+        return resident(engine) + int(budget.SHARE * budget.available())
     free: int = engine.free_bytes()  # type: ignore[attr-defined]
-    return int(budget.SHARE * free)
+    return resident(engine) + int(budget.SHARE * free)
 
 
 def plan(

@@ -170,7 +170,10 @@ class Tiler:
                 self.engine.upscale(np.zeros((16, 16, 3), np.float32))
                 self._warm = True
             counts = {"in_flight": self._in_flight, "tiles": self._tiles, "other": self._other}
-            return plan(self.engine, height, width, self.options, **counts)
+            chosen = plan(self.engine, height, width, self.options, **counts)
+            if hasattr(self.engine, "limit_memory"):
+                self.engine.limit_memory(chosen.budget)
+            return chosen
         if self.options.memory:
             raise MemoryBudgetError(
                 f"memory: the {self.engine.name} engine does not tell what it takes. Set no budget."

@@ -21,20 +21,23 @@ class HostMemory:
     """What the devices of a test share, as CUDA devices share a pool.
 
     Attributes:
-        limit: bytes that may be held; None = all.
+        limit: bytes that may be held; None = all. It plays the GPU's size or the pool's limit.
+        budget: what `HostDevice.limit_memory` was told last.
         held: bytes of the arrays that live now.
         peak: the most that was held so far.
     """
 
     def __init__(self, limit: int | None = None) -> None:
         self.limit = limit
+        self.budget: int | None = None
         self.held = self.peak = 0
         self._starts: dict[int, int] = {}  # address -> bytes
 
     def empty(self, size: int) -> NDArray[np.uint8]:
         """A block of exactly this size, so that AddressSanitizer knows its end."""
-        if self.limit is not None and self.held + size > self.limit:
-            raise MemoryError(f"{size} bytes do not fit: {self.held} of {self.limit} bytes are in use")
+        for limit in (self.limit, self.budget):
+            if limit is not None and self.held + size > limit:
+                raise MemoryError(f"{size} bytes do not fit: {self.held} of {limit} bytes are in use")
         start = ctypes.c_void_p()
         if _libc().posix_memalign(ctypes.byref(start), ctypes.c_size_t(ALIGNMENT), ctypes.c_size_t(max(size, 1))):
             raise MemoryError(f"{size} bytes of host memory")
@@ -106,6 +109,9 @@ class HostDevice:
     def free_bytes(self) -> int:
         limit = self.memory.limit
         return (1 << 40 if limit is None else limit) - self.memory.held
+
+    def limit_memory(self, limit: int) -> None:
+        self.memory.budget = limit
 
     def launch(
         self,

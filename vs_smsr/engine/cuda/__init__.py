@@ -83,9 +83,20 @@ class CudaEngine:
         """Device memory that a frame of this size takes, each frame in flight."""
         return bytes_for(height, width, self.weights.scale, self._half)
 
+    @property
+    def resident_bytes(self) -> int:
+        """Device memory that the weights take."""
+        return self._network.bytes
+
     def free_bytes(self) -> int:
-        """Device memory that frames could still take."""
-        return self._first.free_bytes()
+        """Device memory that frames could still take, whatever the limit; idle buffers count as free."""
+        with self._lock:
+            idle = sum(self.workspace_bytes(space.height, space.width) for space in self._idle)
+        return self._first.free_bytes() + idle
+
+    def limit_memory(self, limit: int) -> None:
+        """Take no more device memory than that, weights included: more is a `MemoryBudgetError`."""
+        self._first.limit_memory(limit)
 
     def upscale(self, frame: Frame, state: State | None = None) -> Upscaled:
         return self._upscale(frame, state or State(), picture=False)

@@ -80,18 +80,18 @@ class Network:
     """All weights on the device.
 
     Attributes:
-        source: where they come from.
         scale: 2, 3 or 4.
         pairs: (channels in, channels out) of the inactive pixels' convolutions.
+        bytes: device memory that all of it takes.
     """
 
     def __init__(self, device: Device, kernels: Kernels, weights: Weights) -> None:
         self._device = device
         self._half = kernels.half
-        self.source = weights
         self._tensors = weights.tensors
         self.scale = weights.scale
         self.pairs: set[tuple[int, int]] = set()
+        self.bytes = 0
 
         tap_major = self._tensors["head.0.weight"].transpose(2, 3, 1, 0).reshape(27, CHANNELS)
         self.mean = self._upload(MEAN)
@@ -112,6 +112,7 @@ class Network:
         host = np.ascontiguousarray(host, dtype)
         array = self._device.empty(host.shape, host.dtype)
         self._device.upload(array, host)
+        self.bytes += geometry.allocated(host.nbytes)
         return array
 
     def _packed(self, packed: NDArray[Any]) -> Array:

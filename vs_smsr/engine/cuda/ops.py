@@ -58,6 +58,7 @@ class Total:
     bias: Array
 
 
+LEFT_OUT = 2  # in a mask, beside 0 and 1: a pixel of neither list
 Buffers = dict[str, tuple[tuple[int, ...], DTypeLike]]
 
 
@@ -86,11 +87,11 @@ def buffers(height: int, width: int, scale: int, half: bool) -> Buffers:
 
 
 def bytes_for(height: int, width: int, scale: int, half: bool) -> int:
-    """Device memory for a frame of this size; CuPy's pool hands out multiples of 512 bytes."""
+    """Device memory for a frame of this size."""
     sizes = (
         math.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in buffers(height, width, scale, half).values()
     )
-    return sum(-(-size // 512) * 512 for size in sizes)
+    return sum(map(geometry.allocated, sizes))
 
 
 class Workspace:
@@ -111,6 +112,8 @@ class Workspace:
         self._layers = [self._split(module) for module in range(MODULES)]
         self._no_rows = self._at["layers"][:0].reshape(height * width, 0)
         self._frame: Frame | None = None  # the one that was uploaded
+        self._counted = (0, 0, height, width)  # the part of the window that channel sums are over
+        self._only: NDArray[np.bool_] | None = None  # pixels that lists are made of; None: all
         self._is_picture = False  # the frame is of the caller's type, and so is the result
         self._masks = self._scales = 0  # used in this frame
         self._token = object()  # whose launches the device may have recorded: those with these buffers
@@ -125,6 +128,7 @@ class Workspace:
         """
         self._replay = replay and self.device.properties.graphs
         self._is_picture = picture
+        self._counted, self._only = (0, 0, self.height, self.width), None
         self._frame = None
         self._masks = self._scales = 0
         with ExitStack() as self._launches:
@@ -162,13 +166,20 @@ class Workspace:
 
     def given_mask(self, mask: Mask) -> Array:
         array = self._next_mask()
-        self.device.upload(array, np.ascontiguousarray(mask != 0, np.uint8))
+        self._mark(array, mask)
         return array
+
+    def _mark(self, array: Array, mask: Mask | int) -> None:
+        """Fill a mask; pixels that are not wanted go into neither list."""
+        marked = np.broadcast_to(np.asarray(mask) != 0, array.shape).astype(np.uint8)
+        if self._only is not None:
+            marked[~self._only] = LEFT_OUT
+        self.device.upload(array, marked)
 
     def select(self, mask: Array) -> Pixels:
         at = self._at
         counts = at["counts"]
-        self._kernels.count_active(mask, at["partial"])
+        self._kernels.count_pixels(mask, at["partial"])
         self._kernels.list_pixels(mask, at["partial"], at["active"], at["inactive"], at["inverse"], counts)
         return Pixels((at["active"], counts[:1]), (at["inactive"], counts[1:]), at["inverse"])
 
@@ -185,17 +196,20 @@ class Workspace:
         conv = self._kernels.conv_listed
         if weights.dense is not None:
             some = sums[: weights.out.stored]
-            conv(*given, weights.dense, *pixels.inactive, *result, some, everything=False)
+            conv(*given, weights.dense, *pixels.inactive, *result, some, everything=False, window=self._counted)
         elif weights.out.stored:  # dense outputs without dense inputs are 0 at inactive pixels
             self.device.zero(out.dense)
-        conv(*given, weights.everything, *pixels.active, *result, sums, everything=True)
+        conv(*given, weights.everything, *pixels.active, *result, sums, everything=True, window=self._counted)
         whole = self._network.modules[module]
         return out, Total(((whole.active, pixels.active), (whole.inactive, pixels.inactive)), whole.bias)
 
     def attention(self, module: int, total: Total) -> Array:
+        return self._attention(module, self.height * self.width)
+
+    def _attention(self, module: int, pixels: int) -> Array:
         scales = self._next_scales()
         weights = self._network.modules[module].attention
-        self._kernels.attention_scales(self._at["sums"][module], *weights, scales, self.height * self.width)
+        self._kernels.attention_scales(self._at["sums"][module], *weights, scales, pixels)
         return scales
 
     def given_attention(self, scales: Scales) -> Array:

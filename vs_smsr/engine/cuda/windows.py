@@ -7,11 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cupy_kernels.geometry import TILES
 from vs_smsr.engine.cuda.network import Array
-from vs_smsr.engine.cuda.ops import Features, Total, Workspace
+from vs_smsr.engine.cuda.ops import Features, Layer, Pixels, Total, Workspace
 from vs_smsr.engine.window import Window
-from vs_smsr.weights import CHANNELS, Weights
+from vs_smsr.weights import CHANNELS
 
 Host = NDArray[Any]  # (h, w, 64) float32, or (h, w, 128) float16: high, then low parts
 
@@ -20,6 +19,7 @@ class WindowWorkspace(Workspace):
     """See `tiled.WindowOps`."""
 
     _core: Window
+    _sums: Array  # channel sums of the SMM that was computed last, over the core
 
     def write(self, slot: str, values: Host) -> Features:
         features = Features(self._at["head" if slot == "head" else "high"], self._at["low"])
@@ -36,21 +36,27 @@ class WindowWorkspace(Workspace):
         return np.concatenate(parts, -1)
 
     def only(self, pixels: NDArray[np.bool_]) -> None:
-        """All pixels are computed: a GPU finishes a window sooner than the host could list its pixels."""
+        """Lists of pixels become shorter; what goes over the whole window (head, mask, collect, tail) still does."""
+        self._only = pixels
 
     def want(self, core: Window) -> None:
         self._core = core
+        self._counted = (core.top, core.left, core.bottom, core.right)
+
+    def conv3x3(
+        self, module: int, layer: int, source: Features | Layer, pixels: Pixels, total: Total | None
+    ) -> tuple[Layer, Total]:
+        if layer == 0:
+            self._sums = self._at["sums"][module]
+            self.device.zero(self._sums)
+        return super().conv3x3(module, layer, source, pixels, total)
 
     def finished(self, total: Total) -> tuple[Host, NDArray[np.int64]]:
-        """The total takes the place of f, which no stage needs after its total."""
+        """The total takes the place of f, which no stage needs after its total; the sums are those of its layers."""
         for array in (self._features.high, self._features.low):
             self.device.zero(array)
         self._residual(0, self._features, total, self._network.ones, first=True, shared=False)
-        values = self.read(self._features, self._core)
-        exact = values.astype(np.float64)
-        if self._half:
-            exact = exact[..., :CHANNELS] + exact[..., CHANNELS:]
-        return values, np.rint(exact * TILES["SUM_SCALE"]).astype(np.int64).sum((0, 1))
+        return self.read(self._features, self._core), self.device.download(self._sums)
 
     def given_total(self, values: Host) -> Total:
         size = self.height * self.width * CHANNELS
@@ -59,19 +65,12 @@ class WindowWorkspace(Workspace):
         return Total(((self._network.given, self._everywhere()),), self._network.zeros)
 
     def attention_of(self, module: int, sums: NDArray[np.int64], pixels: int) -> Array:
-        tensors, part = self._weights.tensors, f"body.{module}.ca.conv_du"
-        mean = sums / (TILES["SUM_SCALE"] * pixels)
-        hidden = tensors[f"{part}.0.weight"][:, :, 0, 0].astype(np.float64) @ mean + tensors[f"{part}.0.bias"]
-        logits = tensors[f"{part}.2.weight"][:, :, 0, 0] @ np.maximum(hidden, 0) + tensors[f"{part}.2.bias"]
-        return self.given_attention((1 / (1 + np.exp(-logits))).astype(np.float32))
+        self.device.upload(self._at["sums"][module], sums)
+        return self._attention(module, pixels)
 
     @property
     def _half(self) -> bool:
         return self._kernels.half
-
-    @property
-    def _weights(self) -> Weights:
-        return self._network.source
 
     def _parts(self, values: Host) -> tuple[Host, Host]:
         """High and low part; with floats the low part is empty."""
@@ -79,7 +78,7 @@ class WindowWorkspace(Workspace):
         return np.ascontiguousarray(high), np.ascontiguousarray(low)
 
     def _everywhere(self) -> tuple[Array, Array]:
-        """A list of all pixels: the inactive ones of an empty mask."""
+        """A list of all pixels that are wanted: the inactive ones of an empty mask."""
         mask = self._at["mask0"]
-        self.device.zero(mask)
+        self._mark(mask, 0)
         return self.select(mask).inactive
