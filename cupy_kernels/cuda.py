@@ -133,6 +133,10 @@ class CudaDevice:
             free: int = cupy.cuda.runtime.memGetInfo()[0]
             return free + int(self.pool.free_bytes())
 
+    def held_bytes(self) -> int:
+        with self._device:
+            return int(self.pool.used_bytes())
+
     def limit_memory(self, limit: int) -> None:
         with self._device:  # a pool has a part, and a limit, for each GPU
             self.pool.free_all_blocks()

@@ -89,8 +89,12 @@ class Device(Protocol):
         """Memory of the device that is not in use, whatever the limit."""
         ...
 
+    def held_bytes(self) -> int:
+        """Memory of the arrays of this device, and of those that share its pool."""
+        ...
+
     def limit_memory(self, limit: int) -> None:
-        """From now on the arrays of this device, and of those that share its pool, take no more bytes than that."""
+        """Arrays of this device, and of those that share its pool, take no more bytes than that; 0: no limit."""
         ...
 
     def compile(self, file: str, macros: Macros) -> Any:

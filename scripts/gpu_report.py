@@ -29,6 +29,7 @@ from vs_smsr.engine import State, cuda
 from vs_smsr.engine.contract import Upscaled
 from vs_smsr.engine.cpu import CpuEngine
 from vs_smsr.engine.cuda.network import Channels
+from vs_smsr.errors import MemoryBudgetError
 from vs_smsr.options import EngineOptions
 from vs_smsr.weights import LAYERS, MODULES, Weights, load, shipped
 
@@ -58,6 +59,7 @@ def main() -> int:
     }
     report["compile_seconds"] = round(time.perf_counter() - started, 2)
     report["correctness"] = [correctness(weights, engine, picture(270, 480)) for engine in engines.values()]
+    report["memory"] = [memory(engine, size) for size in SIZES for engine in engines.values()]
     report["speed"] = [
         measured
         for size in SIZES
@@ -68,7 +70,7 @@ def main() -> int:
     options.output.with_suffix(".json").write_text(json.dumps(report, indent=1) + "\n")
     options.output.with_suffix(".md").write_text(page(report))
     print(page(report))
-    return 0 if all(found["passed"] for found in report["correctness"]) else 1
+    return 0 if all(found["passed"] for found in report["correctness"] + report["memory"]) else 1
 
 
 def picture(height: int, width: int, seed: int = 0) -> Frame:
@@ -101,6 +103,26 @@ def correctness(weights: Weights, engine: cuda.CudaEngine, frame: Frame) -> dict
         "flipped_share": share,
         "same_bits_twice": same,
         "passed": bool(close and share <= limit and same),
+    }
+
+
+def memory(engine: cuda.CudaEngine, size: tuple[int, int]) -> dict[str, Any]:
+    """What the weights and one frame take, as allocated, beside what was counted for the planner: as a hard limit."""
+    counted = engine.resident_bytes + engine.workspace_bytes(*size)
+    engine.limit_memory(counted)
+    try:
+        engine.upscale(picture(*size))
+        held = engine.held_bytes()
+    except MemoryBudgetError:
+        held = counted + 1
+    finally:
+        engine.limit_memory(0)
+    return {
+        "input": f"{size[1]}x{size[0]}",
+        "precision": engine.precision,
+        "counted_mb": counted / 2**20,
+        "held_mb": held / 2**20,
+        "passed": held <= counted,
     }
 
 
@@ -208,6 +230,12 @@ def page(report: dict[str, Any]) -> str:
         lines.append(
             f"| {c['precision']} | {c['largest_difference_same_masks']:.2g} | {c['psnr']:.1f} dB "
             f"| {c['flipped_share']:.2g} | {c['same_bits_twice']} | {'passed' if c['passed'] else '**FAILED**'} |"
+        )
+    lines += ["\n| input | precision | memory counted | held, with that as the limit | |", "|---|---|---|---|---|"]
+    for m in report["memory"]:
+        lines.append(
+            f"| {m['input']} | {m['precision']} | {m['counted_mb']:.1f} MiB | {m['held_mb']:.1f} MiB "
+            f"| {'passed' if m['passed'] else '**FAILED**'} |"
         )
     lines += [
         "\n| input | precision | active | one frame | three in flight | device memory per frame |",

@@ -65,10 +65,12 @@ class Kind:
 
 # sm_75 has smaller tensor core products and no asynchronous copies: other code.
 KINDS = [Kind(False), Kind(True, 80), Kind(True, 75), Kind(False, races=True), Kind(True, races=True)]
-SEEDS = (1, 2)  # other orders of threads and blocks, other poison
+SEEDS = (1, 2)  # other orders of threads and blocks, other poison; the second for the sizes in TWICE
 SCALES = (2, 3, 4)
 PAIRS = ((64, 32), (32, 16), (64, 16))  # dense channels in, out
 WATCHED_SIZE = (10, 18)  # the race finder is slow, and races do not depend on the size
+TWICE = (WATCHED_SIZE, (18, 36), (130, 66))  # several blocks
+OLD_SIZES = (WATCHED_SIZE, (26, 6))  # for sm_75, whose other products and copies do not depend on the size either
 
 if checked.active():  # so are the sanitizers
     SIZES = [(2, 2), (10, 18), (26, 6)]
@@ -78,19 +80,24 @@ if checked.active():  # so are the sanitizers
     PAIRS = ((64, 32), (32, 16))
 
 
-def with_kinds(names: str, *cases: Any) -> pytest.MarkDecorator:
+EITHER = [kind for kind in KINDS if kind.half and kind.arch == 80]  # for kernels that are the same in all kinds
+
+
+def with_kinds(names: str, *cases: Any, kinds: list[Kind] = KINDS) -> pytest.MarkDecorator:
     """Parametrizes a test over kinds and cases; names begin with "size", a case is the size or begins with it.
 
-    The race finder gets the cases of WATCHED_SIZE and those in which blocks take several tiles ("all" active).
+    The race finder gets the cases of WATCHED_SIZE and those in which blocks take several tiles ("all" active); sm_75
+    those of OLD_SIZES too.
     """
     rows = [case if isinstance(case[0], tuple) else (case,) for case in cases]
     return pytest.mark.parametrize(
         f"kind, {names}",
         [
             pytest.param(kind, *row, id="-".join([str(kind), *map(_name, row)]))
-            for kind in KINDS
+            for kind in kinds
             for row in rows
-            if not kind.races or row[0] == WATCHED_SIZE or "all" in row
+            if (not kind.races or row[0] == WATCHED_SIZE or "all" in row)
+            and (kind.arch != 75 or row[0] in OLD_SIZES or "all" in row)
         ],
     )
 

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
+from host.device import HostDevice
+from networks import network
 
-from vs_smsr.engine import cuda, status
+from vs_smsr.engine import create, cuda, status
+from vs_smsr.engine.cuda import CudaEngine
 from vs_smsr.engine.cuda.diagnosis import Facts, diagnose, examine
+from vs_smsr.errors import EngineError
+from vs_smsr.options import EngineOptions
 
 WORKS = Facts(
     driver=13000, wheels=("cupy-cuda13x",), cupy_major=13, nvrtc=(13, 0), gpus=2, name="RTX 4090", arch=89
@@ -69,11 +75,39 @@ def test_this_machine_is_examined_without_an_error() -> None:
     assert (facts.driver == 0) or facts.wheels or facts.cupy_error
 
 
+def test_a_gpu_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """--device cuda:1 on a machine with one."""
+    monkeypatch.setattr(cuda, "examine", lambda ordinal: replace(WORKS, gpus=1, ordinal=ordinal))
+    with pytest.raises(EngineError, match=r"cuda:1 does not work here: there is no GPU 1; choose --device cuda:0$"):
+        cuda.create(network(), EngineOptions(engine="cuda", device="cuda:1"))
+
+
+def test_auto_logs_which_engine_it_took_and_why(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "vs_smsr.engine")
+    chosen = create(EngineOptions())
+    ok, reason = status("cuda")
+    assert chosen.name == ("cuda" if ok else "cpu")
+    assert f"engine: {chosen.name} ({reason})" in caplog.messages
+
+
+@pytest.mark.usefixtures("gpp")
+def test_compiling_is_said_where_it_takes_long(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Instant(HostDevice):
+        def compile(self, file: str, macros: Any) -> Any:
+            return None
+
+    engine = CudaEngine(network(), Instant, half=True)
+    engine.compile()
+    assert not caplog.messages  # from the cache: nothing above INFO
+    monkeypatch.setattr(cuda, "PATIENCE", -1.0)
+    engine.compile()
+    count = len(caplog.messages)
+    assert count >= 10
+    assert caplog.messages[-1] == f"cuda: kernels compiled: {count} of {count}; they are cached for the next time"
+
+
 def test_precision_bf16_is_refused() -> None:
-    from networks import network
-
-    from vs_smsr.errors import EngineError
-    from vs_smsr.options import EngineOptions
-
     with pytest.raises(EngineError, match="precision must be 'auto', 'fp16' or 'fp32', got 'bf16'"):
         cuda.create(network(), EngineOptions(engine="cuda", precision="bf16"))

@@ -38,6 +38,18 @@ def test_a_right_engine_passes_and_a_wrong_one_fails(script: ModuleType, precisi
     assert not script.correctness(weights, other, image(10, 18))["passed"]
 
 
+@pytest.mark.usefixtures("gpp")
+def test_memory_is_measured_under_its_limit(script: ModuleType) -> None:
+    memory = HostMemory()
+    engine = CudaEngine(network(), lambda: HostDevice(memory=memory), half=True)
+    found = script.memory(engine, (8, 10))
+    assert found["passed"], found
+    assert 0.9 < found["held_mb"] / found["counted_mb"] <= 1
+    assert memory.budget is None
+    engine.workspace_bytes = lambda height, width: 1000  # type: ignore[method-assign]
+    assert not script.memory(engine, (8, 12))["passed"]
+
+
 def test_the_page_names_what_failed(script: ModuleType) -> None:
     check: dict[str, Any] = {
         "precision": "fp16",
@@ -53,10 +65,12 @@ def test_the_page_names_what_failed(script: ModuleType) -> None:
         "vs_smsr": "0",
         "compile_seconds": 9,
         "correctness": [check],
+        "memory": [{"input": "640x360", "precision": "fp16", "counted_mb": 250, "held_mb": 249.5, "passed": True}],
         "speed": [],
         "torch": [{"input": "640x360", "skipped": "PyTorch is not installed"}],
     }
     text = script.page(report)
     assert text.startswith("# RTX 0000, compute capability 8.9, CUDA 13\n")
     assert "| fp16 | 0.03 | 81.2 dB | 0.0001 | False | **FAILED** |" in text
+    assert "| 640x360 | fp16 | 250.0 MiB | 249.5 MiB | passed |" in text
     assert "PyTorch is not installed" in text

@@ -110,8 +110,11 @@ class HostDevice:
         limit = self.memory.limit
         return (1 << 40 if limit is None else limit) - self.memory.held
 
+    def held_bytes(self) -> int:
+        return self.memory.held
+
     def limit_memory(self, limit: int) -> None:
-        self.memory.budget = limit
+        self.memory.budget = limit or None
 
     def launch(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -20,6 +21,7 @@ from vs_smsr.options import EngineOptions
 from vs_smsr.weights import Weights
 
 log = logging.getLogger(__name__)
+PATIENCE = 2.0  # seconds of compiling after which it is said
 
 
 def status(ordinal: int = 0) -> tuple[bool, str]:
@@ -75,9 +77,13 @@ class CudaEngine:
     def compile(self) -> None:
         """Compile every kernel now, so that the first frame does not wait."""
         variants = self._network.variants()
+        said = time.monotonic()
         for number, (file, macros) in enumerate(variants, 1):
-            log.info("cuda: compiling kernels %d/%d (%s); the result is cached", number, len(variants), file)
             self._first.compile(file, macros)
+            waited = time.monotonic() - said > PATIENCE  # the cache is empty: a user should know why nothing happens
+            said = time.monotonic() if waited else said
+            level = logging.WARNING if waited else logging.INFO
+            log.log(level, "cuda: kernels compiled: %d of %d; they are cached for the next time", number, len(variants))
 
     def workspace_bytes(self, height: int, width: int) -> int:
         """Device memory that a frame of this size takes, each frame in flight."""
@@ -94,8 +100,12 @@ class CudaEngine:
             idle = sum(self.workspace_bytes(space.height, space.width) for space in self._idle)
         return self._first.free_bytes() + idle
 
+    def held_bytes(self) -> int:
+        """Device memory that is taken now, idle buffers included."""
+        return self._first.held_bytes()
+
     def limit_memory(self, limit: int) -> None:
-        """Take no more device memory than that, weights included: more is a `MemoryBudgetError`."""
+        """Take no more device memory than that, weights included, or 0 = all: more is a `MemoryBudgetError`."""
         self._first.limit_memory(limit)
 
     def upscale(self, frame: Frame, state: State | None = None) -> Upscaled:
