@@ -129,7 +129,8 @@ def resident(arch: int, registers: int, shared: int, threads: int) -> int:
     all_registers, all_shared, all_threads, blocks = LIMITS[arch]
     of_warp = -(-registers * 32 // 256) * 256
     by_registers = all_registers // of_warp // (threads // 32)
-    return min(blocks, all_threads // threads, by_registers, all_shared // (shared + (1024 if arch >= 80 else 0)))
+    by_shared = all_shared // max(shared + (1024 if arch >= 80 else 0), 1)
+    return min(blocks, all_threads // threads, by_registers, by_shared)
 
 
 def print_kernels(rows: list[dict[str, Any]]) -> None:
