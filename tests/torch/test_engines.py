@@ -95,8 +95,8 @@ def test_bands_change_no_bit(monkeypatch: pytest.MonkeyPatch, kind: str, precisi
     frame, state = image(102, 14), State(masks=masks_of(kind, 102, 14))
     whole = CpuEngine(weights, precision=precision).upscale(frame, state)
     monkeypatch.setattr(buffers, "BAND", 0)
-    assert len(list(bands(102, buffers.band_rows(102, 14)))) == 5
     engine = CpuEngine(weights, precision=precision)
+    assert len(list(bands(102, buffers.band_rows(engine._network, 102, 14)))) == 5
     for _ in range(2):  # the second time what lay in the buffers is there
         banded = engine.upscale(frame, state)
         assert np.array_equal(banded.frame, whole.frame)

@@ -19,6 +19,19 @@ UNROLL = 4  # words of a line handled without a jump
 I16, I32, I64, F32 = ir.IntType(16), ir.IntType(32), ir.IntType(64), ir.FloatType()
 
 
+class BFloat(ir.Type):  # type: ignore[misc]
+    """LLVM's bfloat, which llvmlite does not name."""
+
+    def _to_string(self) -> str:
+        return "bfloat"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, BFloat)
+
+    def __hash__(self) -> int:
+        return hash(BFloat)
+
+
 @intrinsic
 def contract(
     typingctx: Any,
@@ -179,12 +192,9 @@ def keep(typingctx: Any, target: Any, row: Any, count: Any) -> Any:
             cgutils.raw_memcpy(b, target, row, count, 4, align=4)
             return context.get_dummy_value()
         target = b.bitcast(target, I16.as_pointer())
+        floats, halves = ir.VectorType(F32, 8), ir.VectorType(BFloat(), 8)
         with _each(b, count, 8) as (i, _):
-            bits = b.load(_cast(b, row, i, ir.VectorType(I32, 8)), align=4)
-            shifted = b.lshr(bits, _all(I32, 8, 16))
-            odd = b.and_(shifted, _all(I32, 8, 1))
-            rounded = b.lshr(b.add(b.add(bits, odd), _all(I32, 8, 0x7FFF)), _all(I32, 8, 16))
-            b.store(b.trunc(rounded, ir.VectorType(I16, 8)), _cast(b, target, i, ir.VectorType(I16, 8)), align=2)
+            b.store(b.fptrunc(b.load(_cast(b, row, i, floats), align=4), halves), _cast(b, target, i, halves), align=2)
         return context.get_dummy_value()
 
     return signature, codegen
@@ -257,6 +267,23 @@ def scale_add(typingctx: Any, target: Any, row: Any, scales: Any, added: Any, co
         with _each(b, count, 8) as (i, _):
             operands = [b.load(_cast(b, place, i, vector), align=4) for place in (row, scales, added)]
             b.store(b.call(fma, operands), _cast(b, target, i, vector), align=4)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
+def add_offset(typingctx: Any, target: Any, source: Any, offset: Any, count: Any) -> Any:
+    """target[i] = source[i] + offset for `count` int64, an even number."""
+    signature = types.void(target, source, types.int64, types.int64)
+    vector = ir.VectorType(I64, 2)  # LLVM joins them where registers are wider
+
+    def codegen(context: Any, b: ir.IRBuilder, sig: Any, args: Any) -> Any:
+        target, source, offset, count = args
+        undefined = ir.Constant(vector, ir.Undefined)
+        offsets = b.shuffle_vector(b.insert_element(undefined, offset, ir.Constant(I32, 0)), undefined, _all(I32, 2, 0))
+        with _each(b, count, 2) as (i, _):
+            b.store(b.add(b.load(_cast(b, source, i, vector), align=8), offsets), _cast(b, target, i, vector), align=8)
         return context.get_dummy_value()
 
     return signature, codegen

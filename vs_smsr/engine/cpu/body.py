@@ -98,23 +98,22 @@ class Body:
     def resize(self, height: int, width: int) -> None:
         """From now on for frames of that size; the buffers have it already."""
         self._height, self._pitch = height, width + 2
-        self._band = band_rows(height, width)
+        self._band = band_rows(self._network, height, width)
         self._inverse = self._buffers.take_map("inverse", height + 2, width + 2, 1)
         self._active, self._inactive = self._buffers.take("active"), self._buffers.take("inactive")
-        self._first_active, self._first_inactive = np.zeros((2, height + 1), np.int64)
         for layer in range(LAYERS):
             self._buffers.take(f"dense {layer}")  # at its largest: what is kept from band to band must not move
 
     def select(self, mask: Mask) -> Pixels:
         """Lists of the mask's active and inactive pixels, of those in `only` if it is set."""
-        active, inactive, first_active, first_inactive = (
-            self._active, self._inactive, self._first_active, self._first_inactive,
-        )  # fmt: skip
         only = NO_PIXELS if self.only is None else self.only
-        pixel_kernels.select(
-            mask, only, self.only is not None, active, inactive, first_active, first_inactive, self._inverse
-        )
-        return Pixels(active[: first_active[-1]], inactive[: first_inactive[-1]], first_active, first_inactive)
+        wanted = mask, only, self.only is not None
+        firsts = np.zeros((2, self._height + 1), np.int64)
+        self._launch(pixel_kernels.count, *wanted, *firsts[:, 1:])
+        np.cumsum(firsts, axis=1, out=firsts)
+        self._launch(pixel_kernels.select, *wanted, self._active, self._inactive, *firsts, self._inverse)
+        on, off = firsts[:, -1]
+        return Pixels(self._active[:on], self._inactive[:off], *firsts)
 
     def run(self, module: int, features: Words, pixels: Pixels, total: Words) -> None:
         """All layers and the collect of one SMM: features (grid, 64) to total (grid, 64) and `sums`."""
@@ -153,35 +152,39 @@ class Body:
             active, inactive = pixels.between(band.begin(layer), band.end(layer))
             out_rows, out_stride = rows[layer], network.dense_stride(module, layer)
             out_dense = self._buffers.take_map(f"dense {layer}", band.stop - band.start + 2, self._pitch, out_stride)
+            calls = []
             if active.size:
-                self._launch(
+                calls.append(self._launch.call(
                     kernels.active_layer(*packed_layer.dense.literals), active, self._pitch,
                     dense, packed_layer.dense.words, stride, source_shift,
                     packed_layer.dense.data, packed_layer.dense.group_stride, packed_layer.dense.tap_starts,
                     in_rows, self._inverse, base, packed_layer.sparse_first, packed_layer.sparse.words,
                     packed_layer.sparse.data, packed_layer.sparse.group_stride, packed_layer.sparse.tap_starts,
                     line, out_rows, out_dense, out_stride, shift,
-                )  # fmt: skip
+                ))  # fmt: skip
             if packed_layer.dense_outputs and inactive.size:
-                self._launch.convolve(
+                calls.append(self._launch.convolution(
                     packed_layer.inactive, inactive, self._pitch, dense, stride, out_dense, out_stride, rectify=True,
                     outputs=out_stride * network.per_word, source_shift=source_shift, target_shift=shift,
-                )  # fmt: skip
+                ))  # fmt: skip
+            self._launch.together(*calls)
             maps.append(out_dense)
             dense, stride, source_shift, in_rows = out_dense, out_stride, shift, out_rows
         active, inactive = pixels.between(band.top, band.bottom)
+        calls = []
         if active.size:
             collect = packed.collect
-            self._launch(
+            calls.append(self._launch.call(
                 kernels.active_total(*collect.literals), active, self._inverse, base, rows.ravel(), rows.shape[1], line,
                 collect.data, collect.group_stride, collect.tap_starts, collect.bias, total, self.sums,
-            )  # fmt: skip
+            ))  # fmt: skip
         if inactive.size:
             shares = packed.collect_dense
             words = np.array([share.words for share in shares])
             strides = np.array([network.dense_stride(module, layer) for layer in range(LAYERS)])
             group_strides = np.array([share.group_stride for share in shares])
-            self._launch(
+            calls.append(self._launch.call(
                 kernels.inactive_total(*shares[0].literals), inactive, shares[0].bias,
                 *(share.data for share in shares), *maps, words, strides, group_strides, shift, line, total, self.sums,
-            )  # fmt: skip
+            ))  # fmt: skip
+        self._launch.together(*calls)

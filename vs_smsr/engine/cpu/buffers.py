@@ -10,14 +10,15 @@ from vs_smsr.engine.cpu.network import PackedNetwork
 from vs_smsr.engine.cpu.packing import Words
 from vs_smsr.weights import CHANNELS, LAYERS, MASK_CHANNELS
 
-BAND = 48 * 1024  # pixels of a band, about
+BAND = 12 << 20  # bytes of a band's features, about
 REACH = LAYERS - 1  # rows that the first masked layer is ahead of a band
 MAPS = ("head", "features", "total", "collected")
 
 
-def band_rows(height: int, width: int) -> int:
+def band_rows(network: PackedNetwork, height: int, width: int) -> int:
     """Rows of pixels that the masked layers work on at a time."""
-    return min(height, max(BAND // width, 8 * REACH))
+    row = width * network.line * network.word.itemsize
+    return min(height, max(BAND // row, 8 * REACH))
 
 
 def sizes(network: PackedNetwork, height: int, width: int) -> dict[str, tuple[int, np.dtype[Any]]]:
@@ -29,7 +30,7 @@ def sizes(network: PackedNetwork, height: int, width: int) -> dict[str, tuple[in
     integers: np.dtype[Any] = np.dtype(np.int32)
     pixels, grid = height * width, (height + 2) * (width + 2)
     half = (height // 2 + 2) * (width // 2 + 2)
-    band = min(1 + band_rows(height, width) + REACH, height)
+    band = min(1 + band_rows(network, height, width) + REACH, height)
     table = dict.fromkeys(MAPS, (grid * network.line, network.word))
     table |= {f"dense {layer}": ((band + 2) * (width + 2) * network.widest_dense_stride(layer), network.word)
               for layer in range(LAYERS)}  # fmt: skip

@@ -5,8 +5,8 @@ positions; a map has one line of channels per grid pixel, from position `shift` 
 pixels only, in order, number 0 is zero, found through `inverse` (grid position -> number, 0 = inactive).
 Lines are float32, or words of two bf16 channels (uint32); strides and counts of words are in those words.
 
-Each kernel claims chunks of its list from `claims[slot]` until none is left, so any number of threads may run it at
-once. A tile holds the sums of a few pixels, float32, in the first-level cache of a thread.
+Each kernel claims chunks of its list until none is left (see `claims`), so any number of threads may run it at once;
+`me` is the number of the thread. A tile holds the sums of a few pixels, float32, in the first-level cache of a thread.
 """
 
 # mypy: disable-error-code="no-untyped-def"
@@ -19,7 +19,19 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from vs_smsr.engine.cpu.block import add_fixed, contract, copy, fetch, fetch_add, keep, pointer, relu, scale_add
+from vs_smsr.engine.cpu.block import (
+    add_fixed,
+    add_offset,
+    contract,
+    copy,
+    fetch,
+    fetch_add,
+    keep,
+    pointer,
+    relu,
+    scale_add,
+)
+from vs_smsr.engine.cpu.claims import claim
 from vs_smsr.engine.cpu.compiled import compiled
 from vs_smsr.engine.cpu.isa import BLOCK
 
@@ -36,9 +48,11 @@ def _neighbours(list_: Any, first: Any, count: int, width: Any, shift: Any, stri
     """
     last = list_.shape[0] - 1
     for p in range(count):
-        here = np.int64(list_[min(first + p, last)]) - shift
-        for tap in range(9):
-            offsets[tap * count + p] = (here + (tap // 3 - 1) * width + tap % 3 - 1) * stride
+        offsets[4 * count + p] = (np.int64(list_[min(first + p, last)]) - shift) * stride
+    for tap in range(9):
+        if tap != 4:
+            step = ((tap // 3 - 1) * width + tap % 3 - 1) * stride
+            add_offset(pointer(offsets, tap * count), pointer(offsets, 4 * count), step, count)
 
 
 @cache
@@ -47,7 +61,7 @@ def convolution(lanes: int, vectors: int, pixels: int, mode: int) -> Any:
 
     @compiled
     def kernel(
-        claims, slot, list_, width, source, words, source_stride, source_shift,
+        claimed, me, list_, width, source, words, source_stride, source_shift,
         weights, group_stride, tap_starts, groups, bias, rectify, added, with_added,
         target, target_stride, target_shift, outputs,
     ):  # fmt: skip
@@ -58,10 +72,10 @@ def convolution(lanes: int, vectors: int, pixels: int, mode: int) -> Any:
         offsets = np.empty(9 * BLOCK, np.int64)
         count = list_.shape[0]
         while True:
-            start = fetch_add(claims, slot, CHUNK)
-            if start >= count:
+            start, stop = claim(claimed, me, count, CHUNK)
+            if start == stop:
                 break
-            for first in range(start, min(start + CHUNK, count), BLOCK):
+            for first in range(start, stop, BLOCK):
                 _neighbours(list_, first, BLOCK, width, source_shift, source_stride, offsets)
                 for p in range(BLOCK):
                     copy(pointer(tile, p * span), pointer(bias, 0), span)
@@ -88,9 +102,7 @@ def pooled_convolution(lanes: int, vectors: int, pixels: int, mode: int) -> Any:
     """3x3, bias, relu and the mean of 2x2 pixels; the list goes by quads, target by `half`, their half-size grid."""
 
     @compiled
-    def kernel(
-        claims, slot, list_, width, source, words, weights, group_stride, tap_starts, groups, bias, half, target
-    ):
+    def kernel(claimed, me, list_, width, source, words, weights, group_stride, tap_starts, groups, bias, half, target):
         span = groups * vectors * lanes
         tile = np.empty(BLOCK * span, np.float32)
         ones, zeros = np.ones(span, np.float32), np.zeros(span, np.float32)
@@ -98,10 +110,10 @@ def pooled_convolution(lanes: int, vectors: int, pixels: int, mode: int) -> Any:
         offsets = np.empty(9 * BLOCK, np.int64)
         count = list_.shape[0]
         while True:
-            start = fetch_add(claims, slot, CHUNK)
-            if start >= count:
+            start, stop = claim(claimed, me, count, CHUNK)
+            if start == stop:
                 break
-            for first in range(start, min(start + CHUNK, count), BLOCK):
+            for first in range(start, stop, BLOCK):
                 _neighbours(list_, first, BLOCK, width, 0, words, offsets)
                 for p in range(BLOCK):
                     copy(pointer(tile, p * span), pointer(bias, 0), span)
@@ -132,7 +144,7 @@ def active_layer(lanes: int, vectors: int, pixels: int, mode: int) -> Any:
 
     @compiled
     def kernel(
-        claims, slot, list_, width, dense, dense_words, dense_stride, dense_shift,
+        claimed, me, list_, width, dense, dense_words, dense_stride, dense_shift,
         dense_weights, dense_group, dense_starts, rows, inverse, base, sparse_first, sparse_words,
         sparse_weights, sparse_group, sparse_starts, row_words, out_rows, out_dense, out_stride, out_shift,
     ):  # fmt: skip
@@ -142,10 +154,10 @@ def active_layer(lanes: int, vectors: int, pixels: int, mode: int) -> Any:
         starts = np.empty(9, np.int64)
         count = list_.shape[0]
         while True:
-            start = fetch_add(claims, slot, CHUNK)
-            if start >= count:
+            start, stop = claim(claimed, me, count, CHUNK)
+            if start == stop:
                 break
-            for first in range(start, min(start + CHUNK, count), pixels):
+            for first in range(start, stop, pixels):
                 tile.fill(np.float32(0))
                 if dense_words > 0:
                     _neighbours(list_, first, pixels, width, dense_shift, dense_stride, offsets)
@@ -190,7 +202,7 @@ def active_total(lanes: int, vectors: int, pixels: int, mode: int) -> Any:
 
     @compiled
     def kernel(
-        claims, slot, list_, inverse, base, rows, layer_words, row_words,
+        claimed, me, list_, inverse, base, rows, layer_words, row_words,
         weights, group_stride, layer_starts, bias, total, sums,
     ):  # fmt: skip
         tile = np.empty(BLOCK * C, np.float32)
@@ -198,10 +210,10 @@ def active_total(lanes: int, vectors: int, pixels: int, mode: int) -> Any:
         partial = np.zeros(C, np.int64)
         count = list_.shape[0]
         while True:
-            start = fetch_add(claims, slot, CHUNK)
-            if start >= count:
+            start, stop = claim(claimed, me, count, CHUNK)
+            if start == stop:
                 break
-            for first in range(start, min(start + CHUNK, count), BLOCK):
+            for first in range(start, stop, BLOCK):
                 for p in range(BLOCK):
                     number = np.int64(inverse[np.int64(list_[min(first + p, count - 1)])]) - base
                     for layer in range(4):
@@ -230,7 +242,7 @@ def inactive_total(lanes: int, vectors: int, pixels: int, mode: int) -> Any:
 
     @compiled
     def kernel(
-        claims, slot, list_, bias, weights0, weights1, weights2, weights3, dense0, dense1, dense2, dense3,
+        claimed, me, list_, bias, weights0, weights1, weights2, weights3, dense0, dense1, dense2, dense3,
         words, strides, group_strides, shift, row_words, total, sums,
     ):  # fmt: skip
         tile = np.empty(BLOCK * C, np.float32)
@@ -239,10 +251,10 @@ def inactive_total(lanes: int, vectors: int, pixels: int, mode: int) -> Any:
         zero = np.zeros(1, np.int64)
         count = list_.shape[0]
         while True:
-            start = fetch_add(claims, slot, CHUNK)
-            if start >= count:
+            start, stop = claim(claimed, me, count, CHUNK)
+            if start == stop:
                 break
-            for first in range(start, min(start + CHUNK, count), BLOCK):
+            for first in range(start, stop, BLOCK):
                 for p in range(BLOCK):
                     copy(pointer(tile, p * C), pointer(bias, 0), C)
                 for layer in range(4):
@@ -281,7 +293,7 @@ def residual_collect(lanes: int, vectors: int, pixels: int, mode: int) -> Any:
 
     @compiled
     def kernel(
-        claims, slot, list_, features, total, scales, result, row_words,
+        claimed, me, list_, features, total, scales, result, row_words,
         weights, group_stride, bias, collected, begin, finish,
     ):  # fmt: skip
         tile = np.empty(BLOCK * C, np.float32)
@@ -293,10 +305,10 @@ def residual_collect(lanes: int, vectors: int, pixels: int, mode: int) -> Any:
         zero = np.zeros(1, np.int64)
         count = list_.shape[0]
         while True:
-            start = fetch_add(claims, slot, CHUNK)
-            if start >= count:
+            start, stop = claim(claimed, me, count, CHUNK)
+            if start == stop:
                 break
-            for first in range(start, min(start + CHUNK, count), BLOCK):
+            for first in range(start, stop, BLOCK):
                 for p in range(BLOCK):
                     line = np.int64(list_[min(first + p, count - 1)]) * row_words
                     row = pointer(tile, p * C)
@@ -330,17 +342,17 @@ def tail_convolution(lanes: int, vectors: int, pixels: int, mode: int) -> Any:
 
     @compiled
     def kernel(
-        claims, slot, list_, width, source, words, weights, group_stride, tap_starts, groups, bias, mean, scale, frame
+        claimed, me, list_, width, source, words, weights, group_stride, tap_starts, groups, bias, mean, scale, frame
     ):
         span = groups * vectors * lanes
         tile = np.empty(BLOCK * span, np.float32)
         offsets = np.empty(9 * BLOCK, np.int64)
         count = list_.shape[0]
         while True:
-            start = fetch_add(claims, slot, CHUNK)
-            if start >= count:
+            start, stop = claim(claimed, me, count, CHUNK)
+            if start == stop:
                 break
-            for first in range(start, min(start + CHUNK, count), BLOCK):
+            for first in range(start, stop, BLOCK):
                 _neighbours(list_, first, BLOCK, width, 0, words, offsets)
                 for p in range(BLOCK):
                     copy(pointer(tile, p * span), pointer(bias, 0), span)
@@ -364,15 +376,16 @@ def tail_convolution(lanes: int, vectors: int, pixels: int, mode: int) -> Any:
 
 
 @compiled
-def window_sums(claims, slot, total, width, row_words, top, left, bottom, right, sums):
+def window_sums(claimed, me, total, width, row_words, top, left, bottom, right, sums):
     """Channel sums of a finished total over a window of the frame, as the collects add them."""
     row = np.empty(C, np.float32)
     partial = np.zeros(C, np.int64)
     while True:
-        y = top + fetch_add(claims, slot, 1)
-        if y >= bottom:
+        start, stop = claim(claimed, me, bottom - top, 1)
+        if start == stop:
             break
         for x in range(left, right):
+            y = top + start
             fetch(pointer(row, 0), pointer(total, ((y + 1) * width + x + 1) * row_words), C)
             add_fixed(pointer(partial, 0), pointer(row, 0), SUM_SCALE, C)
     for c in range(C):

@@ -14,52 +14,56 @@ from vs_smsr.engine.cpu.body import Body, Layer, Pixels
 from vs_smsr.engine.cpu.buffers import MAPS, Buffers, zero_border
 from vs_smsr.engine.cpu.network import PackedNetwork
 from vs_smsr.engine.cpu.packing import Floats, Packed, Words
-from vs_smsr.engine.cpu.pool import Pool
+from vs_smsr.engine.cpu.pool import Call, Pool
 from vs_smsr.engine.cpu.profile import Profile
 from vs_smsr.engine.tiled import Slot, Wanted
 from vs_smsr.engine.window import Window
 from vs_smsr.weights import CHANNELS, LAYERS, MASK_CHANNELS, MEAN, MODULES
 
-LAUNCHES = 4096  # counters for the kernels of one frame
-
 
 class Launcher:
-    """Launches kernels on the pool; each launch of a frame claims its work from a counter of its own."""
+    """Launches kernels on the pool; each launch claims its work from a counter of its own."""
 
     def __init__(self, pool: Pool, profile: Profile | None) -> None:
         self.module: int | None = None  # the SMM that launches belong to
         self._profile = profile
         self._pool = pool
-        self._claims = np.zeros(LAUNCHES, np.int64)
-        self._next = 0
-
-    def begin(self) -> None:
-        """Make ready for a frame."""
-        self._claims[: self._next] = 0
-        self._next = 0
 
     def __call__(self, kernel: Any, *args: Any) -> None:
-        slot = self._next
-        self._next += 1
-        if self._profile is None:
-            self._pool.run(kernel, self._claims, slot, *args)
-            return
-        start = time.perf_counter()
-        self._pool.run(kernel, self._claims, slot, *args)
-        name = kernel.py_func.__qualname__.partition(".")[0]
-        self._profile.add(name, self.module, time.perf_counter() - start)
+        """Launch one kernel."""
+        self.together(self.call(kernel, *args))
 
-    def convolve(
+    def call(self, kernel: Any, *args: Any) -> Call:
+        """A launch for `together`."""
+        return kernel, args
+
+    def together(self, *calls: Call) -> None:
+        """Launch kernels that do not need each other's results; no thread waits between them."""
+        if self._profile is None:
+            if calls:
+                self._pool.run(calls)
+            return
+        for call in calls:
+            start = time.perf_counter()
+            self._pool.run([call])
+            name = call[0].py_func.__qualname__.partition(".")[0]
+            self._profile.add(name, self.module, time.perf_counter() - start)
+
+    def convolution(
         self, packed: Packed, list_: NDArray[np.int32], width: int, source: Words, source_stride: int, target: Words,
         target_stride: int, *, rectify: bool = False, added: Words | None = None, outputs: int = CHANNELS,
         source_shift: int = 0, target_shift: int = 0,
-    ) -> None:  # fmt: skip
-        """Map to map over a list; strides in words, shifts in grid positions."""
-        self(
+    ) -> Call:  # fmt: skip
+        """A 3x3, map to map over a list, for `together`; strides in words, shifts in grid positions."""
+        return self.call(
             kernels.convolution(*packed.literals), list_, width, source, packed.words, source_stride, source_shift,
             packed.data, packed.group_stride, packed.tap_starts, packed.groups, packed.bias, rectify,
             target if added is None else added, added is not None, target, target_stride, target_shift, outputs,
         )  # fmt: skip
+
+    def convolve(self, packed: Packed, *args: Any, **options: Any) -> None:
+        """Launch a `convolution`."""
+        self.together(self.convolution(packed, *args, **options))
 
 
 class Workspace:
@@ -81,7 +85,6 @@ class Workspace:
         Raises:
             MemoryError: a buffer cannot be allocated.
         """
-        self._launch.begin()
         if (height, width) != self.size:
             self.size = 0, 0
             self._resize(height, width)

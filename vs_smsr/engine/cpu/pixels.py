@@ -6,41 +6,59 @@ from __future__ import annotations
 
 import numpy as np
 
-from vs_smsr.engine.cpu.block import fetch_add
+from vs_smsr.engine.cpu.claims import claim
 from vs_smsr.engine.cpu.compiled import compiled
 
 ROWS = 4  # rows claimed at a time
 
 
 @compiled
-def select(mask, only, some, active, inactive, first_active, first_inactive, inverse):
-    """Lists of active and inactive grid positions, row by row, where each row starts in them, and the inverse map.
-
-    mask is (H, W), active and inactive have room for H * W, first_active and first_inactive for H + 1; inverse is the
-    flat grid with a zero border, the active pixels numbered from 1. With `some`, pixels not in `only` (H, W) are in
-    neither list.
-    """
+def count(claimed, me, mask, only, some, on, off):
+    """How many pixels of each row are active (on) and inactive (off); with `some`, of those in `only` (H, W)."""
     height, width = mask.shape
-    on = off = 0
-    for y in range(height):
-        first_active[y], first_inactive[y] = on, off
-        here = (y + 1) * (width + 2) + 1
-        for x in range(width):
-            if some and not only[y, x]:
-                inverse[here + x] = 0
-            elif mask[y, x]:
-                active[on] = here + x
-                on += 1
-                inverse[here + x] = on
-            else:
-                inactive[off] = here + x
-                off += 1
-                inverse[here + x] = 0
-    first_active[height], first_inactive[height] = on, off
+    while True:
+        start, stop = claim(claimed, me, height, ROWS)
+        if start == stop:
+            break
+        for y in range(start, stop):
+            active = wanted = 0
+            for x in range(width):
+                wanted += not some or only[y, x]
+                active += mask[y, x] != 0 and (not some or only[y, x])
+            on[y], off[y] = active, wanted - active
 
 
 @compiled
-def decide(claims, slot, hidden, weights, bias, mask):
+def select(claimed, me, mask, only, some, active, inactive, first_active, first_inactive, inverse):
+    """Lists of active and inactive grid positions, row by row, and the inverse map.
+
+    mask is (H, W), active and inactive have room for H * W; first_active and first_inactive (H + 1) tell where each row
+    starts in them. inverse is the flat grid with a zero border, the active pixels numbered from 1. With `some`, pixels
+    not in `only` (H, W) are in neither list.
+    """
+    height, width = mask.shape
+    while True:
+        start, stop = claim(claimed, me, height, ROWS)
+        if start == stop:
+            break
+        for y in range(start, stop):
+            on, off = first_active[y], first_inactive[y]
+            here = (y + 1) * (width + 2) + 1
+            for x in range(width):
+                if some and not only[y, x]:
+                    inverse[here + x] = 0
+                elif mask[y, x]:
+                    active[on] = here + x
+                    on += 1
+                    inverse[here + x] = on
+                else:
+                    inactive[off] = here + x
+                    off += 1
+                    inverse[here + x] = 0
+
+
+@compiled
+def decide(claimed, me, hidden, weights, bias, mask):
     """The transposed 3x3 (stride 2) to two logits and their comparison: mask = logits[1] > logits[0].
 
     hidden is the half-size grid (H/2 + 2, W/2 + 2, 16); weights (3, 3, 16) and bias are those of logits[1] - logits[0].
@@ -48,10 +66,10 @@ def decide(claims, slot, hidden, weights, bias, mask):
     """
     height, width = mask.shape[0] // 2, mask.shape[1] // 2
     while True:
-        start = fetch_add(claims, slot, ROWS)
-        if start >= height:
+        start, stop = claim(claimed, me, height, ROWS)
+        if start == stop:
             break
-        for y in range(start, min(start + ROWS, height)):
+        for y in range(start, stop):
             for x in range(width):
                 a = b = c = d = bias
                 for i in range(16):
@@ -69,21 +87,21 @@ def decide(claims, slot, hidden, weights, bias, mask):
 
 
 @compiled
-def centre(claims, slot, frame, mean, grid):
+def centre(claimed, me, frame, mean, grid):
     """grid (H + 2, W + 2, 3), zero border, = frame - mean."""
     height, width = frame.shape[:2]
     while True:
-        start = fetch_add(claims, slot, ROWS)
-        if start >= height:
+        start, stop = claim(claimed, me, height, ROWS)
+        if start == stop:
             break
-        for y in range(start, min(start + ROWS, height)):
+        for y in range(start, stop):
             for x in range(width):
                 for c in range(3):
                     grid[y + 1, x + 1, c] = frame[y, x, c] - mean[c]
 
 
 @compiled
-def bicubic(claims, slot, grid, taps, weights, result):
+def bicubic(claimed, me, grid, taps, weights, result):
     """result (sH, sW, 3) = the frame in grid enlarged; edges repeat.
 
     taps (s) and weights (s, 4): output s * x + b takes pixels x + taps[b] ... x + taps[b] + 3.
@@ -92,10 +110,10 @@ def bicubic(claims, slot, grid, taps, weights, result):
     scale = taps.shape[0]
     line = np.empty((width + 6, 3), np.float32)  # one blended row with its edges repeated
     while True:
-        start = fetch_add(claims, slot, ROWS)
-        if start >= height:
+        start, stop = claim(claimed, me, height, ROWS)
+        if start == stop:
             break
-        for y in range(start, min(start + ROWS, height)):
+        for y in range(start, stop):
             for dy in range(scale):
                 line[:] = np.float32(0)
                 for t in range(4):

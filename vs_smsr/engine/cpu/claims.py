@@ -1,0 +1,35 @@
+"""How the threads that run one kernel share its work: each its own stretch first, then what others have left.
+
+A stretch stays with one thread, so that the rows above and below are in that core's cache.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from vs_smsr.engine.cpu.block import fetch_add
+
+APART = 8  # int64 from counter to counter: a cache line of its own for each
+
+
+def counters(threads: int) -> NDArray[np.int64]:
+    """For one launch: how much of each thread's stretch is taken."""
+    return np.zeros(threads * APART, np.int64)
+
+
+@njit(inline="always")
+def claim(claimed: Any, me: Any, count: Any, step: int) -> Any:
+    """The next chunk [start, stop) of `count` things, `step` at most; start == stop if none is left."""
+    parts = claimed.shape[0] // APART
+    steps = (count + step - 1) // step
+    for other in range(parts):
+        part = (me + other) % parts
+        end = min(steps * (part + 1) // parts * step, count)
+        start = steps * part // parts * step + fetch_add(claimed, part * APART, step)
+        if start < end:
+            return start, min(start + step, end)
+    return count, count
