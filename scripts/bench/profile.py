@@ -13,7 +13,7 @@ MULTIPLYING = {  # kernels that are convolutions; their loads, stores, relu and 
     "residual_collect",
     "tail_convolution",
 }
-OTHERS = {"centre", "decide", "bicubic"}
+OTHERS = {"centre", "count", "select", "decide", "bicubic"}
 SPARSE = "active_layer"  # the masked 3x3 convolution at active pixels
 
 

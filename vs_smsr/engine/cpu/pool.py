@@ -38,7 +38,8 @@ class Pool:
     def run(self, calls: Sequence[Call]) -> None:
         """Return when every chunk is done.
 
-        A kernel is called with the counters of `claims`, the number of the thread, and its arguments. A thread that finds nothing left of one call goes on with the next: they must not need each other's results.
+        A kernel is called with the counters of `claims`, the number of the thread, and its arguments. A thread that
+        finds nothing left of one call goes on with the next: they must not need each other's results.
         """
         job = _Job(calls, self.threads)
         for _ in self._helpers:
