@@ -127,6 +127,7 @@ def upscale_array(tiler: Tiler, array: Array) -> UpscaledArray:
     """
     array = np.asarray(array)
     _check(array)
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
     height, width = array.shape[:2]
     tiler.reserve(CONVERTED * height * width * tiler.scale**2)
     if array.ndim == 3 and array.shape[2] == 3:

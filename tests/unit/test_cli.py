@@ -365,7 +365,7 @@ def start(*arguments: str, **options: object) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("kind", ["image", "video"])
 def test_an_interrupt_leaves_nothing(tmp_path, number, kind):
     """Signalled while it works, told by the temporary file; exit code 130 and the folder as it was."""

@@ -7,6 +7,7 @@ import itertools
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from vs_smsr.engine.cpu import CpuEngine
 from vs_smsr.engine.cpu.isa import choose
 from vs_smsr.engine.tiled import STAGES, InMemory, OnDisk, TiledWalk
 from vs_smsr.engine.window import whole
-from vs_smsr.errors import MemoryBudgetError
+from vs_smsr.errors import EngineError, MemoryBudgetError
 from vs_smsr.options import TilingOptions, parse_bytes
 from vs_smsr.tiling import Sequence, TemporalTile, Tiler
 from vs_smsr.tiling.clip import psnr
@@ -365,6 +366,33 @@ def test_plans_grow_with_the_budget_and_are_kept(attention: str, monkeypatch: py
     for one in ladder:
         assert one.total <= one.budget
         assert one.total == sum(one.bytes.values())
+
+
+def test_the_buffers_of_the_last_size_are_not_counted_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the process holds, as the planner measures it, has nothing of the frames of another size before."""
+    engine = CpuEngine(weights(), threads=1)
+    tiler = Tiler(engine, TilingOptions(memory=16 << 30))
+    held: list[int] = []
+
+    def resident() -> int:
+        held.append(sum(a.nbytes for space in engine._idle for a in space._buffers._arrays.values()))
+        return 200 << 20
+
+    monkeypatch.setattr("vs_smsr.tiling.budget.resident", resident)
+    for width in (64, 66, 64):
+        tiler.upscale(np.full((32, width, 3), 128, np.float32))
+    assert held == [0, 0, 0]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, a disk without room")
+def test_a_full_disk_is_told_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", "/somewhere")
+    monkeypatch.setattr("tempfile.gettempdir", lambda: "/somewhere")
+    full = Path("/dev/full").open("r+b", buffering=0)  # noqa: SIM115  # the store closes it
+    monkeypatch.setattr("tempfile.TemporaryFile", lambda **_: full)
+    store = OnDisk(4, 4)
+    with pytest.raises(EngineError, match=r"/somewhere: No space left on device\. Make room there, set TMPDIR"):
+        store.write(whole(4, 4), np.zeros((4, 4, 64), np.float32))
 
 
 def test_engine_buffers_are_what_was_planned() -> None:

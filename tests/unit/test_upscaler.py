@@ -47,6 +47,14 @@ def test_shape_and_dtype_stay_and_values_survive(stand_in, dtype, shape, scale):
     np.testing.assert_allclose(result_pixels.astype(np.float64), expected.astype(np.float64), rtol=0, atol=tolerance)
 
 
+@pytest.mark.parametrize("dtype", [">u2", "<u2", ">f4"])
+def test_either_byte_order(stand_in, dtype):
+    image = as_dtype(np.random.default_rng(1).random((6, 4, 3), np.float32), np.dtype(dtype).name).astype(dtype)
+    result = upscale_array(Tiler(stand_in(2)), image).pixels
+    assert result.dtype.isnative
+    np.testing.assert_allclose(result, image.repeat(2, axis=0).repeat(2, axis=1), rtol=0, atol=2**-22)
+
+
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
 def test_every_integer_value_comes_back(stand_in, dtype):
     values = np.arange(WHITE[dtype] + 1, dtype=dtype).reshape(16, -1)

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM end a run cleanly: what is unfinished is removed, the exit code is 130.
+"""Ctrl-C, SIGTERM and a closed terminal end a run cleanly: what is unfinished is removed, the exit code is 130.
 
 KeyboardInterrupt alone does not do: Python raises it in whatever runs at that moment, and in a callback of LLVM (which
 compiles the kernels) or in a finaliser it is reported and dropped. So the signal is noted too, and looked for after
@@ -14,10 +14,11 @@ _caught = False
 
 
 def listen() -> None:
-    """Take over SIGINT, unless the shell had it ignored, and SIGTERM."""
-    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-        signal.signal(signal.SIGINT, _interrupt)
-    signal.signal(signal.SIGTERM, _interrupt)
+    """Take over SIGINT, SIGTERM and SIGHUP, unless the shell (or nohup) had them ignored."""
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _interrupt)
 
 
 def check() -> None:

@@ -9,6 +9,7 @@ after a frame lets the next one recompute only what changed (`tiling.reuse`).
 
 from __future__ import annotations
 
+import os
 import tempfile
 import weakref
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 from vs_smsr.engine.contract import Engine, Frame, Mask, Scales, State, Upscaled, sparsity
 from vs_smsr.engine.walk import Ops, walk
 from vs_smsr.engine.window import Window, end_needs, head_needs, smm_needs, whole
+from vs_smsr.errors import EngineError
 from vs_smsr.weights import CHANNELS, LAYERS, MODULES
 
 Features = NDArray[Any]  # (h, w, n) of the engine's own type: 64 channels, exactly as its maps hold them
@@ -111,15 +113,21 @@ class InMemory:
         self._array[window.slices] = values
 
 
+def _folder() -> str | None:
+    """Where stores on disk lie: where TMPDIR says, else /var/tmp, since /tmp is in memory on many systems."""
+    asked = any(name in os.environ for name in ("TMPDIR", "TEMP", "TMP"))
+    return None if asked or not os.access("/var/tmp", os.W_OK) else "/var/tmp"
+
+
 class OnDisk:
-    """A store in an unnamed temporary file.
+    """A store in an unnamed temporary file; EngineError if it finds no room.
 
     Read and written row by row, not mapped: pages of a mapped file count as this process's memory.
     """
 
     def __init__(self, height: int, width: int) -> None:
         self._width = width
-        self._file = tempfile.TemporaryFile(buffering=0, prefix="vs-smsr-")  # noqa: SIM115  # closed with the store
+        self._file = tempfile.TemporaryFile(buffering=0, prefix="vs-smsr-", dir=_folder())  # noqa: SIM115  # closed with the store
         weakref.finalize(self, self._file.close)
         self._pixel: tuple[np.dtype[Any], tuple[int, ...]] = np.dtype(np.uint8), ()
 
@@ -138,8 +146,15 @@ class OnDisk:
         for y, row in enumerate(np.ascontiguousarray(values), window.top):
             self._file.seek((y * self._width + window.left) * row[0].nbytes)
             view = memoryview(row).cast("B")
-            while view:
-                view = view[self._file.write(view) or 0 :]
+            try:
+                while view:
+                    view = view[self._file.write(view) or 0 :]
+            except OSError as error:
+                raise EngineError(
+                    f"tiling: features that do not fit into the memory could not be written to "
+                    f"{_folder() or tempfile.gettempdir()}: {error.strerror}. Make room there, set TMPDIR to another "
+                    "folder, or allow more memory."
+                ) from error
 
 
 class TiledWalk:

@@ -56,9 +56,12 @@ def _container() -> int | None:
     folder = Path("/sys/fs/cgroup")
     try:
         limit, used = (folder / "memory.max").read_text(), (folder / "memory.current").read_text()
+        statistics = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
     except OSError:
         return None
-    return None if limit.strip() == "max" else int(limit) - int(used)
+    if limit.strip() == "max":
+        return None
+    return int(limit) - int(used) + int(statistics.get("inactive_file", 0))  # cached files make room when asked
 
 
 def size(amount: int) -> str:

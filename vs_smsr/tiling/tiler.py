@@ -160,6 +160,7 @@ class Tiler:
     def _way(self, height: int, width: int) -> _Way:
         with self._lock:
             if (height, width) not in self._ways:
+                self._ways = {}  # nothing of frames of another size is there when what is taken gets measured
                 chosen = self._plan(height, width)
                 self._ways = {(height, width): _Way(self.engine, height, width, chosen, self.options.tile)}
             return self._ways[height, width]
@@ -169,6 +170,8 @@ class Tiler:
             if not self._warm:  # what the first frame loads and compiles is there for good, so it is counted
                 self.engine.upscale(np.zeros((16, 16, 3), np.float32))
                 self._warm = True
+            if hasattr(self.engine, "release"):
+                self.engine.release()
             counts = {"in_flight": self._in_flight, "tiles": self._tiles, "other": self._other}
             chosen = plan(self.engine, height, width, self.options, **counts)
             if hasattr(self.engine, "limit_memory"):

@@ -72,6 +72,11 @@ class CpuEngine:
         """The most memory that the buffers for a frame of that size take, its masks and result not counted."""
         return total_bytes(self._network, height, width)
 
+    def release(self) -> None:
+        """Give back the buffers that no frame is using; later frames take new ones."""
+        with self._lock:
+            self._idle.clear()
+
     def upscale(self, frame: Frame, state: State | None = None) -> Upscaled:
         start = time.perf_counter()
         with self.windowed(*frame.shape[:2]) as ops:

@@ -44,8 +44,10 @@ class Pool:
         job = _Job(calls, self.threads)
         for _ in self._helpers:
             self._jobs.put(job)
-        job.work(0)
-        job.close()
+        try:
+            job.work(0)
+        finally:
+            job.close()
 
     def shutdown(self) -> None:
         """End the helpers; jobs that run go on without them."""
