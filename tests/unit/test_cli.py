@@ -385,6 +385,23 @@ def test_an_interrupt_leaves_nothing(tmp_path, number, kind):
     assert names(tmp_path) == [source.name]
 
 
+def test_the_report_tells_of_every_file(quick, tmp_path):
+    video("a.mp4", 5)
+    Path("b.png").write_bytes(b"no image")
+    ended = quick("upscale", "a.mp4", "b.png", "--json", "report.json")
+    assert ended.code == 1
+    made, failed = json.loads(Path("report.json").read_text())
+    assert (made["source"], made["output"], made["frames"]) == ("a.mp4", "a_x2.mp4", 5)
+    assert {"seconds", "skipped", "reused", "held", "notes"} <= made.keys()
+    assert failed["source"] == "b.png"
+    assert failed["error"].startswith("error: ")
+    Path("a_x2.mp4").unlink()
+    missing = quick("upscale", "a.mp4", "--json", "nowhere/report.json")
+    assert missing.code == 1
+    assert not Path("a_x2.mp4").exists()
+    assert missing.errors == ["error: nowhere/report.json: cannot write: No such file or directory."]
+
+
 LOST = """
 import os, signal
 from tests.conftest import StandInEngine

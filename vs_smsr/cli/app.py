@@ -243,6 +243,10 @@ def upscale(
     profile: Annotated[
         bool, typer.Option("--profile", help="Print the time per op and SMM (cpu).", rich_help_panel=RUN)
     ] = False,
+    json: Annotated[
+        Path | None,
+        typer.Option("--json", metavar="FILE", help="Write what became of each file as JSON too.", rich_help_panel=RUN),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the plan and write nothing.", rich_help_panel=RUN)
     ] = False,
@@ -282,6 +286,7 @@ def upscale(
             progress=not no_progress,
             debug=log_level == "debug",
             dry_run=dry_run,
+            report=json,
         )
         if failed:
             raise typer.Exit(FAILED)

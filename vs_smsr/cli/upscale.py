@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import json
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import cv2
 
@@ -19,6 +21,9 @@ from vs_smsr.media.images import read_image
 from vs_smsr.options import SCALES, EngineOptions, TilingOptions, VideoOptions
 from vs_smsr.tiling import Tiler
 from vs_smsr.weights import shipped
+
+if TYPE_CHECKING:
+    from vs_smsr.pipeline import Report
 
 
 def upscale_all(
@@ -33,16 +38,18 @@ def upscale_all(
     progress: bool = True,
     debug: bool = False,
     dry_run: bool = False,
+    report: Path | None = None,
 ) -> int:
     """Upscale everything that the inputs name (see `inputs.plan`); returns how many files failed.
 
-    With `dry_run` nothing is written; the plan for each file is printed instead.
+    With `dry_run` nothing is written; the plan for each file is printed instead. `report` is a JSON file, a list of
+    what became of each file, written anew after each.
 
     If only a final size is asked for (no scale, no weights file), each file gets the shipped scale that it needs.
 
     Raises:
         OptionError: the inputs and the output do not fit together.
-        WeightsError, EngineError: nothing can be upscaled here.
+        WeightsError, EngineError: nothing can be upscaled here. MediaError: the report cannot be written.
     """
     # What OpenCV says about a damaged image, our own error says in one line.
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
@@ -57,18 +64,24 @@ def upscale_all(
 
     tiler(scales[0])  # what is wrong with the engine is wrong for all files
     failed = 0
+    entries: list[dict[str, Any]] = []
+    report = None if dry_run else report
+    _write(report, entries)  # where that fails, it does before anything is done
     for number, job in enumerate(jobs, 1):
         name = job.source.name if len(jobs) == 1 else f"[{number}/{len(jobs)}] {job.source.name}"
         try:
             if dry_run:
                 say(describe(job.source, job.target, tiler(_enough(scales, job, video_options)), video_options))
             else:
-                _upscale(job, tiler(_enough(scales, job, video_options)), video_options, name, progress)
+                made = _upscale(job, tiler(_enough(scales, job, video_options)), video_options, name, progress)
+                entries.append({"source": str(job.source), **dataclasses.asdict(made), "output": str(made.output)})
         except Exception as error:
             failed += 1
+            entries.append({"source": str(job.source), "error": error_line(error)})
             if debug:
                 warn(traceback.format_exc())
             warn(error_line(error, job.source))
+        _write(report, entries)
     if engine_options.profile and not dry_run:
         for scale in scales:
             print_profile(tiler(scale).engine)
@@ -77,7 +90,16 @@ def upscale_all(
     return failed
 
 
-def _upscale(job: Job, tiler: Tiler, options: VideoOptions, name: str, progress: bool) -> None:
+def _write(report: Path | None, entries: list[dict[str, Any]]) -> None:
+    if report is None:
+        return
+    try:
+        report.write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise MediaError(f"{report}: cannot write: {error.strerror or error}.") from error
+
+
+def _upscale(job: Job, tiler: Tiler, options: VideoOptions, name: str, progress: bool) -> Report:
     from vs_smsr.image_pipeline import upscale_image
     from vs_smsr.pipeline import upscale_video
 
@@ -91,6 +113,7 @@ def _upscale(job: Job, tiler: Tiler, options: VideoOptions, name: str, progress:
     for note in report.notes:
         warn(f"note: {job.source.name}: {note}")
     say(summary(report))
+    return report
 
 
 def shipped_scales(model: str) -> list[int]:
