@@ -368,6 +368,28 @@ def test_plans_grow_with_the_budget_and_are_kept(attention: str, monkeypatch: py
         assert one.total == sum(one.bytes.values())
 
 
+def test_features_beside_a_gpu_take_a_share_of_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The budget is the GPU's; the stores lie on the host and are bounded by what is free there."""
+
+    class Gpu:
+        name, device, precision, weights = "cuda", "cuda:0", "fp16", weights()
+        feature_bytes, resident_bytes, windowed = 256, 100 << 20, None
+
+        def workspace_bytes(self, height: int, width: int) -> int:
+            return 1000 * height * width
+
+    store = 256 * 1080 * 1920
+    found = {}
+    for free in (0, 3 * store, 60 * store):
+        monkeypatch.setattr("vs_smsr.tiling.budget.available", lambda free=free: free)
+        options = TilingOptions(memory=8 << 30, attention="held")
+        tiled = plan(Gpu(), 1080, 1920, dataclasses.replace(options, memory=500 << 20))  # type: ignore[arg-type]
+        found[free // store] = plan(Gpu(), 1080, 1920, options).keep, tiled.in_memory  # type: ignore[arg-type]
+        assert tiled.tile
+        assert tiled.bytes["features"] == 0
+    assert found == {0: ("regions", 0), 3: ("regions", 1), 60: ("stages", STAGES)}
+
+
 def test_the_buffers_of_the_last_size_are_not_counted_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the process holds, as the planner measures it, has nothing of the frames of another size before."""
     engine = CpuEngine(weights(), threads=1)

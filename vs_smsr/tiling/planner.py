@@ -84,7 +84,11 @@ class Costs:
     def store(self, height: int, width: int) -> int:
         """One stage of a frame, on the host."""
         per_pixel: int = self.engine.feature_bytes  # type: ignore[attr-defined]
-        return per_pixel * height * width if self.engine.device == "cpu" else 0
+        return per_pixel * height * width
+
+    def room(self, spare: int) -> int:
+        """What stores may take: the budget's rest; beside a GPU, whose budget it is, a share of the host's memory."""
+        return spare if self.engine.device == "cpu" else int(budget.SHARE * budget.available())
 
     def frame(self, height: int, width: int) -> int:
         """Input and output of a frame, on the host."""
@@ -188,20 +192,21 @@ def _with_more(costs: Costs, least: Plan, options: TilingOptions, tiles: int) ->
     """Spend what the budget leaves: on stores in memory instead of on disk, then on what helps the next frame."""
     taken = dict(least.bytes)
     spare = least.budget - least.total
+    room, counted = costs.room(spare), costs.engine.device == "cpu"
     windowed = hasattr(costs.engine, "windowed")
     store = costs.store(least.height, least.width) if windowed else 0
     in_memory = 0
     if least.tile is not None:
-        in_memory = min(STAGES, spare // store) if store else STAGES
-        taken["features"] = in_memory * store
-        spare -= in_memory * store
+        in_memory = min(STAGES, room // store) if store else STAGES
+        taken["features"] = in_memory * store * counted
+        spare -= taken["features"]
     last = tiles * (costs.frame(least.height, least.width) + MASKS * least.height * least.width)
     keep: Keep = "nothing"
     if options.reuse != "off" and last <= spare:
         keep = "frames" if options.attention == "frame" else "regions"
         taken["last frame"] = last
         whole_frame = least.tile is None and least.in_flight == 1
-        if keep == "regions" and whole_frame and windowed and last + tiles * STAGES * store <= spare:
+        if keep == "regions" and whole_frame and windowed and last * counted + tiles * STAGES * store <= room:
             keep = "stages"
-            taken["features"] = tiles * STAGES * store
+            taken["features"] = tiles * STAGES * store * counted
     return dataclasses.replace(least, bytes=taken, in_memory=in_memory, keep=keep)
