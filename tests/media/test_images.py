@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import contextlib
 import io
 import os
@@ -36,6 +37,7 @@ def pixels(channels: int, dtype: type = np.uint8, seed: int = 0) -> np.ndarray:
     return image[..., 0] if channels == 1 else np.ascontiguousarray(image[..., :channels])
 
 
+@functools.cache  # a profile tells when it was made: two are not the same when a second has passed
 def srgb_profile(size: int = 0) -> bytes:
     """A valid RGB profile, filled up with unused bytes to `size`."""
     profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
