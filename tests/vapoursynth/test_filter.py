@@ -43,15 +43,6 @@ def made(monkeypatch: pytest.MonkeyPatch, stand_in: Any) -> list[Any]:
     return created
 
 
-@pytest.fixture
-def threads() -> Any:
-    """VapourSynth with enough threads to show what can run side by side."""
-    before = core.num_threads
-    core.num_threads = 8
-    yield
-    core.num_threads = before
-
-
 def clip_of(
     frames: Sequence[Sequence[np.ndarray]], format: int, props: Sequence[dict[str, Any]] | None = None
 ) -> vs.VideoNode:

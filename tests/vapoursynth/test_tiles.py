@@ -49,14 +49,6 @@ def scenes() -> list[np.ndarray]:
     return frames
 
 
-@pytest.fixture
-def threads() -> Any:
-    before = core.num_threads
-    core.num_threads = 8
-    yield
-    core.num_threads = before
-
-
 @pytest.mark.parametrize("length", [2, 3, 5, 48])
 @pytest.mark.parametrize("cuts", [None, {n: int(n in (4, 5)) for n in range(LENGTH)}, {7: 0, 9: 1}])
 def test_starts_are_those_of_going_through_in_order(length: int, cuts: dict[int, int] | None) -> None:

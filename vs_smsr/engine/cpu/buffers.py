@@ -71,11 +71,10 @@ class Buffers:
         """The named array, `count` elements of it (all that the size needs if None)."""
         needed, dtype = self._sizes[name]
         count = needed if count is None else count
-        array = self._arrays.get(name)
-        if array is None or array.size < count:
+        if name not in self._arrays or self._arrays[name].size < count:
             self._arrays.pop(name, None)  # before the new one is made
-            array = self._arrays[name] = np.zeros(count, dtype)
-        return array[:count]
+            self._arrays[name] = np.zeros(count, dtype)
+        return self._arrays[name][:count]
 
     def take_map(self, name: str, rows: int, pitch: int, line: int) -> Words:
         """A map of (rows, pitch) lines, flat, its border zero."""
