@@ -394,7 +394,7 @@ def test_the_report_tells_of_every_file(quick, tmp_path):
     assert (made["source"], made["output"], made["frames"]) == ("a.mp4", "a_x2.mp4", 5)
     assert {"seconds", "skipped", "reused", "held", "notes"} <= made.keys()
     assert failed["source"] == "b.png"
-    assert failed["error"].startswith("error: ")
+    assert failed["error"].startswith("b.png: ")
     Path("a_x2.mp4").unlink()
     missing = quick("upscale", "a.mp4", "--json", "nowhere/report.json")
     assert missing.code == 1

@@ -77,7 +77,7 @@ def upscale_all(
                 entries.append({"source": str(job.source), **dataclasses.asdict(made), "output": str(made.output)})
         except Exception as error:
             failed += 1
-            entries.append({"source": str(job.source), "error": error_line(error)})
+            entries.append({"source": str(job.source), "error": error_line(error).removeprefix("error: ")})
             if debug:
                 warn(traceback.format_exc())
             warn(error_line(error, job.source))
