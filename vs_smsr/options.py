@@ -99,6 +99,11 @@ class TilingOptions:
         """Largest change of a value that is ignored, 0..255."""
         return float(self.reuse.partition(":")[2] or 0)
 
+    @property
+    def has_temporal_tiles(self) -> bool:
+        """Does a frame's result depend on the first frame of its temporal tile? Else on the frame alone."""
+        return self.attention != "frame" or self.reuse.startswith("near")
+
 
 def _is_level(text: str) -> bool:
     try:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +17,7 @@ from vs_smsr.engine.contract import Frame
 from vs_smsr.errors import SmsrError
 from vs_smsr.options import Attention, EngineName, EngineOptions, Precision, TilingOptions, parse_bytes
 from vs_smsr.tiling import Frames, TiledFrame, Tiler
-from vs_smsr.vapoursynth_tiles import TILES, tiled
+from vs_smsr.vapoursynth_tiles import TILES, errors_of_frame, tiled
 
 log = logging.getLogger(__name__)
 
@@ -123,8 +122,7 @@ def smsr(
             reuse=reuse,
             temporal_tile=temporal_tile,
         )
-        one_by_one = attention != "frame" or reuse.startswith("near")  # frames of a temporal tile share its state
-        in_flight, tiles = (1, TILES) if one_by_one else (num_streams, 1)
+        in_flight, tiles = (1, TILES) if tiling.has_temporal_tiles else (num_streams, 1)
         tiler = Tiler(engines.create(options), tiling, in_flight=in_flight, tiles=tiles)
         large = scale**2 * clip.width * clip.height
         tiler.reserve((num_streams + 2) * FLOATS * (large + clip.width * clip.height))  # frames that VapourSynth holds
@@ -179,13 +177,13 @@ def _upscaled(rgb: vs.VideoNode, source: vs.VideoNode, tiler: Tiler, num_streams
             log.warning("smsr: frame %d is interlaced; the network is for progressive frames. Deinterlace first.", n)
         return _filled(large, result)
 
-    if tiler.options.attention != "frame" or tiler.options.reuse.startswith("near"):
+    if tiler.options.has_temporal_tiles:
         return tiled(rgb, source, blank, tiler, _read, finish)
     frames = Frames(tiler)
 
     def run(n: int, f: list[vs.VideoFrame]) -> vs.VideoFrame:
         small = _read(n, f[1])
-        with _named(n):
+        with errors_of_frame(n):
             result = frames.upscale(small)
         return finish(n, f[0].copy(), result)
 
@@ -194,15 +192,6 @@ def _upscaled(rgb: vs.VideoNode, source: vs.VideoNode, tiler: Tiler, num_streams
         core.std.SetVideoCache(stream, mode=0)  # never: FrameEval's own cache serves repeated requests
     turns = itertools.count()
     return core.std.FrameEval(blank, lambda n: streams[next(turns) % num_streams], clip_src=streams)
-
-
-@contextmanager
-def _named(n: int) -> Iterator[None]:
-    """Our errors as VapourSynth's, with the frame's number."""
-    try:
-        yield
-    except SmsrError as error:
-        raise vs.Error(f"smsr: frame {n}: {error}") from None
 
 
 def _read(n: int, small: vs.VideoFrame) -> Frame:

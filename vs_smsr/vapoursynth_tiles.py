@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 
 import vapoursynth as vs
@@ -42,11 +43,9 @@ def tiled(
         first, second = (_kept(rgb[min(n, last)], len(rgb)) for n in (start, start + 1))
 
         def run(n: int, f: list[vs.VideoFrame]) -> vs.VideoFrame:
-            try:
+            with errors_of_frame(n):
                 tile = tiles.get(start, lambda: read(start, f[2]), lambda: read(start + 1, f[3]))
                 result = tile.upscale(read(n, f[1]))
-            except SmsrError as error:
-                raise vs.Error(f"smsr: frame {n}: {error}") from None
             return finish(n, f[0].copy(), result)
 
         made = core.std.ModifyFrame(blank, [blank, rgb, first, second], run)
@@ -102,6 +101,19 @@ def _kept(frame: vs.VideoNode, length: int) -> vs.VideoNode:
     """A clip of one frame, held in memory, as long as another."""
     vs.core.std.SetVideoCache(frame, mode=1, fixedsize=1, maxsize=1)
     return vs.core.std.Loop(frame, length)
+
+
+@contextmanager
+def errors_of_frame(n: int) -> Iterator[None]:
+    """Our errors as VapourSynth's, with the frame's number.
+
+    Raises:
+        vs.Error: in place of a SmsrError.
+    """
+    try:
+        yield
+    except SmsrError as error:
+        raise vs.Error(f"smsr: frame {n}: {error}") from None
 
 
 class _Tiles:

@@ -36,7 +36,7 @@ class Sequence:
         self._tiler = tiler
         self._starts = Starts(options.temporal_tile, number)
         # With its own attention and exact reuse, a frame's result does not depend on where temporal tiles start.
-        self._endless = options.attention == "frame" and not options.reuse.startswith("near")
+        self._endless = not options.has_temporal_tiles
         self._tile: TemporalTile | None = None
         self._shape: tuple[int, ...] = ()
 
