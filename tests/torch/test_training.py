@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import os
 import signal
 import subprocess
@@ -154,6 +155,17 @@ def test_lambda_moves_the_sparsity(training_set: Path, tmp_path: Path) -> None:
     assert strong < none - 0.1
 
 
+def test_an_smm_at_the_target_is_not_asked_to_skip_more(tmp_path: Path) -> None:
+    computed = torch.tensor([1.0, 0.5, 0.4, 0.1, 0.0], requires_grad=True)
+    paper = TrainOptions(data=tmp_path, out=tmp_path)
+    assert schedule.sparsity_loss(computed, paper).item() == pytest.approx(0.4)
+    loss = schedule.sparsity_loss(computed, dataclasses.replace(paper, sparsity_target=0.7))
+    loss.backward()
+    assert loss.item() == pytest.approx((0.7 + 0.2 + 0.1) / 5)
+    assert computed.grad is not None
+    assert computed.grad.tolist() == pytest.approx([0.2, 0.2, 0.2, 0, 0])
+
+
 def test_frozen_channels_do_not_move_and_spatial_masks_do(training_set: Path, tmp_path: Path) -> None:
     trainer = Trainer(options(training_set, tmp_path, freeze_channels=0))
     before = {name: value.clone() for name, value in trainer.network.named_parameters()}
@@ -176,7 +188,7 @@ def test_reset_masks_make_half_of_the_samples_active(training_set: Path, tmp_pat
     with torch.inference_mode():
         _, computed = trainer.network(x, 1.0, True)
     always = np.mean([m.body.hard_dense().float().mean().item() for m in trainer.network.body])
-    assert computed.item() == pytest.approx(always + (1 - always) / 2, abs=0.02)
+    assert computed.mean().item() == pytest.approx(always + (1 - always) / 2, abs=0.02)
 
 
 def test_schedules() -> None:

@@ -231,7 +231,8 @@ class SMSR(nn.Module):
             tau: temperature of the Gumbel-softmax masks; None = no masks (dense warm-up).
             frozen_channels: take channel masks as decided by their logits; only spatial masks are sampled.
         Returns:
-            (B, 3, sH, sW), and the share of (pixel, channel) positions computed, 0..1, as the sparsity loss counts it.
+            (B, 3, sH, sW), and (5,) the share of (pixel, channel) positions each SMM computed, 0..1, as the sparsity
+            loss counts it.
         """
         centred = self.sub_mean(x)
         features = start = self.head(centred)
@@ -240,7 +241,7 @@ class SMSR(nn.Module):
             features, share = module.learn(features, tau, frozen_channels)
             outputs.append(features)
             shares.append(share)
-        return self._finish(centred, start, outputs), torch.stack(shares).mean()
+        return self._finish(centred, start, outputs), torch.stack(shares)
 
     def hard_forward(
         self, x: Tensor, masks: Sequence[Tensor] | None = None, attention: Sequence[Tensor] | None = None

@@ -156,7 +156,8 @@ class Trainer:
             out, computed = self.form(lr_image, tau, schedule.channels_frozen(index, options))
         error = _error(out.float(), hr_image, options.loss)
         self.optimizer.zero_grad()
-        loss = self._share_of_batch(error + weight * computed, len(hr_image))
+        asked = schedule.sparsity_loss(computed, options)
+        loss = self._share_of_batch(error + weight * asked, len(hr_image))
         loss.backward()  # type: ignore[no-untyped-call]
         limit = options.clip or math.inf
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), limit)
@@ -165,7 +166,7 @@ class Trainer:
         self.optimizer.step()
         self.average.update(self.network, index)
         self.step_index += 1
-        values = {"lr": rate, "lambda": weight, "loss": error.item(), "computed": computed.item()}
+        values = {"lr": rate, "lambda": weight, "loss": error.item(), "computed": computed.mean().item()}
         return {**values, "gradient": norm.item(), "tau": tau or math.nan}
 
     def _share_of_batch(self, loss: Tensor, crops: int) -> Tensor:

@@ -48,6 +48,7 @@ class TrainOptions:
 
     dense_steps: int = 0  # steps without masks, first
     sparsity_weight: float = 0.8  # lambda, on the loss over 0..255
+    sparsity_target: float = 1.0  # an SMM that skips this share is not asked for more; 1 = the paper's loss
     sparsity_ramp: int = 250  # steps after the masks start over which lambda rises from 0
     tau_start: float = 1.0
     tau_end: float = 0.4
@@ -69,7 +70,7 @@ class TrainOptions:
         for name in ("patch", "first_patch"):
             value = getattr(self, name)
             require(value >= 16 and value % 2 == 0, where, name, "even and at least 16", value)
-        for name in ("patch_growth", "cooldown"):
+        for name in ("patch_growth", "cooldown", "sparsity_target"):
             require(0 <= getattr(self, name) <= 1, where, name, "between 0 and 1", getattr(self, name))
         require(self.lr > 0, where, "lr", "positive", self.lr)
         require(0 <= self.ema < 1, where, "ema", "at least 0 and below 1", self.ema)

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 from vs_smsr.training.options import TrainOptions
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def learning_rate(step: int, options: TrainOptions) -> float:
@@ -36,6 +40,14 @@ def sparsity_weight(step: int, options: TrainOptions) -> float:
     if since < 0:
         return 0.0
     return options.sparsity_weight * min(1.0, since / max(1, options.sparsity_ramp))
+
+
+def sparsity_loss(computed: Tensor, options: TrainOptions) -> Tensor:
+    """(5,) shares computed, 0..1 -> their mean, each counted from where its SMM has reached the target.
+
+    The paper's loss (target 1) asks every SMM to close further and further, and one that has closed learns nothing.
+    """
+    return (computed - (1 - options.sparsity_target)).clamp(min=0).mean()
 
 
 def patch_and_batch(step: int, options: TrainOptions) -> tuple[int, int]:
