@@ -6,6 +6,7 @@ from vs_smsr.engine.cpu.profile import Profile
 
 MULTIPLYING = {  # kernels that are convolutions; their loads, stores, relu and sums are counted with them
     "convolution",
+    "quad_convolution",
     "pooled_convolution",
     "active_layer",
     "active_total",

@@ -18,14 +18,14 @@ from vs_smsr.engine.cpu.block import contract, pointer
 from vs_smsr.engine.cpu.isa import ISAS, Shape, supported
 
 
-def multiply(shape: Shape, mode: int = 0):
-    """A compiled function with nothing in it but the register block."""
+def multiply(shape: Shape, mode: int = 0, fresh: int = 0):
+    """A compiled function with nothing in it but the register block; it gives what NumPy does."""
     lanes, vectors, pixels = shape.lanes, shape.vectors, shape.pixels
 
     @njit(nogil=True)
     def run(tile, source, offsets, words, weights, starts):
         contract(
-            lanes, vectors, pixels, mode, pointer(tile, 0), lanes * vectors, 1, 1, pointer(source, 0),
+            lanes, vectors, pixels, mode, fresh, pointer(tile, 0), lanes * vectors, 1, 1, pointer(source, 0),
             pointer(offsets, 0), pixels, starts.shape[0], words, pointer(weights, 0), pointer(starts, 0), 0,
         )  # fmt: skip
 
@@ -35,7 +35,7 @@ def multiply(shape: Shape, mode: int = 0):
     weights = rng.standard_normal((taps, words, width)).astype(np.float32)
     offsets = rng.integers(0, 40, (taps, pixels)) * words
     tile = rng.standard_normal((pixels, width)).astype(np.float32)
-    expected = tile + np.einsum("tpc,tco->po", source[offsets // words].astype(np.float64), weights)
+    expected = (1 - fresh) * tile + np.einsum("tpc,tco->po", source[offsets // words].astype(np.float64), weights)
     flat = tile.ravel()
     run(flat, source.ravel(), offsets.ravel(), words, weights.ravel(), np.arange(taps) * words * width)
     assert np.abs(flat.reshape(pixels, width) - expected).max() < 1e-4
@@ -48,7 +48,8 @@ SHAPES = sorted({(isa.name, shape) for isa in ISAS.values() for shape in isa.sha
 @pytest.mark.parametrize(("isa", "shape"), SHAPES, ids=lambda value: str(getattr(value, "width", value)))
 def test_every_register_block_multiplies(isa: str, shape: Shape) -> None:
     assert 12 % shape.pixels == 0
-    multiply(shape)
+    for fresh in (0, 1):
+        multiply(shape, fresh=fresh)
 
 
 def test_neon_code_for_a_64_bit_arm_processor() -> None:
@@ -87,7 +88,7 @@ def test_bf16_code_uses_dot_products() -> None:
     @njit(nogil=True)
     def run(tile, source, offsets, weights, starts):
         contract(
-            16, 4, 6, 1, pointer(tile, 0), 64, 1, 1, pointer(source, 0), pointer(offsets, 0), 6, 1, 1,
+            16, 4, 6, 1, 0, pointer(tile, 0), 64, 1, 1, pointer(source, 0), pointer(offsets, 0), 6, 1, 1,
             pointer(weights, 0), pointer(starts, 0), 0,
         )  # fmt: skip
 

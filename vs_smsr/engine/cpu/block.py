@@ -14,7 +14,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-FP32, BF16, WIDENED = 0, 1, 2  # multiply float32; multiply bf16 pairs; multiply float32 with bf16 numbers widened
+FP32, BF16 = 0, 1  # multiply float32; multiply bf16 pairs
+MORE, NEW = 0, 1
 UNROLL = 4  # words of a line handled without a jump
 I16, I32, I64, F32 = ir.IntType(16), ir.IntType(32), ir.IntType(64), ir.FloatType()
 
@@ -38,25 +39,26 @@ def contract(
     lanes: Any,  # literals: float32 lanes of a vector, vectors, pixels
     vectors: Any,
     pixels: Any,
-    mode: Any,  # literal: FP32, BF16 or WIDENED
-    tile: Any,  # float32*: pixel p's sums start at tile[p * tile_stride]; added to
+    mode: Any,  # literal: FP32 or BF16
+    fresh: Any,  # literal: NEW, the sums begin at zero; or MORE, at what the tile holds
+    tile: Any,  # float32*: pixel p's sums start at tile[p * tile_stride]
     tile_stride: Any,
     blocks: Any,  # how many times `pixels` there are
     groups: Any,  # how many times `vectors * lanes` output channels there are
-    source: Any,  # T*: T = float32 (FP32), or uint32 holding two bf16 channels (BF16, WIDENED)
+    source: Any,  # T*: T = float32 (FP32), or uint32 holding two bf16 channels (BF16)
     offsets: Any,  # int64*: offsets[tap * offset_stride + p] = element of the source where pixel p's channels start
     offset_stride: Any,
     taps: Any,
     words: Any,  # T per tap: channels, or pairs of channels
-    weights: Any,  # [group][tap][word][vectors * lanes] T; WIDENED: [group][tap][word][2][vectors * lanes] float32
+    weights: Any,  # [group][tap][word][vectors * lanes] T
     weight_offsets: Any,  # int64*: element within a group where a tap starts
     group_stride: Any,  # elements of a group
 ) -> Any:
-    """tile[p, o] += sum over taps and channels of source[offsets[tap, p] + c] * weights[tap, c, o], in that order."""
-    literals = (lanes, vectors, pixels, mode)
+    """tile[p, o] (+)= sum over taps and channels of source[offsets[tap, p] + c] * weights[tap, c, o], in that order."""
+    literals = (lanes, vectors, pixels, mode, fresh)
     if not all(isinstance(value, types.IntegerLiteral) for value in literals):
         return None
-    n_lanes, n_vectors, n_pixels, the_mode = (value.literal_value for value in literals)
+    n_lanes, n_vectors, n_pixels, the_mode, is_fresh = (value.literal_value for value in literals)
     i64 = types.int64
     arrays = (tile, i64, i64, i64, source, offsets, i64, i64, i64, weights, weight_offsets, i64)
     signature = types.void(*literals, *arrays)
@@ -84,30 +86,20 @@ def contract(
         return b.call(dot, [sums, b.bitcast(value, pairs), b.bitcast(weight, pairs)])
 
     def codegen(context: Any, b: ir.IRBuilder, sig: Any, args: Any) -> Any:
-        tile, tile_stride, blocks, groups, source, offsets, offset_stride, taps, words = args[4:13]
-        weights, weight_offsets, group_stride = args[13:]
+        tile, tile_stride, blocks, groups, source, offsets, offset_stride, taps, words = args[5:14]
+        weights, weight_offsets, group_stride = args[14:]
         spread = ir.Constant(ir.VectorType(I32, n_lanes), [0] * n_lanes)
         undefined = ir.Constant(word_vector, ir.Undefined)
-        upper = ir.Constant(ir.VectorType(I32, n_lanes), [0xFFFF0000] * n_lanes)
-        sixteen = ir.Constant(ir.VectorType(I32, n_lanes), [16] * n_lanes)
         sums = {cell: cgutils.alloca_once(b, vector) for cell in cells}
 
         def one_word(b: ir.IRBuilder, index: Any, starts: list[Any], tap_weights: Any) -> None:
-            line = b.gep(tap_weights, [b.mul(index, constant(width * (2 if the_mode == WIDENED else 1)))])
-            spread_words = []
+            line = b.gep(tap_weights, [b.mul(index, constant(width))])
+            loaded = [load(b, line, v * n_lanes, word_vector) for v in range(n_vectors)]
             for p in range(n_pixels):
-                value = b.insert_element(undefined, b.load(b.gep(starts[p], [index])), ir.Constant(I32, 0))
-                spread_words.append(b.shuffle_vector(value, undefined, spread))
-            for half in range(2 if the_mode == WIDENED else 1):
-                kind = vector if the_mode == WIDENED else word_vector
-                loaded = [load(b, line, half * width + v * n_lanes, kind) for v in range(n_vectors)]
-                for p in range(n_pixels):
-                    value = spread_words[p]
-                    if the_mode == WIDENED:  # a bf16 number is the upper half of a float32
-                        value = b.and_(value, upper) if half else b.shl(value, sixteen)
-                        value = b.bitcast(value, vector)
-                    for v in range(n_vectors):
-                        b.store(multiply_add(b, b.load(sums[p, v]), value, loaded[v]), sums[p, v])
+                one = b.insert_element(undefined, b.load(b.gep(starts[p], [index])), ir.Constant(I32, 0))
+                value = b.shuffle_vector(one, undefined, spread)
+                for v in range(n_vectors):
+                    b.store(multiply_add(b, b.load(sums[p, v]), value, loaded[v]), sums[p, v])
 
         with cgutils.for_range(b, groups, intp=I64) as group, cgutils.for_range(b, blocks, intp=I64) as block:
             first = b.mul(block.index, constant(n_pixels))
@@ -115,7 +107,8 @@ def contract(
             rows = [b.gep(tile, [b.add(corner, b.mul(constant(p), tile_stride))]) for p in range(n_pixels)]
             group_weights = b.gep(weights, [b.mul(group.index, group_stride)])
             for p, v in cells:
-                b.store(load(b, rows[p], v * n_lanes, vector), sums[p, v])
+                start = ir.Constant(vector, [0.0] * n_lanes) if is_fresh else load(b, rows[p], v * n_lanes, vector)
+                b.store(start, sums[p, v])
             with cgutils.for_range(b, taps, intp=I64) as tap:
                 places = b.gep(offsets, [b.add(b.mul(tap.index, offset_stride), first)])
                 starts = [b.gep(source, [b.load(b.gep(places, [constant(p)]))]) for p in range(n_pixels)]
@@ -156,18 +149,6 @@ def fetch_add(typingctx: Any, array: Any, index: Any, amount: Any) -> Any:
     return signature, codegen
 
 
-WIDE = ir.VectorType(F32, 16)  # LLVM splits it where registers are narrower
-
-
-def _wide(b: ir.IRBuilder, base: Any, element: Any, kind: Any = WIDE) -> Any:
-    return b.bitcast(b.gep(base, [element]), kind.as_pointer())
-
-
-def _each_wide(b: ir.IRBuilder, count: Any) -> Any:
-    """Loop over the elements of a row, 16 at a time."""
-    return cgutils.for_range_slice(b, ir.Constant(I64, 0), count, ir.Constant(I64, 16), intp=I64)
-
-
 @intrinsic
 def copy(typingctx: Any, target: Any, source: Any, count: Any) -> Any:
     """target[i] = source[i] for `count` words of the same type."""
@@ -184,7 +165,7 @@ def copy(typingctx: Any, target: Any, source: Any, count: Any) -> Any:
 def keep(typingctx: Any, target: Any, row: Any, count: Any) -> Any:
     """Store `count` float32 as float32 or, if target is uint32*, as bf16 pairs (nearest, ties to even)."""
     signature = types.void(target, row, types.int64)
-    narrow = _is_bf16(target)
+    narrow = is_bf16(target)
 
     def codegen(context: Any, b: ir.IRBuilder, sig: Any, args: Any) -> Any:
         target, row, count = args
@@ -204,7 +185,7 @@ def keep(typingctx: Any, target: Any, row: Any, count: Any) -> Any:
 def fetch(typingctx: Any, row: Any, source: Any, count: Any) -> Any:
     """The way back from `keep`: `count` float32 from float32, or from bf16 pairs if source is uint32*."""
     signature = types.void(row, source, types.int64)
-    narrow = _is_bf16(source)
+    narrow = is_bf16(source)
 
     def codegen(context: Any, b: ir.IRBuilder, sig: Any, args: Any) -> Any:
         row, source, count = args
@@ -221,7 +202,7 @@ def fetch(typingctx: Any, row: Any, source: Any, count: Any) -> Any:
     return signature, codegen
 
 
-def _is_bf16(pointer_type: Any) -> bool:
+def is_bf16(pointer_type: Any) -> bool:
     """Rows of float32 are float32*, rows of bf16 are uint32* (pairs)."""
     return bool(pointer_type.dtype == types.uint32)
 

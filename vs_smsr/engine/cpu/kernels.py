@@ -20,6 +20,7 @@ import numpy as np
 from numba import njit
 
 from vs_smsr.engine.cpu.block import (
+    MORE,
     add_fixed,
     add_offset,
     contract,
@@ -80,7 +81,7 @@ def convolution(lanes: int, vectors: int, pixels: int, mode: int) -> Any:
                 for p in range(BLOCK):
                     copy(pointer(tile, p * span), pointer(bias, 0), span)
                 contract(
-                    lanes, vectors, pixels, mode, pointer(tile, 0), span, BLOCK // pixels, groups,
+                    lanes, vectors, pixels, mode, MORE, pointer(tile, 0), span, BLOCK // pixels, groups,
                     pointer(source, 0), pointer(offsets, 0), BLOCK, 9, words,
                     pointer(weights, 0), pointer(tap_starts, 0), group_stride,
                 )  # fmt: skip
@@ -93,42 +94,6 @@ def convolution(lanes: int, vectors: int, pixels: int, mode: int) -> Any:
                         fetch(pointer(more, 0), pointer(added, here), outputs)
                         scale_add(row, row, pointer(ones, 0), pointer(more, 0), outputs)
                     keep(pointer(target, here), row, outputs)
-
-    return kernel
-
-
-@cache
-def pooled_convolution(lanes: int, vectors: int, pixels: int, mode: int) -> Any:
-    """3x3, bias, relu and the mean of 2x2 pixels; the list goes by quads, target by `half`, their half-size grid."""
-
-    @compiled
-    def kernel(claimed, me, list_, width, source, words, weights, group_stride, tap_starts, groups, bias, half, target):
-        span = groups * vectors * lanes
-        tile = np.empty(BLOCK * span, np.float32)
-        ones, zeros = np.ones(span, np.float32), np.zeros(span, np.float32)
-        quarter = np.full(span, np.float32(0.25))
-        offsets = np.empty(9 * BLOCK, np.int64)
-        count = list_.shape[0]
-        while True:
-            start, stop = claim(claimed, me, count, CHUNK)
-            if start == stop:
-                break
-            for first in range(start, stop, BLOCK):
-                _neighbours(list_, first, BLOCK, width, 0, words, offsets)
-                for p in range(BLOCK):
-                    copy(pointer(tile, p * span), pointer(bias, 0), span)
-                contract(
-                    lanes, vectors, pixels, mode, pointer(tile, 0), span, BLOCK // pixels, groups,
-                    pointer(source, 0), pointer(offsets, 0), BLOCK, 9, words,
-                    pointer(weights, 0), pointer(tap_starts, 0), group_stride,
-                )  # fmt: skip
-                relu(pointer(tile, 0), BLOCK * span)
-                for quad in range(min(BLOCK, count - first) // 4):
-                    row = pointer(tile, 4 * quad * span)
-                    for p in range(4 * quad + 1, 4 * quad + 4):
-                        scale_add(row, row, pointer(ones, 0), pointer(tile, p * span), span)
-                    scale_add(row, row, pointer(quarter, 0), pointer(zeros, 0), span)
-                    copy(pointer(target, np.int64(half[first // 4 + quad]) * span), row, span)
 
     return kernel
 
@@ -162,7 +127,7 @@ def active_layer(lanes: int, vectors: int, pixels: int, mode: int) -> Any:
                 if dense_words > 0:
                     _neighbours(list_, first, pixels, width, dense_shift, dense_stride, offsets)
                     contract(
-                        lanes, vectors, pixels, mode, pointer(tile, 0), C, 1, groups,
+                        lanes, vectors, pixels, mode, MORE, pointer(tile, 0), C, 1, groups,
                         pointer(dense, 0), pointer(offsets, 0), pixels, 9, dense_words,
                         pointer(dense_weights, 0), pointer(dense_starts, 0), dense_group,
                     )  # fmt: skip
@@ -180,7 +145,7 @@ def active_layer(lanes: int, vectors: int, pixels: int, mode: int) -> Any:
                             starts[taps] = sparse_starts[tap]
                             taps += 1
                     contract(
-                        lanes, vectors, pixels, mode, pointer(tile, 0), C, 1, groups,
+                        lanes, vectors, pixels, mode, MORE, pointer(tile, 0), C, 1, groups,
                         pointer(rows, 0), pointer(offsets, 0), pixels, taps, sparse_words,
                         pointer(sparse_weights, 0), pointer(starts, 0), sparse_group,
                     )  # fmt: skip
@@ -220,7 +185,7 @@ def active_total(lanes: int, vectors: int, pixels: int, mode: int) -> Any:
                         offsets[layer * BLOCK + p] = layer * layer_words + number * row_words
                     copy(pointer(tile, p * C), pointer(bias, 0), C)
                 contract(
-                    lanes, vectors, pixels, mode, pointer(tile, 0), C, BLOCK // pixels, groups,
+                    lanes, vectors, pixels, mode, MORE, pointer(tile, 0), C, BLOCK // pixels, groups,
                     pointer(rows, 0), pointer(offsets, 0), BLOCK, 4, row_words,
                     pointer(weights, 0), pointer(layer_starts, 0), group_stride,
                 )  # fmt: skip
@@ -271,7 +236,7 @@ def inactive_total(lanes: int, vectors: int, pixels: int, mode: int) -> Any:
                         here = np.int64(list_[min(first + p, count - 1)]) - shift
                         offsets[p] = here * strides[layer]
                     contract(
-                        lanes, vectors, pixels, mode, pointer(tile, 0), C, BLOCK // pixels, groups,
+                        lanes, vectors, pixels, mode, MORE, pointer(tile, 0), C, BLOCK // pixels, groups,
                         pointer(source, 0), pointer(offsets, 0), BLOCK, 1, words[layer],
                         pointer(weights, 0), pointer(zero, 0), group_strides[layer],
                     )  # fmt: skip
@@ -321,7 +286,7 @@ def residual_collect(lanes: int, vectors: int, pixels: int, mode: int) -> Any:
                     else:
                         fetch(row, pointer(collected, line), C)
                 contract(
-                    lanes, vectors, pixels, mode, pointer(tile, 0), C, BLOCK // pixels, groups,
+                    lanes, vectors, pixels, mode, MORE, pointer(tile, 0), C, BLOCK // pixels, groups,
                     pointer(lines, 0), pointer(own, 0), BLOCK, 1, row_words,
                     pointer(weights, 0), pointer(zero, 0), group_stride,
                 )  # fmt: skip
@@ -332,45 +297,6 @@ def residual_collect(lanes: int, vectors: int, pixels: int, mode: int) -> Any:
                     else:
                         copy(pointer(result, line), pointer(lines, p * row_words), row_words)
                     keep(pointer(collected, line), pointer(tile, p * C), C)
-
-    return kernel
-
-
-@cache
-def tail_convolution(lanes: int, vectors: int, pixels: int, mode: int) -> Any:
-    """3x3 to 3 * s * s outputs, pixel shuffle, added to the bicubic base in `frame` (sH, sW, 3), mean, clamp."""
-
-    @compiled
-    def kernel(
-        claimed, me, list_, width, source, words, weights, group_stride, tap_starts, groups, bias, mean, scale, frame
-    ):
-        span = groups * vectors * lanes
-        tile = np.empty(BLOCK * span, np.float32)
-        offsets = np.empty(9 * BLOCK, np.int64)
-        count = list_.shape[0]
-        while True:
-            start, stop = claim(claimed, me, count, CHUNK)
-            if start == stop:
-                break
-            for first in range(start, stop, BLOCK):
-                _neighbours(list_, first, BLOCK, width, 0, words, offsets)
-                for p in range(BLOCK):
-                    copy(pointer(tile, p * span), pointer(bias, 0), span)
-                contract(
-                    lanes, vectors, pixels, mode, pointer(tile, 0), span, BLOCK // pixels, groups,
-                    pointer(source, 0), pointer(offsets, 0), BLOCK, 9, words,
-                    pointer(weights, 0), pointer(tap_starts, 0), group_stride,
-                )  # fmt: skip
-                for p in range(min(BLOCK, count - first)):
-                    here = np.int64(list_[first + p])
-                    y, x = here // width - 1, here % width - 1
-                    for dy in range(scale):
-                        for dx in range(scale):
-                            for c in range(3):
-                                detail = tile[p * span + (c * scale + dy) * scale + dx]
-                                value = frame[y * scale + dy, x * scale + dx, c] + detail + mean[c]
-                                value = min(max(value, np.float32(0)), np.float32(255))
-                                frame[y * scale + dy, x * scale + dx, c] = value
 
     return kernel
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from vs_smsr.engine.cpu.block import BF16, FP32, WIDENED
+from vs_smsr.engine.cpu.block import BF16, FP32
 from vs_smsr.engine.cpu.isa import Isa
 from vs_smsr.engine.cpu.packing import Floats, Packed, pack, pack_module
 from vs_smsr.engine.cpu.pixels import bicubic_phases
+from vs_smsr.engine.cpu.winograd import transformed
 from vs_smsr.weights import CHANNELS, LAYERS, MODULES, Weights
 
 
@@ -31,16 +32,17 @@ class PackedNetwork:
         def convolution(name: str, mode: int = mode) -> Packed:
             return pack(isa, mode, tensors[f"{name}.weight"], tensors[f"{name}.bias"])
 
-        self.head = convolution("head.0", FP32), convolution("head.2")
-        self.tail = convolution("tail.0")
-        self.collect = convolution("collect.2")
+        def by_quads(name: str, mode: int = mode) -> Packed:
+            return pack(isa, mode, transformed(tensors[f"{name}.weight"]), tensors[f"{name}.bias"])
+
+        self.head = convolution("head.0", FP32), by_quads("head.2")
+        self.tail = by_quads("tail.0")
+        self.collect = by_quads("collect.2")
         shares = tensors["collect.0.weight"].reshape(CHANNELS, MODULES, CHANNELS, 1, 1)
         self.shares = [pack(isa, mode, shares[:, module], tensors["collect.0.bias"]) for module in range(MODULES)]
         self.modules = [pack_module(isa, mode, weights, module) for module in range(MODULES)]
         names = [f"body.{module}.spa_mask" for module in range(MODULES)]
-        self.masks = [
-            (convolution(f"{name}.0", WIDENED if bf16 else FP32), convolution(f"{name}.3", FP32)) for name in names
-        ]
+        self.masks = [(by_quads(f"{name}.0", FP32), convolution(f"{name}.3", FP32)) for name in names]
         self.decisions = [_decision(tensors[f"{name}.5.weight"], tensors[f"{name}.5.bias"]) for name in names]
         self.phases = bicubic_phases(weights.scale)
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from vs_smsr.engine.contract import Frame, Mask, Scales
 from vs_smsr.engine.cpu import kernels, pixels
+from vs_smsr.engine.cpu import quads as quad_kernels
 from vs_smsr.engine.cpu.body import Body, Layer, Pixels
 from vs_smsr.engine.cpu.buffers import MAPS, Buffers, zero_border
 from vs_smsr.engine.cpu.network import PackedNetwork
@@ -90,7 +91,7 @@ class Workspace:
             self._resize(height, width)
             self.size = height, width
         self._all, self._quads, self._half = self._everything
-        self._hidden_half = self._half
+        self._hidden_half, self._pooled = self._half, self._quads
         self._body.only = None
 
     def _resize(self, height: int, width: int) -> None:
@@ -100,10 +101,10 @@ class Workspace:
         self._head, self._features, self._total, self._collected = (
             buffers.take_map(name, height + 2, self._pitch, network.line) for name in MAPS
         )
-        all_, quads, half = (buffers.take(name) for name in ("all", "quads", "half"))
+        all_, quads, half = buffers.take("all"), buffers.take("quads").reshape(-1, 4), buffers.take("half")
         self._everything = all_, quads, half
         all_[:] = _positions(height, width).ravel()
-        quads[:] = _positions(height, width).reshape(height // 2, 2, width // 2, 2).swapaxes(1, 2).ravel()
+        quads[:] = _positions(height, width).reshape(height // 2, 2, width // 2, 2).swapaxes(1, 2).reshape(-1, 4)
         half[:] = _positions(height // 2, width // 2).ravel()
         self._body.resize(height, width)
 
@@ -113,7 +114,7 @@ class Workspace:
         line = self._network.line
         centred = self._centre(frame)
         self._launch.convolve(first, self._all, self._pitch, centred, 3, self._total, line, rectify=True)
-        self._launch.convolve(second, self._all, self._pitch, self._total, line, self._head, line)
+        self._by_quads(second, self._total, self._head)
         return self._head
 
     def mask(self, module: int, features: Words) -> Mask:
@@ -126,8 +127,8 @@ class Workspace:
         for half in pooled, hidden:
             zero_border(half.reshape(-1, pitch, channels))
         self._launch(
-            kernels.pooled_convolution(*first.literals), self._quads, self._pitch, features, first.words, first.data,
-            first.group_stride, first.tap_starts, first.groups, first.bias, self._half, pooled,
+            quad_kernels.pooled_convolution(*first.literals[:3], self._network.line), self._pooled, self._pitch,
+            features, first.data, first.group_stride, first.tap_starts, first.groups, first.bias, self._half, pooled,
         )  # fmt: skip
         self._launch.convolve(
             second, self._hidden_half, pitch, pooled, channels, hidden, channels, rectify=True, outputs=channels
@@ -183,10 +184,7 @@ class Workspace:
 
     def collect(self, collected: Words, head: Words) -> Words:
         self._launch.module = None
-        line = self._network.line
-        self._launch.convolve(
-            self._network.collect, self._all, self._pitch, collected, line, self._total, line, added=head
-        )
+        self._by_quads(self._network.collect, collected, self._total, added=head)
         return self._total
 
     def tail(self, features: Words, frame: Frame) -> Floats:
@@ -195,7 +193,7 @@ class Workspace:
         result = np.empty((height * scale, width * scale, 3), np.float32)
         self._launch(pixels.bicubic, self._grid(self._centre(frame), 3), *self._network.phases, result)
         self._launch(
-            kernels.tail_convolution(*packed.literals), self._all, self._pitch, features, packed.words, packed.data,
+            quad_kernels.tail_convolution(*packed.literals), self._quads, self._pitch, features, packed.data,
             packed.group_stride, packed.tap_starts, packed.groups, packed.bias, MEAN, scale, result,
         )  # fmt: skip
         return result
@@ -223,10 +221,11 @@ class Workspace:
         """From now on compute these pixels (H, W) alone; see `tiled.WindowOps`."""
         height, width = self.size
         every, quads, half = self._everything
-        hidden = _grown(pixels.reshape(height // 2, 2, width // 2, 2).any((1, 3)), 0, 1)  # an odd pixel reads the next
+        wanted = pixels.reshape(height // 2, 2, width // 2, 2).any((1, 3))
+        hidden = _grown(wanted, 0, 1)  # an odd pixel reads the next
         pooled = _grown(hidden, 1, 1).ravel()
-        self._all, self._hidden_half = every[pixels.ravel()], half[hidden.ravel()]
-        self._quads, self._half = quads.reshape(-1, 4)[pooled].ravel(), half[pooled]
+        self._all, self._quads, self._hidden_half = every[pixels.ravel()], quads[wanted.ravel()], half[hidden.ravel()]
+        self._pooled, self._half = quads[pooled], half[pooled]
         self._body.only = np.ascontiguousarray(pixels)
 
     def want(self, core: Window) -> None:
@@ -241,6 +240,14 @@ class Workspace:
             core.top, core.left, core.bottom, core.right, sums,
         )  # fmt: skip
         return self.read(total, core), sums
+
+    def _by_quads(self, packed: Packed, source: Words, target: Words, added: Words | None = None) -> None:
+        """A 3x3 of 64 to 64 channels, map to map."""
+        self._launch(
+            quad_kernels.quad_convolution(*packed.literals), self._quads, self._pitch, source, packed.data,
+            packed.group_stride, packed.tap_starts, packed.bias, target if added is None else added,
+            added is not None, target,
+        )  # fmt: skip
 
     def _centre(self, frame: Frame) -> Floats:
         """A map of the frame without its mean colour."""

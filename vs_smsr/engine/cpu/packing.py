@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vs_smsr.engine.cpu.block import BF16, FP32, WIDENED
+from vs_smsr.engine.cpu.block import BF16, FP32
 from vs_smsr.engine.cpu.isa import Isa, Shape
 from vs_smsr.weights import CHANNELS, LAYERS, Weights
 
@@ -22,7 +22,7 @@ class Packed:
     """One convolution for `block.contract`.
 
     Attributes:
-        data: flat [group][tap][word][width] words, or [group][tap][word][2][width] float32 for WIDENED.
+        data: flat [group][tap][word][width] words.
         words: words of a line that a tap reads.
         outputs: output channels that are wanted; the last group is filled up with zeros.
         tap_starts: element within a group where each tap starts.
@@ -69,7 +69,7 @@ def pack(isa: Isa, mode: int, weight: Floats, bias: Floats | None = None, first:
     full_bias = np.zeros(groups * shape.width, np.float32)
     if bias is not None:
         full_bias[:outputs] = bias
-    per_tap = words * shape.width * (2 if mode == WIDENED else 1)
+    per_tap = words * shape.width
     flat = np.ascontiguousarray(data).ravel()
     if not flat.size:
         flat = np.zeros(1, flat.dtype)  # a pointer to something

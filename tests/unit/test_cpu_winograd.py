@@ -1,0 +1,72 @@
+"""Winograd's transforms: they make the 3x3 convolution, and each output of its own nine inputs alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numba import njit
+
+from vs_smsr.engine.cpu.block import pointer
+from vs_smsr.engine.cpu.packing import to_bf16
+from vs_smsr.engine.cpu.winograd import patch_to_points, points_to_quad, transformed
+
+
+@njit
+def run_before(points, patch, channels, words):
+    patch_to_points(pointer(points, 0), words, pointer(patch, 0), 4 * words, words, channels)
+
+
+@njit
+def run_after(quad, sums, bias, channels):
+    points_to_quad(pointer(quad, 0), pointer(sums, 0), channels, pointer(bias, 0), channels)
+
+
+def quad_of(patch: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
+    """(4, 4, inputs) -> (2, 2, outputs) through points; the products over channels by NumPy."""
+    inputs, outputs = patch.shape[2], weight.shape[0]
+    points = np.full(16 * inputs, np.nan, np.float32)
+    run_before(points, patch.ravel(), inputs, inputs)
+    sums = np.einsum("kc,ock->ko", points.reshape(16, inputs), transformed(weight).reshape(outputs, inputs, 16))
+    quad = np.full(4 * outputs, np.nan, np.float32)
+    run_after(quad, sums.astype(np.float32).ravel(), bias, outputs)
+    return quad.reshape(2, 2, outputs)
+
+
+@pytest.mark.parametrize(("inputs", "outputs"), [(64, 64), (24, 12), (8, 4), (40, 28)])
+def test_a_quad_is_the_convolution_of_its_patch(inputs: int, outputs: int) -> None:
+    rng = np.random.default_rng(inputs)
+    patch, weight = rng.standard_normal((4, 4, inputs)), rng.standard_normal((outputs, inputs, 3, 3))
+    patch, weight = patch.astype(np.float32), weight.astype(np.float32)
+    bias = rng.standard_normal(outputs).astype(np.float32)
+    result = quad_of(patch, weight, bias)
+    exact = patch.astype(np.float64)
+    for y in range(2):
+        for x in range(2):
+            expected = np.einsum("yxc,ocyx->o", exact[y : y + 3, x : x + 3], weight) + bias
+            assert np.abs(result[y, x] - expected).max() < 1e-4
+            others = rng.standard_normal((4, 4, inputs)).astype(np.float32)
+            others[y : y + 3, x : x + 3] = patch[y : y + 3, x : x + 3]
+            assert np.array_equal(quad_of(others, weight, bias)[y, x], result[y, x]), "depends on other pixels"
+
+
+def test_lines_of_bf16_to_float32_points() -> None:
+    rng = np.random.default_rng(0)
+    bits = to_bf16(rng.standard_normal((4, 4, 64)).astype(np.float32))
+    floats = (bits.astype(np.uint32) << 16).view(np.float32)
+    from_floats, from_bf16 = np.empty((2, 16 * 64), np.float32)
+    run_before(from_floats, floats.ravel(), 64, 64)
+
+    @njit
+    def run(points, patch):
+        patch_to_points(pointer(points, 0), 64, pointer(patch, 0), 4 * 32, 32, 64)
+
+    run(from_bf16, bits.ravel().view(np.uint32))
+    assert np.array_equal(from_bf16, from_floats)
+    rounded = np.empty(16 * 32, np.uint32)
+
+    @njit
+    def run_rounded(points, patch):
+        patch_to_points(pointer(points, 0), 32, pointer(patch, 0), 4 * 32, 32, 64)
+
+    run_rounded(rounded, bits.ravel().view(np.uint32))
+    assert np.array_equal(rounded.view(np.uint16), to_bf16(from_floats))
