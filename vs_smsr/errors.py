@@ -1,5 +1,7 @@
 """The errors that vs-smsr raises; each is also the builtin that a caller would expect."""
 
+import re
+
 
 class SmsrError(Exception):
     """Base of all errors raised on purpose; the message is one line: what was expected, what came, what to do."""
@@ -27,3 +29,8 @@ class MediaError(SmsrError, OSError):
 
 class OutputExistsError(MediaError, FileExistsError):
     """The target exists and overwriting was not asked for."""
+
+
+def plain(error: BaseException) -> str:
+    """The message in one line, without the name of the options record: users of the CLI and the filter never saw it."""
+    return re.sub(r"^\w+Options: ", "", " ".join(str(error).split()))

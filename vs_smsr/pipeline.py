@@ -1,6 +1,8 @@
 """A video file in, the same video larger out: decode -> colour -> tiler -> colour -> encode, in three threads.
 
 The engine runs in the caller's thread; decoding and encoding run beside it, at most a few frames ahead and behind.
+A result goes to the encoder in the encoder's own format: as float RGB it is eight times as large, and how much memory
+is taken would depend on how many wait.
 """
 
 from __future__ import annotations
@@ -113,15 +115,18 @@ def upscale_video(
                 result = sequence.upscale(item.rgb)
                 frames, skipped, reused = frames + 1, skipped + result.skipped, reused + result.reused
                 held += result.held
-                item = dataclasses.replace(item, rgb=result.frame)
-                del result  # one large frame less while the next is made
-                upscaled.put(item, FRAME)
-                del item
+                frame = writer.prepare(result.frame, item.source, _enlarged(item.alpha, result.frame))
+                del result, item  # one large frame less while the next is made
+                upscaled.put(frame, FRAME)
                 if progress:
                     fps = frames / (time.perf_counter() - start)
                     progress(Progress(frames, reader.info.frames, fps, skipped / frames, reused / frames))
-    notes = (*reader.notes, *writer.notes, *([f"to fit the memory budget, {level.note}"] if level.note else []))
-    return Report(target, frames, time.perf_counter() - start, skipped / frames, notes, reused / frames, held)
+    notes = [*reader.notes, *writer.notes]
+    if level.note:
+        notes.append(f"to fit the memory budget, {level.note}")
+    if tiler.options.attention == "auto" and frames > 1 and not held:
+        notes.append("attention: of each frame; in no temporal tile was held attention within 55 dB of it")
+    return Report(target, frames, time.perf_counter() - start, skipped / frames, tuple(notes), reused / frames, held)
 
 
 def fit(tiler: Tiler, info: VideoInfo, size: tuple[int, int], options: VideoOptions) -> tuple[Level, Plan | None]:
@@ -162,14 +167,15 @@ def _even(side: float) -> int:
 
 @dataclass(frozen=True)
 class _Frame:
-    """A frame on its way: as it was decoded, its RGB (before or after the engine) and its alpha."""
+    """A frame on its way to the engine: as it was decoded, its RGB and its alpha."""
 
     source: av.VideoFrame
     rgb: Array
     alpha: Array | None
 
 
-type _Item = _Frame | Packet
+type _Decoded = _Frame | Packet
+type _Upscaled = av.VideoFrame | Packet
 
 
 class _Closed(Exception):
@@ -224,25 +230,25 @@ class Line[T]:
             yield item
 
 
-class _AtOnce(Line[_Item]):
+class _AtOnce(Line[_Upscaled]):
     """In place of the line to the encoder where memory is short: encodes in the caller's thread."""
 
     def __init__(self, writer: Writer) -> None:
         super().__init__(0)
         self._writer = writer
 
-    def put(self, item: _Item, size: int) -> None:
+    def put(self, item: _Upscaled, size: int) -> None:
         _write(self._writer, item)
 
 
 @contextmanager
-def _threads(reader: Reader, writer: Writer, level: Level) -> Iterator[tuple[Line[_Item], Line[_Item]]]:
+def _threads(reader: Reader, writer: Writer, level: Level) -> Iterator[tuple[Line[_Decoded], Line[_Upscaled]]]:
     """Run the decoder and the encoder beside the block; both have ended when it ends, however it does.
 
     They are daemons, so that an interrupt of the waiting for them ends the program too.
     """
-    decoded = Line[_Item](level.room * FRAME)
-    upscaled = Line[_Item](level.room * FRAME) if level.room else _AtOnce(writer)
+    decoded = Line[_Decoded](level.room * FRAME)
+    upscaled = Line[_Upscaled](level.room * FRAME) if level.room else _AtOnce(writer)
     threads = [threading.Thread(target=_decode, args=(reader, decoded), name="smsr decode", daemon=True)]
     if level.room:
         threads.append(threading.Thread(target=_encode, args=(upscaled, writer), name="smsr encode", daemon=True))
@@ -262,7 +268,7 @@ def _threads(reader: Reader, writer: Writer, level: Level) -> Iterator[tuple[Lin
     upscaled.raise_error()
 
 
-def _decode(reader: Reader, decoded: Line[_Item]) -> None:
+def _decode(reader: Reader, decoded: Line[_Decoded]) -> None:
     try:
         for item in reader.items():
             if isinstance(item, av.VideoFrame):
@@ -277,7 +283,7 @@ def _decode(reader: Reader, decoded: Line[_Item]) -> None:
         decoded.close()
 
 
-def _encode(upscaled: Line[_Item], writer: Writer) -> None:
+def _encode(upscaled: Line[_Upscaled], writer: Writer) -> None:
     try:
         for item in upscaled:
             _write(writer, item)
@@ -285,9 +291,9 @@ def _encode(upscaled: Line[_Item], writer: Writer) -> None:
         upscaled.close(error, discard=True)
 
 
-def _write(writer: Writer, item: _Item) -> None:
-    if isinstance(item, _Frame):
-        writer.write(item.rgb, item.source, _enlarged(item.alpha, item.rgb))
+def _write(writer: Writer, item: _Upscaled) -> None:
+    if isinstance(item, av.VideoFrame):
+        writer.write(item)
     else:
         writer.copy(item)
 

@@ -18,7 +18,6 @@ from vs_smsr.tiling.tiler import Tiler
 
 Array = NDArray[Any]
 Plane = NDArray[np.float32]
-CONVERTED = 3 * 12  # bytes of a result's pixel on the way to the caller's dtype
 
 
 @dataclass(frozen=True)
@@ -128,8 +127,7 @@ def upscale_array(tiler: Tiler, array: Array) -> UpscaledArray:
     array = np.asarray(array)
     _check(array)
     array = array.astype(array.dtype.newbyteorder("="), copy=False)
-    height, width = array.shape[:2]
-    tiler.reserve(CONVERTED * height * width * tiler.scale**2)
+    tiler.reserve(0, converted(array))
     if array.ndim == 3 and array.shape[2] == 3:
         result = tiler.upscale_picture(array)
         return UpscaledArray(result.frame, result.sparsity)
@@ -142,6 +140,14 @@ def upscale_array(tiler: Tiler, array: Array) -> UpscaledArray:
         result = tiler.upscale(_spread(frame[..., :3], alpha))
         pixels, sparsity = np.dstack([result.frame, _upscale_alpha(tiler, alpha)]), result.sparsity
     return UpscaledArray(from_frame(pixels, array.dtype), sparsity)
+
+
+def converted(array: Array) -> int:
+    """Bytes of a result's pixel beside those of the network's own result: as the caller gets it, and on the way there.
+
+    With alpha, the colours' float32 wait for alpha's, whose bounds are float32 too.
+    """
+    return 3 * 12 if array.ndim == 3 and array.shape[2] == 4 else 3 * array.dtype.itemsize
 
 
 def _check(array: Array) -> None:

@@ -14,7 +14,7 @@ import vapoursynth as vs
 
 from vs_smsr import engine as engines
 from vs_smsr.engine.contract import Frame
-from vs_smsr.errors import SmsrError
+from vs_smsr.errors import SmsrError, plain
 from vs_smsr.options import Attention, EngineName, EngineOptions, Precision, TilingOptions, parse_bytes
 from vs_smsr.tiling import Frames, TiledFrame, Tiler
 from vs_smsr.vapoursynth_tiles import TILES, errors_of_frame, tiled
@@ -129,8 +129,7 @@ def smsr(
         if memory is not None:
             tiler.plan(clip.height, clip.width)  # a budget that cannot work fails at once
     except SmsrError as error:
-        message = str(error).removeprefix("EngineOptions: ").removeprefix("TilingOptions: ")
-        raise vs.Error(f"smsr: {message}") from error
+        raise vs.Error(f"smsr: {plain(error)}") from error
 
     if clip.format.id in (vs.RGBS, vs.RGBH):
         return _upscaled(clip, clip, tiler, num_streams)

@@ -108,6 +108,18 @@ def test_a_video(quick):
     assert size_and_frames("out/large.mkv") == (96, 64, 5)
 
 
+def test_a_profile_explains_all_frames_of_a_video_with_held_attention(program):
+    """Whole frames, windows of frames and copies: all counted, and no time that the engine did not take."""
+    video("clip.mp4")
+    ended = program("upscale", "clip.mp4", "--attention", "held", "--engine", "cpu", "--profile")
+    assert ended.code == 0, ended.err
+    assert "ms per frame, 5 frames" in ended.err
+    shares = {name: float(share) for name, share in re.findall(r"│ (\w+) .*│ +(-?[\d.]+)% │", ended.err)}
+    assert {"active_layer", "quad_convolution", "tail_convolution", "other"} <= shares.keys()
+    assert sum(shares.values()) == pytest.approx(100, abs=1.5)
+    assert min(shares.values()) >= 0
+
+
 def test_names_work_with_both_dashes_and_as_short_options(quick):
     video("clip.mp4")
     ended = quick(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import itertools
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -403,7 +405,63 @@ def test_the_buffers_of_the_last_size_are_not_counted_twice(monkeypatch: pytest.
     monkeypatch.setattr("vs_smsr.tiling.budget.resident", resident)
     for width in (64, 66, 64):
         tiler.upscale(np.full((32, width, 3), 128, np.float32))
-    assert held == [0, 0, 0]
+    assert held == [0, 0], "each size is planned once"
+
+
+def test_frames_of_two_sizes_take_turns() -> None:
+    """From many threads at once: never both sizes at the same time, no more frames than planned, the right bits."""
+    engine = CpuEngine(weights(), threads=1)
+    frames = [picture(32, 48), picture(48, 32)]
+    expected = [engine.upscale(frame) for frame in frames]
+    inside: list[tuple[int, ...]] = []
+    seen: set[tuple[tuple[int, ...], ...]] = set()
+
+    class Watched(Counting):
+        def upscale(self, frame: Frame, state: State | None = None) -> Upscaled:
+            inside.append(frame.shape)
+            seen.add(tuple(inside))
+            time.sleep(0.005)
+            result = super().upscale(frame, state)
+            inside.remove(frame.shape)
+            return result
+
+    tiler = Tiler(Watched(engine), TilingOptions(memory=16 << 30), in_flight=2)  # type: ignore[arg-type]
+    found: list[Any] = [None] * 40
+    turns = itertools.count()
+
+    def work() -> None:
+        while (turn := next(turns)) < len(found):
+            found[turn] = tiler.upscale(frames[turn // 3 % 2])
+
+    run_in_threads(work, 5)
+    assert all(same(result, expected[turn // 3 % 2]) for turn, result in enumerate(found))
+    assert all(len(set(sizes)) == 1 and len(sizes) <= 2 for sizes in seen)
+    assert {sizes[0] for sizes in seen if len(sizes) == 2} == {(32, 48, 3), (48, 32, 3)}, "two at a time are possible"
+
+
+def test_a_smaller_tile_is_remembered_while_other_sizes_come(caplog: pytest.LogCaptureFixture) -> None:
+    engine = CpuEngine(weights(), threads=1)
+    tiler = Tiler(Counting(engine, lambda call: call == 1))  # type: ignore[arg-type]
+    for frame in (picture(96, 140), picture(40, 40), picture(96, 140)):
+        assert same(tiler.upscale(frame), engine.upscale(frame))
+    assert len(caplog.records) == 1
+    assert tiler._way(96, 140).tile == 70
+
+
+def test_helper_threads_end_with_their_engine() -> None:
+    def helpers() -> int:
+        return sum(thread.name.startswith("vs-smsr-") for thread in threading.enumerate())
+
+    gc.collect()
+    before = helpers()
+    engine = CpuEngine(weights(), threads=3)
+    assert helpers() == before + 2
+    del engine
+    gc.collect()
+    deadline = time.monotonic() + 10
+    while helpers() > before and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert helpers() == before
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, a disk without room")

@@ -17,6 +17,7 @@ from vs_smsr.options import VideoOptions
 from vs_smsr.tiling import Plan, Tiler
 from vs_smsr.tiling.budget import size
 from vs_smsr.tiling.geometry import cover
+from vs_smsr.upscaler import converted
 
 CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".webm": "webm"}
 PROBE = 192  # side of the piece of picture that the time is predicted from
@@ -33,6 +34,7 @@ def describe(source: Path, target: Path, tiler: Tiler, options: VideoOptions) ->
 
 def _image(source: Path, tiler: Tiler) -> list[str]:
     pixels = read_image(source).pixels
+    tiler.reserve(0, converted(pixels))
     height, width = pixels.shape[:2]
     lines = [f"{source}: image, {width}x{height} -> {width * tiler.scale}x{height * tiler.scale}"]
     grey = pixels.reshape(height, width, -1)[..., :1]

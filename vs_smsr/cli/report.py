@@ -45,9 +45,9 @@ def error_line(error: BaseException, source: Path | None = None) -> str:
 
     An error that nobody foresaw gets its type and the way to its traceback.
     """
-    from vs_smsr.errors import SmsrError
+    from vs_smsr.errors import SmsrError, plain
 
-    message = " ".join(str(error).split()).removeprefix("EngineOptions: ")
+    message = plain(error)
     if not isinstance(error, SmsrError):
         message = f"{type(error).__name__}: {message or 'no message'} (--log-level debug shows where)"
     named = source is None or source.name in message or source.stem in message
@@ -94,19 +94,17 @@ def progress_bar(name: str, shown: bool) -> Iterator[Callable[[Progress], None]]
         yield show
 
 
-def print_profile(engine: Engine) -> None:
-    """Time per op and SMM on stderr, the costliest first."""
+def print_profile(engine: Engine, frames: int) -> None:
+    """Time per op and SMM on stderr, the costliest first; `frames` is how many were upscaled."""
     profile = getattr(engine, "profile", None)
     if profile is None:
         warn(f"note: the {engine.name} engine has no profile")
         return
     from rich.table import Table
 
-    table = Table(
-        title=f"{engine.name} {engine.precision} x{engine.weights.scale}: ms per frame, {profile.frames} frames"
-    )
+    table = Table(title=f"{engine.name} {engine.precision} x{engine.weights.scale}: ms per frame, {frames} frames")
     for heading in ("op", "SMM 1", "SMM 2", "SMM 3", "SMM 4", "SMM 5", "outside", "share"):
         table.add_column(heading, justify="left" if heading == "op" else "right")
-    for name, times, share in profile.table():
+    for name, times, share in profile.table(frames):
         table.add_row(name, *(f"{ms:.2f}" if ms else "" for ms in times), f"{share:.1%}")
     console.print(table)

@@ -64,6 +64,7 @@ def upscale_all(
 
     tiler(scales[0])  # what is wrong with the engine is wrong for all files
     failed = 0
+    frames = dict.fromkeys(scales, 0)
     entries: list[dict[str, Any]] = []
     report = None if dry_run else report
     _write(report, entries)  # where that fails, it does before anything is done
@@ -73,7 +74,9 @@ def upscale_all(
             if dry_run:
                 say(describe(job.source, job.target, tiler(_enough(scales, job, video_options)), video_options))
             else:
-                made = _upscale(job, tiler(_enough(scales, job, video_options)), video_options, name, progress)
+                scale = _enough(scales, job, video_options)
+                made = _upscale(job, tiler(scale), video_options, name, progress)
+                frames[scale] += made.frames
                 entries.append({"source": str(job.source), **dataclasses.asdict(made), "output": str(made.output)})
         except Exception as error:
             failed += 1
@@ -84,7 +87,7 @@ def upscale_all(
         _write(report, entries)
     if engine_options.profile and not dry_run:
         for scale in scales:
-            print_profile(tiler(scale).engine)
+            print_profile(tiler(scale).engine, frames[scale])
     if failed and len(jobs) > 1:
         warn(f"{failed} of {len(jobs)} files failed")
     return failed

@@ -14,7 +14,7 @@ from vs_smsr.media.colour import BAND, depth
 from vs_smsr.media.reader import VideoInfo
 from vs_smsr.options import VideoOptions
 
-FLOATS = 12  # bytes of an RGB pixel between reader and writer
+FLOATS = 12  # bytes of an RGB pixel between reader and engine
 DECODED = 20  # frames: what H.264 and HEVC may hold to decode from, and those on their way
 ENCODER_BASE = 15 << 20
 
@@ -62,8 +62,6 @@ def pipeline_bytes(info: VideoInfo, size: tuple[int, int], deep: bool, level: Le
     small, large = info.width * info.height, size[0] * size[1]
     decoded = sum(component.width * component.height for component in source.components) * (1 + (depth(source) > 8))
     encoded = large * 3 // 2 * (1 + deep)
-    waiting = (level.room + 1) * (FLOATS * small + decoded) + level.room * FLOATS * large
-    if level.room:
-        waiting += FLOATS * large  # the one that is encoded while the next is made
+    waiting = (level.room + 1) * (FLOATS * small + decoded + encoded)
     converting = 6 * large + encoded + FLOATS * BAND * size[0]  # 16-bit 4:4:4 on the way, made by bands
     return waiting + converting + DECODED * decoded + ENCODER_BASE + level.frames * encoded

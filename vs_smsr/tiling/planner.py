@@ -206,7 +206,7 @@ def _with_more(costs: Costs, least: Plan, options: TilingOptions, tiles: int) ->
         keep = "frames" if options.attention == "frame" else "regions"
         taken["last frame"] = last
         whole_frame = least.tile is None and least.in_flight == 1
-        if keep == "regions" and whole_frame and windowed and last * counted + tiles * STAGES * store <= room:
-            keep = "stages"
-            taken["features"] = tiles * STAGES * store * counted
+        if keep == "regions" and whole_frame and windowed and last * counted + (tiles * STAGES + 1) * store <= room:
+            keep = "stages"  # and a copy of one stage, where a change reaches far
+            taken["features"] = (tiles * STAGES + 1) * store * counted
     return dataclasses.replace(least, bytes=taken, in_memory=in_memory, keep=keep)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -57,8 +58,9 @@ class Tiler:
     ) -> None:
         self.engine = engine
         self.options = options or TilingOptions()
-        self._in_flight, self._tiles, self._other = in_flight, tiles, 0
-        self._lock = threading.Lock()
+        self._in_flight, self._tiles = in_flight, tiles
+        self._reserved = 0, 0
+        self._turns = _Turns(self._make_room)
         self._warm = False
         self._ways: dict[tuple[int, int], _Way] = {}
 
@@ -66,12 +68,12 @@ class Tiler:
     def scale(self) -> int:
         return self.engine.weights.scale
 
-    def reserve(self, other: int) -> None:
-        """Leave so many bytes of the budget to the caller's own part of the program: decoder, encoder, their frames."""
-        with self._lock:
-            if other != self._other:
-                self._other = other
-                self._ways.clear()
+    def reserve(self, other: int, per_pixel: int = 0) -> None:
+        """Leave so many bytes of the budget, and of each pixel of a result, to the caller's own part of the program."""
+        if (other, per_pixel) != self._reserved:
+            with self._turns.of(None):
+                self._reserved = other, per_pixel
+                self._ways = {}
 
     def plan(self, height: int, width: int) -> Plan | None:
         """How frames of that size are computed; None if the engine does not tell what it allocates.
@@ -102,30 +104,28 @@ class Tiler:
         """
         height, width = picture.shape[:2]
         even = _even(picture)
-        way = self._way(*even.shape[:2])
-        if way.tile is None and hasattr(self.engine, "upscale_picture"):
-            try:
-                with way.room:
+        with self._turn(even) as way:
+            if way.tile is None and hasattr(self.engine, "upscale_picture"):
+                try:
                     return cropped(self.engine.upscale_picture(even), height, width)
-            except MemoryError as error:
-                way.halve(None, error)
+                except MemoryError as error:
+                    way.halve(None, error)
         result = self.upscale(to_frame(picture))
         return replace(result, frame=from_frame(result.frame, picture.dtype))
 
     def upscale_even(self, frame: Frame, attention: tuple[Scales, ...] | None = None) -> Upscaled:
         """As `upscale`, for a C-contiguous frame with even sides."""
-        way = self._way(*frame.shape[:2])
-        while True:
-            tile = way.tile
-            try:
-                with way.room:
+        with self._turn(frame) as way:
+            while True:
+                tile = way.tile
+                try:
                     return way.run(frame, State(attention=attention), tile)
-            except MemoryError as error:
-                way.halve(tile, error)
+                except MemoryError as error:
+                    way.halve(tile, error)
 
     def update(self, reuse: Reuse, frame: Frame, changed: Changed) -> Changed:
         """`Reuse.update`, no more frames at the same time than planned."""
-        with self._way(*frame.shape[:2]).room:
+        with self._turn(frame):
             return reuse.update(frame, changed)
 
     def regions(self, frame: Frame, result: Upscaled) -> Regions | None:
@@ -142,7 +142,7 @@ class Tiler:
         if way.plan is None or way.plan.keep != "stages" or way.tile is not None:
             return None
         try:
-            with way.room:
+            with self._turn(frame):
                 walk = TiledWalk(self.engine, _stores(STAGES, *frame.shape[:2]), *frame.shape[:2])  # type: ignore[arg-type]
                 walk.keep(frame, State(attention=attention))
                 return walk
@@ -157,22 +157,42 @@ class Tiler:
         chosen = self._way(*frame.shape[:2]).plan
         return chosen.keep if chosen else "regions"
 
+    @contextmanager
+    def _turn(self, frame: Picture) -> Iterator[_Way]:
+        """The way of frames of that size, when it is their turn and there is room for one more."""
+        height, width = frame.shape[:2]
+        way = self._way(height, width)
+        with self._turns.of((height, width)), way.room:
+            yield way
+
     def _way(self, height: int, width: int) -> _Way:
-        with self._lock:
-            if (height, width) not in self._ways:
-                self._ways = {}  # nothing of frames of another size is there when what is taken gets measured
+        way = self._ways.get((height, width))
+        if way is not None:
+            return way
+        with self._turns.of(None):
+            if (height, width) not in self._ways:  # no other thread has been here meanwhile
                 chosen = self._plan(height, width)
-                self._ways = {(height, width): _Way(self.engine, height, width, chosen, self.options.tile)}
+                self._ways[height, width] = _Way(self.engine, height, width, chosen, self.options.tile)
             return self._ways[height, width]
+
+    def _make_room(self) -> None:
+        """Give back what frames of another size have left."""
+        for way in self._ways.values():
+            way.drop_stores()
+        if hasattr(self.engine, "release"):
+            self.engine.release()
 
     def _plan(self, height: int, width: int) -> Plan | None:
         if measurable(self.engine):
             if not self._warm:  # what the first frame loads and compiles is there for good, so it is counted
                 self.engine.upscale(np.zeros((16, 16, 3), np.float32))
                 self._warm = True
-            if hasattr(self.engine, "release"):
-                self.engine.release()
-            counts = {"in_flight": self._in_flight, "tiles": self._tiles, "other": self._other}
+                if profile := getattr(self.engine, "profile", None):
+                    profile.clear()  # compiling is no part of a frame
+            self._make_room()
+            fixed, per_pixel = self._reserved
+            other = fixed + per_pixel * height * width * self.scale**2
+            counts = {"in_flight": self._in_flight, "tiles": self._tiles, "other": other}
             chosen = plan(self.engine, height, width, self.options, **counts)
             if hasattr(self.engine, "limit_memory"):
                 self.engine.limit_memory(chosen.budget)
@@ -182,6 +202,37 @@ class Tiler:
                 f"memory: the {self.engine.name} engine does not tell what it takes. Set no budget."
             )
         return None
+
+
+class _Turns:
+    """Frames of one size run at the same time; those of another size wait until it is their turn.
+
+    For a plan counts on nothing of another size being there.
+    """
+
+    def __init__(self, switched: Callable[[], None]) -> None:
+        self._switched = switched
+        self._entry = threading.Lock()
+        self._change = threading.Condition()
+        self._size: tuple[int, int] | None = None
+        self._inside = 0
+
+    @contextmanager
+    def of(self, size: tuple[int, int] | None) -> Iterator[None]:
+        """With None, nobody else is inside. Not to be nested."""
+        with self._entry:  # whoever comes later waits behind, whatever the size
+            with self._change:
+                self._change.wait_for(lambda: not self._inside or (size is not None and size == self._size))
+                self._inside += 1
+            if size != self._size:
+                self._size = size
+                self._switched()
+        try:
+            yield
+        finally:
+            with self._change:
+                self._inside -= 1
+                self._change.notify_all()
 
 
 class _Way:
@@ -196,7 +247,7 @@ class _Way:
         self._stores: list[Store] = []
         self._lock = threading.Lock()
         in_flight = chosen.in_flight if chosen else 1 << 16
-        self.room: AbstractContextManager[object] = threading.BoundedSemaphore(in_flight)
+        self.room = threading.BoundedSemaphore(in_flight)
 
     @property
     def independent(self) -> int | None:
@@ -229,6 +280,10 @@ class _Way:
         assert state.attention is not None, "independent tiles need given attention"
         return Upscaled(result, masks, state.attention, sparsity(self._engine.weights, masks))
 
+    def drop_stores(self) -> None:
+        """Give back the features of a frame; the next one makes new ones."""
+        self._stores = []
+
     def halve(self, tile: int | None, error: MemoryError) -> None:
         """After memory ran out with that tile: a smaller one, for this frame and all that follow.
 
@@ -246,7 +301,7 @@ class _Way:
                     "Free memory, or use smaller frames."
                 ) from error
             log.warning("memory: ran out; going on with tiles of %d instead of %s", smaller, tile or "whole frames")
-            self._stores = []
+            self.drop_stores()
             self._in_memory = 0
             self.tile = smaller
 

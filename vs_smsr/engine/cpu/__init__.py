@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -60,6 +61,7 @@ class CpuEngine:
         self.profile = profile
         self._network = PackedNetwork(weights, chosen, self.precision)
         self._pool = Pool(threads)
+        weakref.finalize(self, self._pool.shutdown)
         self._idle: list[Workspace] = []
         self._lock = threading.Lock()
 
@@ -78,16 +80,13 @@ class CpuEngine:
             self._idle.clear()
 
     def upscale(self, frame: Frame, state: State | None = None) -> Upscaled:
-        start = time.perf_counter()
         with self.windowed(*frame.shape[:2]) as ops:
-            result = walk(ops, self.weights, frame, state or State())
-        if self.profile:
-            self.profile.count_frame(time.perf_counter() - start)
-        return result
+            return walk(ops, self.weights, frame, state or State())
 
     @contextmanager
     def windowed(self, height: int, width: int) -> Iterator[Workspace]:
         """Ops for a frame, or a window of one, of that even size; see `tiled.WindowEngine`."""
+        start = time.perf_counter()
         with self._lock:
             space = self._idle.pop() if self._idle else Workspace(self._network, self._pool, self.profile)
         try:
@@ -97,3 +96,5 @@ class CpuEngine:
         yield space
         with self._lock:
             self._idle.append(space)
+        if self.profile:
+            self.profile.add_whole(time.perf_counter() - start)

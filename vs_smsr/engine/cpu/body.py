@@ -180,11 +180,8 @@ class Body:
             ))  # fmt: skip
         if inactive.size:
             shares = packed.collect_dense
-            words = np.array([share.words for share in shares])
-            strides = np.array([network.dense_stride(module, layer) for layer in range(LAYERS)])
-            group_strides = np.array([share.group_stride for share in shares])
             calls.append(self._launch.call(
                 kernels.inactive_total(*shares[0].literals), inactive, shares[0].bias,
-                *(share.data for share in shares), *maps, words, strides, group_strides, shift, line, total, self.sums,
+                *(share.data for share in shares), *maps, *network.dense_shares[module], shift, line, total, self.sums,
             ))  # fmt: skip
         self._launch.together(*calls)

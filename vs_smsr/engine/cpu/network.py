@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
+from numpy.typing import NDArray
 
 from vs_smsr.engine.cpu.block import BF16, FP32
 from vs_smsr.engine.cpu.isa import Isa
@@ -44,7 +47,17 @@ class PackedNetwork:
         names = [f"body.{module}.spa_mask" for module in range(MODULES)]
         self.masks = [(by_quads(f"{name}.0", FP32), convolution(f"{name}.3", FP32)) for name in names]
         self.decisions = [_decision(tensors[f"{name}.5.weight"], tensors[f"{name}.5.bias"]) for name in names]
+        self.dense_shares = [self._dense_shares(module) for module in range(MODULES)]
+        self.attention = [_attention(tensors, f"body.{module}.ca.conv_du") for module in range(MODULES)]
         self.phases = bicubic_phases(weights.scale)
+
+    def _dense_shares(self, module: int) -> NDArray[np.int64]:
+        """(3, LAYERS): words, strides and group strides of what the collect reads at inactive pixels."""
+        shares = self.modules[module].collect_dense
+        rows = [
+            (share.words, self.dense_stride(module, layer), share.group_stride) for layer, share in enumerate(shares)
+        ]
+        return np.ascontiguousarray(np.array(rows, np.int64).T)
 
     def dense_stride(self, module: int, layer: int) -> int:
         """Words of a line of that layer's dense map: whole groups of 8 channels."""
@@ -55,6 +68,12 @@ class PackedNetwork:
         """The most words that a line of that layer's dense map takes in any SMM."""
         assert 0 <= layer < LAYERS
         return max(self.dense_stride(module, layer) for module in range(MODULES))
+
+
+def _attention(tensors: Mapping[str, Floats], name: str) -> tuple[NDArray[np.float64], ...]:
+    """(4, 64), (4,), (64, 4) and (64,): weights and bias of the two layers, in double precision."""
+    parts = (tensors[f"{name}.{index}.{part}"] for index in (0, 2) for part in ("weight", "bias"))
+    return tuple(part.reshape(part.shape[:2]).astype(np.float64) for part in parts)
 
 
 def _decision(weight: Floats, bias: Floats) -> tuple[Floats, np.float32]:

@@ -159,12 +159,10 @@ class Workspace:
 
     def attention_of(self, module: int, sums: NDArray[np.int64], pixels: int) -> Scales:
         """Channel attention from exact channel sums over that many pixels."""
-        tensors = self._network.tensors
-        down, up = (f"body.{module}.ca.conv_du.{i}" for i in (0, 2))
+        down, down_bias, up, up_bias = self._network.attention[module]
         mean = sums / (kernels.SUM_SCALE * pixels)
-        hidden = tensors[f"{down}.weight"][:, :, 0, 0].astype(np.float64) @ mean + tensors[f"{down}.bias"]
-        logits = tensors[f"{up}.weight"][:, :, 0, 0].astype(np.float64) @ np.maximum(hidden, 0)
-        scales: Scales = (1 / (1 + np.exp(-logits - tensors[f"{up}.bias"]))).astype(np.float32)
+        logits = up @ np.maximum(down @ mean + down_bias, 0) + up_bias
+        scales: Scales = (1 / (1 + np.exp(-logits))).astype(np.float32)
         return scales
 
     def given_attention(self, scales: Scales) -> Scales:
