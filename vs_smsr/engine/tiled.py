@@ -23,7 +23,7 @@ from vs_smsr.engine.contract import Engine, Frame, Mask, Scales, State, Upscaled
 from vs_smsr.engine.walk import Ops, walk
 from vs_smsr.engine.window import Window, end_needs, head_needs, smm_needs, whole
 from vs_smsr.errors import EngineError
-from vs_smsr.weights import CHANNELS, LAYERS, MODULES
+from vs_smsr.weights import LAYERS, MODULES
 
 Features = NDArray[Any]  # (h, w, n) of the engine's own type: 64 channels, exactly as its maps hold them
 Wanted = NDArray[np.bool_]  # (h, w)
@@ -64,6 +64,14 @@ class WindowOps[M, K, P, L, T, S](Ops[M, K, P, L, T, S], Protocol):
 
     def attention_of(self, module: int, sums: Sums, pixels: int) -> S:
         """Channel attention from the sums over that many pixels."""
+        ...
+
+    def advance(self, module: int, features: M, total: T, scales: S) -> M:
+        """As `residual`, without the share of the network's collect."""
+        ...
+
+    def share(self, module: int, features: M, collected: M | None) -> M:
+        """What `residual` adds to collected, from f_k itself; not for the last SMM, whose share ends with a relu."""
         ...
 
 
@@ -238,7 +246,7 @@ class TiledWalk:
         if module == MODULES - 1:
             values: Features = ops.finished(total)[0]
             return values
-        result, _ = ops.residual(module, features, total, ops.given_attention(self.attention[module]), None)
+        result = ops.advance(module, features, total, ops.given_attention(self.attention[module]))
         values = ops.read(result, inner)
         return values
 
@@ -252,13 +260,11 @@ class TiledWalk:
         with self.engine.windowed(window.height, window.width) as ops:
             if only is not None:
                 ops.only(only[window.slices])
-            nothing = ops.given_attention(np.zeros(CHANNELS, np.float32))
             collected = None
-            for module in range(MODULES - 1):  # f_k = 0 * total + f_k: only its share of the collect is wanted
-                values = self.stores[module + 1].read(window)
-                features, total = ops.write("features", values), ops.given_total(values)
-                _, collected = ops.residual(module, features, total, nothing, collected)
-            features, total = ops.write("features", values), ops.given_total(self.stores[-1].read(window))
+            for module in range(MODULES - 1):
+                features = ops.write("features", self.stores[module + 1].read(window))
+                collected = ops.share(module, features, collected)
+            total = ops.given_total(self.stores[-1].read(window))
             scales = ops.given_attention(self.attention[-1])
             _, collected = ops.residual(MODULES - 1, features, total, scales, collected)
             head = ops.write("head", self.stores[0].read(window))
@@ -291,7 +297,7 @@ class TiledWalk:
         store = self.stores[module + 1]
         with self.engine.windowed(core.height, core.width) as ops:
             features, total = ops.write("features", self.stores[module].read(core)), ops.given_total(store.read(core))
-            result, _ = ops.residual(module, features, total, ops.given_attention(self.attention[module]), None)
+            result = ops.advance(module, features, total, ops.given_attention(self.attention[module]))
             store.write(core, ops.read(result, whole(core.height, core.width)))
 
     def _select(self, ops: Any, module: int, core: Window, window: Window) -> tuple[Any, Any]:

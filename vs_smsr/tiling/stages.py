@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from vs_smsr.engine.contract import Frame, Mask
+from vs_smsr.engine.cpu.compiled import compiled
 from vs_smsr.engine.tiled import STAGES, Features, TiledWalk
 from vs_smsr.engine.window import Span, Window, around, end_affects, head_affects, head_needs, mask_affects, mask_needs
 from vs_smsr.tiling.geometry import rectangles
@@ -116,10 +116,7 @@ class Stages(Reuse):
         """Store what was computed of a stage where it is wanted; set in `differs` where it is new."""
         assert stage < STAGES, stage
         current = self._walk.stores[stage].read(core)  # a view: the stores lie in memory
-        new = _any(_words(values) != _words(current))
-        new &= wanted[core.slices]
-        np.copyto(_pixels(current), _pixels(values), where=new)
-        differs[core.slices] |= new
+        _merge(values.view(np.uint64), current.view(np.uint64), wanted[core.slices], differs[core.slices])
 
     def _cores(self, wanted: Changed, needs: Reach) -> Iterator[Window]:
         """Few windows with even sides that hold all wanted pixels."""
@@ -131,25 +128,21 @@ class Stages(Reuse):
             yield window.spread(around(0), self.bounds)
 
 
-def _words(values: Features) -> NDArray[np.uint64]:
-    """(h, w, n) as whole numbers of 8 bytes: quick to compare, and 0 and -0 are not the same."""
-    return values.view(np.uint64)
+@compiled
+def _merge(values, current, wanted, differs):  # type: ignore[no-untyped-def]
+    """Where a wanted pixel of values (h, w, n) is not what is in current: put it there, and set it in differs (h, w).
 
-
-def _pixels(values: Features) -> NDArray[np.void]:
-    """(h, w) whole pixels: moved as one."""
-    pixels: NDArray[np.void] = values.view(f"V{values.shape[2] * values.itemsize}")[..., 0]
-    return pixels
-
-
-def _any(flags: Changed) -> Changed:
-    """(h, w, 8 n) -> (h, w): is any set? Eight at a time, which NumPy's own `any` does not."""
-    eights = flags.view(np.uint64)
-    found = eights[..., 0]
-    for i in range(1, eights.shape[2]):
-        found = found | eights[..., i]
-    any_set: Changed = found != 0
-    return any_set
+    Whole numbers of 8 bytes are compared: 0 and -0 are not the same.
+    """
+    height, width, words = values.shape
+    for y in range(height):
+        for x in range(width):
+            if wanted[y, x]:
+                for i in range(words):
+                    if values[y, x, i] != current[y, x, i]:
+                        current[y, x] = values[y, x]
+                        differs[y, x] = True
+                        break
 
 
 def _spread(changed: Changed, affects: Reach) -> Changed:

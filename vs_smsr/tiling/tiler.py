@@ -223,10 +223,11 @@ class _Turns:
         with self._entry:  # whoever comes later waits behind, whatever the size
             with self._change:
                 self._change.wait_for(lambda: not self._inside or (size is not None and size == self._size))
-                self._inside += 1
             if size != self._size:
-                self._size = size
                 self._switched()
+                self._size = size
+            with self._change:
+                self._inside += 1
         try:
             yield
         finally:

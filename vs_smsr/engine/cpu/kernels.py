@@ -253,13 +253,13 @@ def inactive_total(lanes: int, vectors: int, pixels: int, mode: int) -> Any:
 
 @cache
 def residual_collect(lanes: int, vectors: int, pixels: int, mode: int) -> Any:
-    """f_k = total * scales + f_(k-1) and f_k's share of the network's collect; the last SMM ends with its relu."""
+    """f_k = total * scales + f_(k-1) and, if `shared`, its share of the network's collect, in the end with relu."""
     groups = C // (vectors * lanes)
 
     @compiled
     def kernel(
         claimed, me, list_, features, total, scales, result, row_words,
-        weights, group_stride, bias, collected, begin, finish,
+        weights, group_stride, bias, collected, begin, finish, shared,
     ):  # fmt: skip
         tile = np.empty(BLOCK * C, np.float32)
         more = np.empty(C, np.float32)
@@ -281,22 +281,26 @@ def residual_collect(lanes: int, vectors: int, pixels: int, mode: int) -> Any:
                     fetch(pointer(more, 0), pointer(features, line), C)
                     scale_add(row, row, pointer(scales, 0), pointer(more, 0), C)
                     keep(pointer(lines, p * row_words), row, C)
+                    if not shared:
+                        continue
                     if begin:
                         copy(row, pointer(bias, 0), C)
                     else:
                         fetch(row, pointer(collected, line), C)
-                contract(
-                    lanes, vectors, pixels, mode, MORE, pointer(tile, 0), C, BLOCK // pixels, groups,
-                    pointer(lines, 0), pointer(own, 0), BLOCK, 1, row_words,
-                    pointer(weights, 0), pointer(zero, 0), group_stride,
-                )  # fmt: skip
+                if shared:
+                    contract(
+                        lanes, vectors, pixels, mode, MORE, pointer(tile, 0), C, BLOCK // pixels, groups,
+                        pointer(lines, 0), pointer(own, 0), BLOCK, 1, row_words,
+                        pointer(weights, 0), pointer(zero, 0), group_stride,
+                    )  # fmt: skip
                 for p in range(min(BLOCK, count - first)):
                     line = np.int64(list_[first + p]) * row_words
-                    if finish:
-                        relu(pointer(tile, p * C), C)
-                    else:
+                    if not finish:
                         copy(pointer(result, line), pointer(lines, p * row_words), row_words)
-                    keep(pointer(collected, line), pointer(tile, p * C), C)
+                    if shared:
+                        if finish:
+                            relu(pointer(tile, p * C), C)
+                        keep(pointer(collected, line), pointer(tile, p * C), C)
 
     return kernel
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vs_smsr.engine.contract import Frame, Mask, Scales
-from vs_smsr.engine.cpu import kernels, pixels
+from vs_smsr.engine.cpu import kernels, pixels, places
 from vs_smsr.engine.cpu import quads as quad_kernels
 from vs_smsr.engine.cpu.body import Body, Layer, Pixels
 from vs_smsr.engine.cpu.buffers import MAPS, Buffers, zero_border
@@ -90,8 +90,7 @@ class Workspace:
             self.size = 0, 0
             self._resize(height, width)
             self.size = height, width
-        self._all, self._quads, self._half = self._everything
-        self._hidden_half, self._pooled = self._half, self._quads
+        self._some: places.Places | None = None
         self._body.only = None
 
     def _resize(self, height: int, width: int) -> None:
@@ -101,19 +100,23 @@ class Workspace:
         self._head, self._features, self._total, self._collected = (
             buffers.take_map(name, height + 2, self._pitch, network.line) for name in MAPS
         )
-        all_, quads, half = buffers.take("all"), buffers.take("quads").reshape(-1, 4), buffers.take("half")
-        self._everything = all_, quads, half
-        all_[:] = _positions(height, width).ravel()
-        quads[:] = _positions(height, width).reshape(height // 2, 2, width // 2, 2).swapaxes(1, 2).reshape(-1, 4)
-        half[:] = _positions(height // 2, width // 2).ravel()
+        self._every: places.Places | None = None  # made when it is needed first
         self._body.resize(height, width)
+
+    @property
+    def _places(self) -> places.Places:
+        if self._some:
+            return self._some
+        if not self._every:
+            self._every = places.everywhere(self._buffers, *self.size)
+        return self._every
 
     def head(self, frame: Frame) -> Words:
         self._launch.module = None
         first, second = self._network.head
         line = self._network.line
         centred = self._centre(frame)
-        self._launch.convolve(first, self._all, self._pitch, centred, 3, self._total, line, rectify=True)
+        self._launch.convolve(first, self._places.pixels, self._pitch, centred, 3, self._total, line, rectify=True)
         self._by_quads(second, self._total, self._head)
         return self._head
 
@@ -127,11 +130,12 @@ class Workspace:
         for half in pooled, hidden:
             zero_border(half.reshape(-1, pitch, channels))
         self._launch(
-            quad_kernels.pooled_convolution(*first.literals[:3], self._network.line), self._pooled, self._pitch,
-            features, first.data, first.group_stride, first.tap_starts, first.groups, first.bias, self._half, pooled,
+            quad_kernels.pooled_convolution(*first.literals[:3], self._network.line), self._places.pooled, self._pitch,
+            features, first.data, first.group_stride, first.tap_starts, first.groups, first.bias, self._places.means,
+            pooled,
         )  # fmt: skip
         self._launch.convolve(
-            second, self._hidden_half, pitch, pooled, channels, hidden, channels, rectify=True, outputs=channels
+            second, self._places.hidden, pitch, pooled, channels, hidden, channels, rectify=True, outputs=channels
         )
         mask = np.empty((height, width), np.uint8)
         self._launch(pixels.decide, hidden.reshape(-1, pitch, channels), *self._network.decisions[module], mask)
@@ -171,14 +175,19 @@ class Workspace:
     def residual(
         self, module: int, features: Words, total: Words, scales: Scales, collected: Words | None
     ) -> tuple[Words, Words]:
+        self._residual(module, features, total, scales, first=collected is None, shared=True)
+        return self._features, self._collected
+
+    def _residual(
+        self, module: int, features: Words, total: Words, scales: Scales, *, first: bool, shared: bool
+    ) -> None:
         self._launch.module = module
         share = self._network.shares[module]
         self._launch(
-            kernels.residual_collect(*share.literals), self._all, features, total, scales, self._features,
+            kernels.residual_collect(*share.literals), self._places.pixels, features, total, scales, self._features,
             self._network.line, share.data, share.group_stride, share.bias, self._collected,
-            collected is None, module == MODULES - 1,
+            first, module == MODULES - 1, shared,
         )  # fmt: skip
-        return self._features, self._collected
 
     def collect(self, collected: Words, head: Words) -> Words:
         self._launch.module = None
@@ -191,7 +200,7 @@ class Workspace:
         result = np.empty((height * scale, width * scale, 3), np.float32)
         self._launch(pixels.bicubic, self._grid(self._centre(frame), 3), *self._network.phases, result)
         self._launch(
-            quad_kernels.tail_convolution(*packed.literals), self._quads, self._pitch, features, packed.data,
+            quad_kernels.tail_convolution(*packed.literals), self._places.quads, self._pitch, features, packed.data,
             packed.group_stride, packed.tap_starts, packed.groups, packed.bias, MEAN, scale, result,
         )  # fmt: skip
         return result
@@ -217,13 +226,7 @@ class Workspace:
 
     def only(self, pixels: Wanted) -> None:
         """From now on compute these pixels (H, W) alone; see `tiled.WindowOps`."""
-        height, width = self.size
-        every, quads, half = self._everything
-        wanted = pixels.reshape(height // 2, 2, width // 2, 2).any((1, 3))
-        hidden = _grown(wanted, 0, 1)  # an odd pixel reads the next
-        pooled = _grown(hidden, 1, 1).ravel()
-        self._all, self._quads, self._hidden_half = every[pixels.ravel()], quads[wanted.ravel()], half[hidden.ravel()]
-        self._pooled, self._half = quads[pooled], half[pooled]
+        self._some = places.only(pixels)
         self._body.only = np.ascontiguousarray(pixels)
 
     def want(self, core: Window) -> None:
@@ -242,10 +245,21 @@ class Workspace:
     def _by_quads(self, packed: Packed, source: Words, target: Words, added: Words | None = None) -> None:
         """A 3x3 of 64 to 64 channels, map to map."""
         self._launch(
-            quad_kernels.quad_convolution(*packed.literals), self._quads, self._pitch, source, packed.data,
+            quad_kernels.quad_convolution(*packed.literals), self._places.quads, self._pitch, source, packed.data,
             packed.group_stride, packed.tap_starts, packed.bias, target if added is None else added,
             added is not None, target,
         )  # fmt: skip
+
+    def advance(self, module: int, features: Words, total: Words, scales: Scales) -> Words:
+        """See `tiled.WindowOps`."""
+        self._residual(module, features, total, scales, first=True, shared=False)
+        return self._features
+
+    def share(self, module: int, features: Words, collected: Words | None) -> Words:
+        """See `tiled.WindowOps`; f_k as f_k * 0 + f_k."""
+        nothing = np.zeros(CHANNELS, np.float32)
+        self._residual(module, features, features, nothing, first=collected is None, shared=True)
+        return self._collected
 
     def _centre(self, frame: Frame) -> Floats:
         """A map of the frame without its mean colour."""
@@ -261,21 +275,3 @@ class Workspace:
 
     def _grid(self, flat: Words, line: int) -> Words:
         return flat.reshape(-1, self._pitch, line)
-
-
-def _grown(pixels: Wanted, before: int, after: int) -> Wanted:
-    """The pixels and those so many before (above, left) and after them."""
-    grown = pixels.copy()
-    for view in (grown, grown.T):
-        base = view.copy()
-        for step in range(1, before + 1):
-            view[:-step] |= base[step:]
-        for step in range(1, after + 1):
-            view[step:] |= base[:-step]
-    return grown
-
-
-def _positions(height: int, width: int) -> NDArray[np.int32]:
-    """(height, width) grid positions of all pixels."""
-    grid = np.arange((height + 2) * (width + 2), dtype=np.int32).reshape(height + 2, width + 2)
-    return grid[1:-1, 1:-1]

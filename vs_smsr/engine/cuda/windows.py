@@ -68,6 +68,17 @@ class WindowWorkspace(Workspace):
         self.device.upload(self._at["sums"][module], sums)
         return self._attention(module, pixels)
 
+    def advance(self, module: int, features: Features, total: Total, scales: Array) -> Features:
+        self._residual(module, features, total, scales, first=True, shared=False)
+        return self._features
+
+    def share(self, module: int, features: Features, collected: Array | None) -> Array:
+        """By the residual of a total that is nothing."""
+        self.device.zero(self._at["layers"][: self.height * self.width * CHANNELS * (2 if self._half else 1)])
+        nothing = Total(((self._network.given, self._everywhere()),), self._network.zeros)
+        _, collected = self.residual(module, features, nothing, self._network.zeros, collected)
+        return collected
+
     @property
     def _half(self) -> bool:
         return self._kernels.half
