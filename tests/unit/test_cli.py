@@ -476,7 +476,7 @@ def test_the_bar_on_a_terminal(tmp_path):
 def test_weights_of_the_package_on_the_cpu_engine(tmp_path):
     """The whole program, as `make demo` runs it, on one small image."""
     source = image(tmp_path / "a.png", 15, 20)
-    run = start("upscale", str(source), "-d", "cpu", "--log-level", "info")
+    run = start("upscale", str(source), "-d", "cpu", "--precision", "fp32", "--log-level", "info")
     out, err = run.communicate(timeout=300)
     assert run.returncode == 0, err
     assert out.startswith(f"{tmp_path / 'a_x2.png'}: ")
