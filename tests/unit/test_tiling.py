@@ -449,19 +449,14 @@ def test_a_smaller_tile_is_remembered_while_other_sizes_come(caplog: pytest.LogC
 
 
 def test_helper_threads_end_with_their_engine() -> None:
-    def helpers() -> int:
-        return sum(thread.name.startswith("vs-smsr-") for thread in threading.enumerate())
-
-    gc.collect()
-    before = helpers()
     engine = CpuEngine(weights(), threads=3)
-    assert helpers() == before + 2
+    helpers = list(engine._pool._helpers)
+    assert [helper.is_alive() for helper in helpers] == [True, True]
     del engine
     gc.collect()
-    deadline = time.monotonic() + 10
-    while helpers() > before and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert helpers() == before
+    for helper in helpers:
+        helper.join(10)
+    assert [helper.is_alive() for helper in helpers] == [False, False]
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, a disk without room")

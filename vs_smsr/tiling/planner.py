@@ -86,6 +86,12 @@ class Costs:
         per_pixel: int = self.engine.feature_bytes  # type: ignore[attr-defined]
         return per_pixel * height * width
 
+    def moved(self, window: Window) -> int:
+        """A window's features or its piece of the result on the way between the engine and the frame's own arrays."""
+        if self.engine.device != "cpu":
+            return 0
+        return max(self.store(window.height, window.width), FLOATS * self.engine.weights.scale**2 * window.area)
+
     def room(self, spare: int) -> int:
         """What stores may take: the budget's rest; beside a GPU, whose budget it is, a share of the host's memory."""
         return spare if self.engine.device == "cpu" else int(budget.SHARE * budget.available())
@@ -173,7 +179,7 @@ def _layout(
     taken = {
         "program": costs.in_use,
         "decoder and encoder": costs.other,
-        "engine": in_flight * costs.workspace(window),
+        "engine": in_flight * costs.workspace(window) + (0 if tile is None else costs.moved(window)),
         "frames": in_flight * costs.frame(height, width),
     }
     return Plan(
