@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -19,6 +19,7 @@ from vs_smsr.options import TilingOptions
 from vs_smsr.tiling.geometry import cover
 from vs_smsr.tiling.planner import HALO_MORE, LEAST_INDEPENDENT, SIDES, Keep, Plan, measurable, plan
 from vs_smsr.tiling.reuse import Changed, Regions, Reuse
+from vs_smsr.tiling.turns import Turns
 from vs_smsr.weights import MODULES
 
 log = logging.getLogger(__name__)
@@ -60,7 +61,7 @@ class Tiler:
         self.options = options or TilingOptions()
         self._in_flight, self._tiles = in_flight, tiles
         self._reserved = 0, 0
-        self._turns = _Turns(self._make_room)
+        self._turns = Turns(self._make_room)
         self._warm = False
         self._ways: dict[tuple[int, int], _Way] = {}
 
@@ -202,38 +203,6 @@ class Tiler:
                 f"memory: the {self.engine.name} engine does not tell what it takes. Set no budget."
             )
         return None
-
-
-class _Turns:
-    """Frames of one size run at the same time; those of another size wait until it is their turn.
-
-    For a plan counts on nothing of another size being there.
-    """
-
-    def __init__(self, switched: Callable[[], None]) -> None:
-        self._switched = switched
-        self._entry = threading.Lock()
-        self._change = threading.Condition()
-        self._size: tuple[int, int] | None = None
-        self._inside = 0
-
-    @contextmanager
-    def of(self, size: tuple[int, int] | None) -> Iterator[None]:
-        """With None, nobody else is inside. Not to be nested."""
-        with self._entry:  # whoever comes later waits behind, whatever the size
-            with self._change:
-                self._change.wait_for(lambda: not self._inside or (size is not None and size == self._size))
-            if size != self._size:
-                self._switched()
-                self._size = size
-            with self._change:
-                self._inside += 1
-        try:
-            yield
-        finally:
-            with self._change:
-                self._inside -= 1
-                self._change.notify_all()
 
 
 class _Way:
