@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 import cv2
 import numpy as np
 
+from vs_smsr.engine.compiled import compiled
 from vs_smsr.engine.contract import Frame, Mask
-from vs_smsr.engine.cpu.compiled import compiled
 from vs_smsr.engine.tiled import STAGES, Features, TiledWalk
 from vs_smsr.engine.window import Span, Window, around, end_affects, head_affects, head_needs, mask_affects, mask_needs
 from vs_smsr.tiling.geometry import rectangles

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from vs_smsr.engine.compiled import compiled
 from vs_smsr.engine.cpu.block import (
     MORE,
     add_fixed,
@@ -33,7 +34,6 @@ from vs_smsr.engine.cpu.block import (
     scale_add,
 )
 from vs_smsr.engine.cpu.claims import claim
-from vs_smsr.engine.cpu.compiled import compiled
 from vs_smsr.engine.cpu.isa import BLOCK
 
 CHUNK = 8 * BLOCK  # pixels claimed at a time

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from vs_smsr.engine.compiled import compiled
 from vs_smsr.engine.cpu.claims import claim
-from vs_smsr.engine.cpu.compiled import compiled
 
 ROWS = 4  # rows claimed at a time
 

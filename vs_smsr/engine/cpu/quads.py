@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from vs_smsr.engine.compiled import compiled
 from vs_smsr.engine.cpu.block import BF16, FP32, NEW, contract, copy, fetch, keep, pointer, relu, scale_add
 from vs_smsr.engine.cpu.claims import claim
-from vs_smsr.engine.cpu.compiled import compiled
 from vs_smsr.engine.cpu.winograd import POINTS, patch_to_points, points_to_quad
 
 QUADS = 12  # of a block: whole register blocks of 4, 6 or 12
