@@ -87,5 +87,6 @@ def sparsity(weights: Weights, masks: tuple[Mask, ...]) -> tuple[float, ...]:
     shares = []
     for module in range(MODULES):
         sparse = np.mean([1 - weights.dense_channels(module, layer).mean() for layer in range(LAYERS)])
-        shares.append(float((1 - masks[module].mean()) * sparse))
+        active = np.count_nonzero(masks[module]) / masks[module].size
+        shares.append(float((1 - active) * sparse))
     return tuple(shares)

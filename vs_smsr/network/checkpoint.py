@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vs_smsr.errors import WeightsError
@@ -69,16 +70,22 @@ def to_network(weights: Weights) -> SMSR:
     return network.eval()
 
 
-def load_weights(network: SMSR, weights: Weights, with_tail: bool = True) -> None:
-    """Copy weights into a network; without the tail they may be of another scale (x3 and x4 start from x2)."""
-    state = {
-        name: torch.from_numpy(np.array(value, np.float32))
-        for name, value in weights.tensors.items()
-        if with_tail or not name.startswith("tail.")
-    }
+def load_weights(network: SMSR, weights: Weights) -> None:
+    """Copy weights into a network. Those of another scale give all but the tail, which is resampled to begin with."""
+    state = {name: torch.from_numpy(np.array(value, np.float32)) for name, value in weights.tensors.items()}
+    if weights.scale != network.scale:
+        state |= {name: _resample_tail(value, weights.scale, network.scale) for name, value in state.items()
+                  if name.startswith("tail.")}  # fmt: skip
     missing, unexpected = network.load_state_dict(state, strict=False)
-    left = [name for name in missing if name not in MEAN_KEYS and (with_tail or not name.startswith("tail."))]
+    left = [name for name in missing if name not in MEAN_KEYS]
     assert not left + unexpected, f"weights checked by shapes() must fill the network: {left}, {unexpected}"
+
+
+def _resample_tail(value: Tensor, scale: int, target: int) -> Tensor:
+    """The tail's (3 * scale**2, ...) filters, one for each place within an enlarged pixel, at another scale's places."""
+    places = value.reshape(3, scale, scale, -1).permute(0, 3, 1, 2)
+    resampled = F.interpolate(places, size=(target, target), mode="bilinear", align_corners=False)
+    return resampled.permute(0, 2, 3, 1).reshape(3 * target**2, *value.shape[1:])
 
 
 def to_weights(

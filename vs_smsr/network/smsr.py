@@ -133,7 +133,8 @@ class MaskedConvolutions(nn.Module):
         return share + (1 - share) * active
 
     def hard(self, features: Tensor, active: Tensor, dense: Tensor) -> Tensor:
-        """The same for channel masks that are decided: the weights are split, so nothing is convolved twice.
+        """The same for channel masks that are decided: one convolution of all channels, and a small one, from dense to
+        dense channels, for what an inactive pixel keeps.
 
         Args:
             features: (B, 64, H, W).
@@ -141,30 +142,26 @@ class MaskedConvolutions(nn.Module):
             dense: (64, 4) bool.
         """
         active = active.to(features.dtype)
-        from_order = torch.arange(CHANNELS, device=features.device)
-        from_dense, from_sparse = features, features[:, :0]  # the SMM's input counts as all dense
-        parts, columns = [], []
+        from_order = torch.arange(CHANNELS, device=features.device)  # channels of `features`, the dense ones first
+        inputs = CHANNELS  # how many of them are dense: an SMM's input counts as all dense
+        layers, columns = [], []
         for index, layer in enumerate(self.body):
             order = torch.cat((dense[:, index].nonzero(), (~dense[:, index]).nonzero())).flatten()
-            count = int(dense[:, index].sum())
+            outputs = int(dense[:, index].sum())
             weight = cast(Tensor, layer.weight)[order][:, from_order]
-            mixed = self._split_convolution(from_dense, from_sparse, weight, active)
-            from_dense, from_sparse = F.relu(mixed[:, :count]), F.relu(mixed[:, count:]) * active
-            parts += [from_dense, from_sparse]
+            everything = F.conv2d(features, weight, padding=1)
+            kept = everything[:, :outputs]
+            if inputs < CHANNELS:
+                always = torch.zeros_like(kept)
+                if inputs and outputs:
+                    always = F.conv2d(features[:, :inputs], weight[:outputs, :inputs], padding=1)
+                kept = torch.lerp(always, kept, active)
+            features = F.relu(torch.cat((kept, active * everything[:, outputs:]), 1))
+            layers.append(features)
             columns.append(order + index * CHANNELS)
-            from_order = order
+            from_order, inputs = order, outputs
         weight = self.collect.weight[:, torch.cat(columns)]
-        return F.conv2d(torch.cat(parts, 1), weight, self.collect.bias)
-
-    @staticmethod
-    def _split_convolution(from_dense: Tensor, from_sparse: Tensor, weight: Tensor, active: Tensor) -> Tensor:
-        count = from_dense.shape[1]
-        if count == 0:
-            return active * F.conv2d(from_sparse, weight, padding=1)
-        mixed = F.conv2d(from_dense, weight[:, :count], padding=1)
-        if count < CHANNELS:
-            mixed = mixed + active * F.conv2d(from_sparse, weight[:, count:], padding=1)
-        return mixed
+        return F.conv2d(torch.cat(layers, 1), weight, self.collect.bias)
 
 
 class SparseMaskModule(nn.Module):

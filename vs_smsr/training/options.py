@@ -9,7 +9,7 @@ from typing import Literal
 from vs_smsr.options import SCALES, require
 
 Schedule = Literal["trapezoid", "cosine", "step"]
-Loss = Literal["l1", "charbonnier"]
+Loss = Literal["l1", "charbonnier", "l2"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +23,7 @@ class TrainOptions:
     data: Path  # a folder made by scripts/prepare_data.py
     out: Path  # checkpoint, log, plot and weights go here; a checkpoint found there is resumed
     scale: int = 2
-    start: Path | None = None  # weights to start from (.safetensors or .pt); of another scale: everything but the tail
+    start: Path | None = None  # weights to start from (.safetensors or .pt); of another scale: the tail is resampled
     reset_masks: bool = False  # spatial masks start anew: no pixel preferred, half of them active
     device: str = "cpu"
     threads: int = 0  # CPU threads; 0 = PyTorch's choice

@@ -66,13 +66,13 @@ class Average:
 
 
 def start_from(network: SMSR, path: Path) -> None:
-    """Fill a network from weights (.safetensors or .pt); of another scale: everything but the tail.
+    """Fill a network from weights (.safetensors or .pt); of another scale: the tail is resampled.
 
     Raises:
         WeightsError: the file is not SMSR.
     """
     weights = load(path) if path.suffix == ".safetensors" else read_checkpoint(path)
-    load_weights(network, weights, with_tail=weights.scale == network.scale)
+    load_weights(network, weights)
 
 
 @torch.no_grad()

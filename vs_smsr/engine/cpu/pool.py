@@ -1,20 +1,25 @@
 """Threads that share the work of one kernel: each claims chunks of it inside compiled code.
 
 Python's part per kernel is one call per thread, made without the GIL. Frames may run at the same time: a job never
-waits for a thread that another frame keeps busy.
+waits for a thread that another frame keeps busy. A frame is some hundred jobs of about a millisecond, so between two
+of them threads stay awake for a while.
 """
 
 from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Sequence
 from queue import SimpleQueue
 from typing import Any
 
 from vs_smsr.engine.cpu.claims import counters
+from vs_smsr.engine.cpu.signals import add, cell, reaches
 
 type Call = tuple[Any, tuple[Any, ...]]  # a kernel and its arguments
+CLOSED = 1 << 32  # more than there are threads
+NAP = 5e-5  # seconds
 
 
 def available_cpus() -> int:
@@ -28,6 +33,7 @@ class Pool:
     def __init__(self, threads: int) -> None:
         self.threads = threads or available_cpus()
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self._waiting = cell()  # jobs in the queue
         self._helpers = [
             threading.Thread(target=self._help, args=(i,), name=f"vs-smsr-{i}", daemon=True)
             for i in range(1, self.threads)
@@ -42,8 +48,7 @@ class Pool:
         finds nothing left of one call goes on with the next: they must not need each other's results.
         """
         job = _Job(calls, self.threads)
-        for _ in self._helpers:
-            self._jobs.put(job)
+        self._put(job)
         try:
             job.work(0)
         finally:
@@ -51,12 +56,19 @@ class Pool:
 
     def shutdown(self) -> None:
         """End the helpers; jobs that run go on without them."""
+        self._put(None)
+
+    def _put(self, job: _Job | None) -> None:
         for _ in self._helpers:
-            self._jobs.put(None)
+            self._jobs.put(job)
+        if self._helpers:
+            add(self._waiting, len(self._helpers))
 
     def _help(self, me: int) -> None:
         while (job := self._jobs.get()) is not None:
+            add(self._waiting, -1)
             job.join(me)
+            reaches(self._waiting, 1)
 
 
 class _Job:
@@ -64,32 +76,25 @@ class _Job:
 
     def __init__(self, calls: Sequence[Call], threads: int) -> None:
         self._calls = [(kernel, counters(threads), args) for kernel, args in calls]
-        self._inside = 0
-        self._closed = False
+        self._state = cell()  # less one for each helper inside, plus CLOSED
         self._error: BaseException | None = None
-        self._change = threading.Condition()
 
     def work(self, me: int) -> None:
         for kernel, claimed, args in self._calls:
             kernel(claimed, me, *args)
 
     def join(self, me: int) -> None:
-        with self._change:
-            if self._closed:
-                return
-            self._inside += 1
         try:
-            self.work(me)
+            if add(self._state, -1) <= 0:
+                self.work(me)
         except BaseException as error:
             self._error = error
-        with self._change:
-            self._inside -= 1
-            self._change.notify()
+        finally:
+            add(self._state, 1)
 
     def close(self) -> None:
-        with self._change:
-            self._closed = True
-            while self._inside:
-                self._change.wait()
+        add(self._state, CLOSED)
+        while not reaches(self._state, CLOSED):
+            time.sleep(NAP)  # a helper is not running: leave it the CPU
         if self._error is not None:
             raise self._error

@@ -1,0 +1,68 @@
+"""Counters on which threads wait awake for a short while, since being woken takes as long as a small kernel.
+
+A cell is an int64 array of one element that is changed by `add` only.
+"""
+
+# mypy: disable-error-code="no-untyped-def"
+
+from __future__ import annotations
+
+import platform
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+from numpy.typing import NDArray
+
+from vs_smsr.engine.compiled import compiled
+
+Cell = NDArray[np.int64]
+AWAKE = 8192  # looks at a cell before a wait ends in vain: some tenths of a millisecond
+
+
+def cell() -> Cell:
+    """A counter at 0."""
+    return np.zeros(1, np.int64)
+
+
+@intrinsic
+def _add(typingctx: Any, cell: Any, amount: Any) -> Any:
+    signature = types.int64(cell, types.int64)
+
+    def codegen(context: Any, b: ir.IRBuilder, sig: Any, args: Any) -> Any:
+        return b.atomic_rmw("add", context.make_array(sig.args[0])(context, b, args[0]).data, args[1], "seq_cst")
+
+    return signature, codegen
+
+
+@intrinsic
+def _look(typingctx: Any, cell: Any) -> Any:
+    """The value; x86 processors pause first, which leaves the core to its other thread."""
+    signature = types.int64(cell)
+    pauses = platform.machine().lower() in ("x86_64", "amd64")
+
+    def codegen(context: Any, b: ir.IRBuilder, sig: Any, args: Any) -> Any:
+        if pauses:
+            kind = ir.FunctionType(ir.VoidType(), [])
+            b.call(cgutils.get_or_insert_function(b.module, kind, "llvm.x86.sse2.pause"), [])
+        return b.load_atomic(context.make_array(sig.args[0])(context, b, args[0]).data, "seq_cst", 8)
+
+    return signature, codegen
+
+
+@compiled
+def add(cell, amount):
+    """Add to a cell; returns the value before. Who sees the sum sees all that this thread wrote before it."""
+    return _add(cell, amount)
+
+
+@compiled
+def reaches(cell, value):
+    """Wait until a cell is `value` or more; False if it is not in time."""
+    for _ in range(AWAKE):
+        if _look(cell) >= value:
+            return True
+    return False
