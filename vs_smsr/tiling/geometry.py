@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable
 
@@ -9,6 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from vs_smsr.engine.compiled import compiled
 from vs_smsr.engine.window import Window
 
 CELL = 16  # side of the squares in which changes are gathered
@@ -46,14 +48,26 @@ def rectangles(changed: NDArray[np.bool_], cost: Callable[[Window], int]) -> lis
 def _components(changed: NDArray[np.bool_], cell: int) -> list[Window]:
     """Bounding windows of the connected groups of squares that hold a changed pixel."""
     height, width = changed.shape
-    rows = np.logical_or.reduceat(changed, np.arange(0, height, cell), axis=0)
-    cells = np.logical_or.reduceat(rows, np.arange(0, width, cell), axis=1)
-    _, _, stats, _ = cv2.connectedComponentsWithStats(cells.astype(np.uint8), connectivity=8)
+    cells = np.zeros((-(-height // cell), -(-width // cell)), np.uint8)
+    _gather(changed, cell, cells)
+    _, _, stats, _ = cv2.connectedComponentsWithStats(cells, connectivity=8)
     frame = Window(0, 0, height, width)
     return [
         Window(y * cell, x * cell, (y + h) * cell, (x + w) * cell).cut(frame)
         for x, y, w, h in stats[1:, : cv2.CC_STAT_AREA].tolist()
     ]
+
+
+@compiled
+def _gather(changed, cell, cells):  # type: ignore[no-untyped-def]
+    """Set cells (rows, columns) where the square of that side holds something that is set in changed (H, W)."""
+    height, width = changed.shape
+    for y in range(height):
+        for j in range(cells.shape[1]):
+            for x in range(j * cell, min((j + 1) * cell, width)):
+                if changed[y, x]:
+                    cells[y // cell, j] = 1
+                    break
 
 
 def _tight(changed: NDArray[np.bool_], window: Window) -> Window:
@@ -65,6 +79,7 @@ def _tight(changed: NDArray[np.bool_], window: Window) -> Window:
 
 def _merged(windows: list[Window], cost: Callable[[Window], int]) -> list[Window]:
     done: list[Window] = []
+    cost = functools.cache(cost)
     while windows:
         window = windows.pop()
         for other in [*done, *windows]:

@@ -85,6 +85,8 @@ class Buffers:
 
 def zero_border(lines: Words) -> None:
     """Make the border of a map (rows, pitch, line) zero."""
+    if not lines.size:
+        return
     for border in (lines[0], lines[-1], lines[:, 0], lines[:, -1]):
         border[:] = 0
 

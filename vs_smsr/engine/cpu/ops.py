@@ -13,6 +13,7 @@ from vs_smsr.engine.cpu import kernels, pixels, places
 from vs_smsr.engine.cpu import quads as quad_kernels
 from vs_smsr.engine.cpu.body import Body, Layer, Pixels
 from vs_smsr.engine.cpu.buffers import MAPS, Buffers, zero_border
+from vs_smsr.engine.cpu.claims import copy_rows
 from vs_smsr.engine.cpu.network import PackedNetwork
 from vs_smsr.engine.cpu.packing import Floats, Packed, Words
 from vs_smsr.engine.cpu.pool import Call, Pool
@@ -47,7 +48,7 @@ class Launcher:
         for call in calls:
             start = time.perf_counter()
             self._pool.run([call])
-            name = call[0].py_func.__qualname__.partition(".")[0]
+            name = getattr(call[0], "py_func", call[0]).__qualname__.partition(".")[0]
             self._profile.add(name, self.module, time.perf_counter() - start)
 
     def convolution(
@@ -108,7 +109,7 @@ class Workspace:
         if self._some:
             return self._some
         if not self._every:
-            self._every = places.everywhere(self._buffers, *self.size)
+            self._every = places.Everywhere(self._buffers, *self.size)
         return self._every
 
     def head(self, frame: Frame) -> Words:
@@ -221,12 +222,14 @@ class Workspace:
 
     def read(self, features: Words, window: Window) -> Words:
         """A copy (h, w, words of 64 channels) of part of a map."""
-        inner = self._grid(features, self._network.line)[1:-1, 1:-1]
-        return inner[window.slices].copy()
+        inner = self._grid(features, self._network.line)[1:-1, 1:-1][window.slices]
+        values = np.empty_like(inner, order="C")
+        self._launch(copy_rows, values, inner)
+        return values
 
     def only(self, pixels: Wanted) -> None:
         """From now on compute these pixels (H, W) alone; see `tiled.WindowOps`."""
-        self._some = places.only(pixels)
+        self._some = places.Only(pixels)
         self._body.only = np.ascontiguousarray(pixels)
 
     def want(self, core: Window) -> None:
@@ -270,7 +273,7 @@ class Workspace:
         return flat
 
     def _fill(self, flat: Words, values: Words) -> Words:
-        self._grid(flat, self._network.line)[1:-1, 1:-1] = values
+        self._launch(copy_rows, self._grid(flat, self._network.line)[1:-1, 1:-1], values)
         return flat
 
     def _grid(self, flat: Words, line: int) -> Words:

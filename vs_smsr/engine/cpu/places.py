@@ -2,53 +2,99 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vs_smsr.engine.compiled import compiled
 from vs_smsr.engine.cpu.buffers import Buffers
 
 Positions = NDArray[np.int32]
 Chosen = NDArray[np.bool_]
 
 
-@dataclass(frozen=True)
-class Places:
-    """What is computed; half-size positions are those of the grid on which the mask branch works.
+class Places(Protocol):
+    """What is computed; half-size positions are those of the grid on which the mask branch works."""
 
-    Attributes:
-        pixels: (n,).
-        quads: (n, 4) the pixels of each quad.
-        pooled: (n, 4) the quads whose means the mask branch needs, a quad further than it decides.
-        means: (n,) half-size positions of those.
-        hidden: (n,) half-size positions of the mask branch's second convolution.
+    @property
+    def pixels(self) -> Positions:
+        """(n,)."""
+
+    @property
+    def quads(self) -> Positions:
+        """(n, 4) the pixels of each quad."""
+
+    @property
+    def pooled(self) -> Positions:
+        """(n, 4) the quads whose means the mask branch needs, a quad further than it decides."""
+
+    @property
+    def means(self) -> Positions:
+        """(n,) half-size positions of those."""
+
+    @property
+    def hidden(self) -> Positions:
+        """(n,) half-size positions of the mask branch's second convolution."""
+
+
+class Everywhere:
+    """All pixels of a frame; the lists lie in buffers."""
+
+    def __init__(self, buffers: Buffers, height: int, width: int) -> None:
+        every = _grid_positions(height, width)
+        self.pixels, self.quads = buffers.take("all"), buffers.take("quads").reshape(-1, 4)
+        self.means = self.hidden = buffers.take("half")
+        self.pixels[:] = every.ravel()
+        self.quads[:] = every.reshape(height // 2, 2, width // 2, 2).swapaxes(1, 2).reshape(-1, 4)
+        self.means[:] = _grid_positions(height // 2, width // 2).ravel()
+        self.pooled = self.quads
+
+
+class Only:
+    """The pixels of (H, W) that are set, by whole quads where the kernels go by quads. A list is made when it is used.
+
+    A pixel of the mask reads its half-size neighbours: the one before it in an even row or column, the next in an odd.
     """
 
-    pixels: Positions
-    quads: Positions
-    pooled: Positions
-    means: Positions
-    hidden: Positions
+    def __init__(self, pixels: Chosen) -> None:
+        self._chosen = np.ascontiguousarray(pixels)
+        self._pitch = pixels.shape[1] + 2
 
+    @cached_property
+    def pixels(self) -> Positions:
+        return _positions(self._chosen)
 
-def everywhere(buffers: Buffers, height: int, width: int) -> Places:
-    """All pixels of a frame; the lists lie in buffers."""
-    every = _grid_positions(height, width)
-    pixels, quads, means = buffers.take("all"), buffers.take("quads").reshape(-1, 4), buffers.take("half")
-    pixels[:] = every.ravel()
-    quads[:] = every.reshape(height // 2, 2, width // 2, 2).swapaxes(1, 2).reshape(-1, 4)
-    means[:] = _grid_positions(height // 2, width // 2).ravel()
-    return Places(pixels, quads, quads, means, means)
+    @cached_property
+    def quads(self) -> Positions:
+        return _quads(self._chosen_quads, self._pitch)
 
+    @cached_property
+    def hidden(self) -> Positions:
+        return _positions(self._hidden_quads)
 
-def only(pixels: Chosen) -> Places:
-    """Those of (H, W) that are set, by whole quads where the kernels go by quads."""
-    pitch = pixels.shape[1] + 2
-    quads = pixels[::2, ::2] | pixels[::2, 1::2] | pixels[1::2, ::2] | pixels[1::2, 1::2]
-    hidden = _grown(quads, 0, 1)  # an odd pixel reads the next
-    pooled = _grown(hidden, 1, 1)
-    return Places(_set(pixels), _quads(quads, pitch), _quads(pooled, pitch), _set(pooled), _set(hidden))
+    @cached_property
+    def pooled(self) -> Positions:
+        return _quads(self._pooled_quads, self._pitch)
+
+    @cached_property
+    def means(self) -> Positions:
+        return _positions(self._pooled_quads)
+
+    @cached_property
+    def _chosen_quads(self) -> Chosen:
+        set_ = self._chosen
+        quads: Chosen = set_[::2, ::2] | set_[::2, 1::2] | set_[1::2, ::2] | set_[1::2, 1::2]
+        return quads
+
+    @cached_property
+    def _hidden_quads(self) -> Chosen:
+        return _grown(self._chosen_quads, 0, 1)
+
+    @cached_property
+    def _pooled_quads(self) -> Chosen:
+        return _grown(self._hidden_quads, 1, 1)
 
 
 def _grid_positions(height: int, width: int) -> Positions:
@@ -56,14 +102,29 @@ def _grid_positions(height: int, width: int) -> Positions:
     return grid[1:-1, 1:-1]
 
 
-def _set(pixels: Chosen) -> Positions:
-    return np.flatnonzero(np.pad(pixels, 1)).astype(np.int32)
+def _positions(chosen: Chosen) -> Positions:
+    found = np.empty(np.count_nonzero(chosen), np.int32)
+    _list(chosen, 1, chosen.shape[1] + 2, found)
+    return found
 
 
-def _quads(quads: Chosen, pitch: int) -> Positions:
-    rows, columns = np.nonzero(quads)
-    first = (2 * rows + 1) * pitch + 2 * columns + 1
-    return (first[:, None] + [0, 1, pitch, pitch + 1]).astype(np.int32)
+def _quads(chosen: Chosen, pitch: int) -> Positions:
+    first = np.empty(np.count_nonzero(chosen), np.int32)
+    _list(chosen, 2, pitch, first)
+    return first[:, None] + np.array([0, 1, pitch, pitch + 1], np.int32)
+
+
+@compiled
+def _list(chosen, step, pitch, found):  # type: ignore[no-untyped-def]
+    """found (n,) = grid positions, `pitch` a row, of those set in chosen (h, w), which lie `step` pixels apart."""
+    height, width = chosen.shape
+    n = 0
+    for y in range(height):
+        row = (step * y + 1) * pitch + 1
+        for x in range(width):
+            if chosen[y, x]:
+                found[n] = row + step * x
+                n += 1
 
 
 def _grown(pixels: Chosen, before: int, after: int) -> Chosen:
