@@ -139,6 +139,10 @@ def test_other_scales_start_from_the_x2_trunk(training_set: Path, tmp_path: Path
     )
     ours, theirs = trainer.network.state_dict(), trunk.network.state_dict()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours if not name.startswith("tail."))
+    filters = ours["tail.0.weight"].reshape(3, scale, scale, -1), theirs["tail.0.weight"].reshape(3, 2, 2, -1)
+    assert torch.equal(filters[0][:, 0, 0], filters[1][:, 0, 0])  # the corners of an enlarged pixel
+    assert torch.equal(filters[0][:, -1, 0], filters[1][:, -1, 0])
+    torch.testing.assert_close(filters[0].mean((1, 2)), filters[1].mean((1, 2)))
     assert trainer.run() == "done"
     assert weights.load(tmp_path / "other" / state.AVERAGED).scale == scale
 

@@ -82,7 +82,7 @@ def load_weights(network: SMSR, weights: Weights) -> None:
 
 
 def _resample_tail(value: Tensor, scale: int, target: int) -> Tensor:
-    """The tail's (3 * scale**2, ...) filters, one for each place within an enlarged pixel, at another scale's places."""
+    """The tail's (3 * scale**2, ...) filters, each for a place within an enlarged pixel, at another scale's places."""
     places = value.reshape(3, scale, scale, -1).permute(0, 3, 1, 2)
     resampled = F.interpolate(places, size=(target, target), mode="bilinear", align_corners=False)
     return resampled.permute(0, 2, 3, 1).reshape(3 * target**2, *value.shape[1:])

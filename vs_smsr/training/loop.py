@@ -28,6 +28,7 @@ from vs_smsr.training import optimizer, schedule
 from vs_smsr.training.data import TrainingSet
 from vs_smsr.training.options import TrainOptions
 from vs_smsr.training.plot import LOG, plot_run
+from vs_smsr.training.seeding import seed_masks
 from vs_smsr.training.state import (
     Average,
     Clock,
@@ -138,21 +139,42 @@ class Trainer:
 
         The crops depend on the seed and the step only, so neither a stop nor the number of processes changes them.
         """
-        patch, count = schedule.patch_and_batch(self.step_index, self.options)
-        rng = np.random.default_rng((self.options.seed, self.step_index))
-        lr, hr = self.data.crops(rng, count, patch)
-        mine = slice(self.rank * count // self.world, (self.rank + 1) * count // self.world)
-        images = [torch.from_numpy(part[mine]).to(self.device).permute(0, 3, 1, 2).float() for part in (lr, hr)]
-        return images[0], images[1]
+        lr, hr = self._crops(self.step_index)
+        mine = slice(self.rank * len(lr) // self.world, (self.rank + 1) * len(lr) // self.world)
+        return lr[mine], hr[mine]
+
+    def _crops(self, step: int) -> tuple[Tensor, Tensor]:
+        patch, count = schedule.patch_and_batch(step, self.options)
+        crops = self.data.crops(np.random.default_rng((self.options.seed, step)), count, patch)
+        lr, hr = (torch.from_numpy(part).to(self.device).permute(0, 3, 1, 2).float() for part in crops)
+        return lr, hr
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.options.precision == "bf16")
+
+    def _seed_masks(self) -> None:
+        """When the masks begin to count, start them from a guess; every process makes the same one."""
+        log.info("step %d: mask branches learn to find the %.0f %% with the most detail", self.step_index,
+                 100 * self.options.seed_masks)  # fmt: skip
+        with self._autocast():
+            seed_masks(
+                self.network, lambda n: self._crops(self.step_index + n), self.options.seed_masks, self.options.seed
+            )
+        ours, theirs = dict(self.average.network.named_parameters()), self.network.named_parameters()
+        for name, parameter in theirs:
+            if "spa_mask" in name:
+                ours[name].data.copy_(parameter.data)
 
     def step(self) -> dict[str, float]:
         """One update. Returns the loss, the share computed, the gradient's norm and the schedules' values."""
         options, index = self.options, self.step_index
+        if options.seed_masks and index == options.dense_steps:
+            self._seed_masks()
         lr_image, hr_image = self.batch()
         torch.manual_seed((options.seed * 1_000_003 + index) * 4096 + self.rank)  # the masks' samples
         tau = schedule.temperature(index, options)
         weight = schedule.sparsity_weight(index, options)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=options.precision == "bf16"):
+        with self._autocast():
             out, computed = self.form(lr_image, tau, schedule.channels_frozen(index, options))
         error = _error(out.float(), hr_image, options.loss)
         self.optimizer.zero_grad()

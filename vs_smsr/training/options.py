@@ -25,6 +25,10 @@ class TrainOptions:
     scale: int = 2
     start: Path | None = None  # weights to start from (.safetensors or .pt); of another scale: the tail is resampled
     reset_masks: bool = False  # spatial masks start anew: no pixel preferred, half of them active
+    seed_masks: float = (
+        0.0  # when masks begin to count, they start anew: active where an image has the most detail, ...
+    )
+    # ... this share of the pixels; 0 = they go on from what they are
     device: str = "cpu"
     threads: int = 0  # CPU threads; 0 = PyTorch's choice
     precision: Literal["bf16", "fp32"] = "bf16"
@@ -70,7 +74,7 @@ class TrainOptions:
         for name in ("patch", "first_patch"):
             value = getattr(self, name)
             require(value >= 16 and value % 2 == 0, where, name, "even and at least 16", value)
-        for name in ("patch_growth", "cooldown", "sparsity_target"):
+        for name in ("patch_growth", "cooldown", "sparsity_target", "seed_masks"):
             require(0 <= getattr(self, name) <= 1, where, name, "between 0 and 1", getattr(self, name))
         require(self.lr > 0, where, "lr", "positive", self.lr)
         require(0 <= self.ema < 1, where, "ema", "at least 0 and below 1", self.ema)

@@ -38,7 +38,7 @@ def claim(claimed: Any, me: Any, count: Any, step: int) -> Any:
 
 
 @compiled
-def _claim_rows(claimed, me, count):  # type: ignore[no-untyped-def]
+def _claim_rows(claimed, me, count):
     return claim(claimed, me, count, ROWS)
 
 

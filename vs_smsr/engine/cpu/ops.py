@@ -48,7 +48,8 @@ class Launcher:
         for call in calls:
             start = time.perf_counter()
             self._pool.run([call])
-            name = getattr(call[0], "py_func", call[0]).__qualname__.partition(".")[0]
+            function = getattr(call[0], "py_func", call[0])  # compiled, or plain Python
+            name = str(function.__qualname__).partition(".")[0]
             self._profile.add(name, self.module, time.perf_counter() - start)
 
     def convolution(

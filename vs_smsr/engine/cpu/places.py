@@ -115,7 +115,7 @@ def _quads(chosen: Chosen, pitch: int) -> Positions:
 
 
 @compiled
-def _list(chosen, step, pitch, found):  # type: ignore[no-untyped-def]
+def _list(chosen, step, pitch, found):
     """found (n,) = grid positions, `pitch` a row, of those set in chosen (h, w), which lie `step` pixels apart."""
     height, width = chosen.shape
     n = 0

@@ -62,7 +62,7 @@ def add(cell, amount):
 @compiled
 def reaches(cell, value):
     """Wait until a cell is `value` or more; False if it is not in time."""
-    for _ in range(AWAKE):
-        if _look(cell) >= value:
-            return True
-    return False
+    looks = 0
+    while _look(cell) < value and looks < AWAKE:
+        looks += 1
+    return looks < AWAKE

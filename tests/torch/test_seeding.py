@@ -1,0 +1,76 @@
+"""Spatial masks that start from where an image has detail."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from vs_smsr.evaluation.bicubic import imresize
+from vs_smsr.network.smsr import SMSR
+from vs_smsr.training import seeding
+from vs_smsr.training.loop import Trainer
+
+from .test_training import options, tensors
+
+SHARE = 0.25
+
+
+def noisy_quarter(rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
+    """Two flat images with noise in a quarter of them: LR, HR, and (2, 24, 24) where the noise is."""
+    large, where = np.full((2, 48, 48, 3), 128, np.uint8), np.zeros((2, 24, 24), np.bool_)
+    for image, busy in zip(large, where, strict=True):
+        top, left = 2 * rng.integers(0, 13, 2)
+        image[top : top + 24, left : left + 24] = rng.integers(0, 256, (24, 24, 3))
+        busy[top // 2 : top // 2 + 12, left // 2 : left // 2 + 12] = True
+    small = np.stack([imresize(image, 0.5) for image in large])
+    lr, hr = (torch.from_numpy(part).permute(0, 3, 1, 2).float() for part in (small, large))
+    return lr, hr, where
+
+
+def test_busy_pixels_are_where_the_noise_is() -> None:
+    lr, hr, where = noisy_quarter(np.random.default_rng(1))
+    found = seeding.busy_pixels(lr, hr, SHARE)[:, 0].numpy()
+    assert found.mean() == pytest.approx(SHARE, abs=0.01)
+    assert (found == where).mean() > 0.93  # a pixel more or less at the border
+
+
+def test_seeded_masks_find_detail_and_nothing_else_is_changed() -> None:
+    torch.manual_seed(0)
+    network = SMSR(2)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    rng = np.random.default_rng(2)
+    pairs = [noisy_quarter(rng)[:2] for _ in range(seeding.STEPS + seeding.SAMPLES)]
+    seeding.seed_masks(network, lambda n: pairs[n], SHARE, seed=3)
+    changed = {name for name, value in network.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed == {name for name in before if "spa_mask" in name}
+    shares, agreement = [], []
+    for _ in range(8):
+        lr, _, where = noisy_quarter(rng)
+        for mask in network.eval().hard_forward(lr).masks:
+            shares.append(mask.mean().item())
+            agreement.append(float((mask[:, 0].bool().numpy() == where).mean()))
+    assert np.reshape(shares, (8, 5)).mean(0) == pytest.approx(SHARE, abs=0.12)  # of each SMM
+    assert min(np.reshape(agreement, (8, 5)).mean(0)) > 0.85  # one that is random agrees with 0.63
+
+
+def test_a_run_that_seeds_its_masks_resumes_bit_for_bit(
+    training_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(seeding, "STEPS", 2)
+    monkeypatch.setattr(seeding, "SAMPLES", 1)
+    changes = {"dense_steps": 2, "seed_masks": 0.4, "freeze_channels": 0, "steps": 4}
+    through = Trainer(options(training_set, tmp_path / "through", **changes))
+    assert through.run() == "done"
+    for stop in (2, 3):
+        part = Trainer(options(training_set, tmp_path / "parts", **changes))
+        part.run(lambda step, _, stop=stop: os.kill(os.getpid(), signal.SIGTERM) if step == stop else None)
+        assert part.step_index == stop
+    last = Trainer(options(training_set, tmp_path / "parts", **changes))
+    assert last.run() == "done"
+    ours, theirs = tensors(last), tensors(through)
+    assert [name for name in theirs if not torch.equal(ours[name], theirs[name])] == []
