@@ -1,7 +1,7 @@
 """Train SMSR. `scripts/train.py --help` lists the options; docs/training.md has the recipe.
 
 Run it again with the same --out to go on where it stopped. Several processes: torchrun --nproc-per-node 2
-scripts/train.py --distributed ...
+-- scripts/train.py --distributed ...
 """
 
 from __future__ import annotations

@@ -67,12 +67,15 @@ def test_output_is_scale_times_as_large(scale: int, size: tuple[int, int]) -> No
 
 @pytest.mark.parametrize("active_share", [0.0, 0.4, 1.0])
 @pytest.mark.parametrize("dense_count", [0, 1, 17, 64])
-def test_split_convolutions_equal_the_formula_of_the_paper(active_share: float, dense_count: int) -> None:
-    """The hard form splits weights, the soft form multiplies by masks: the same formula for masks of 0 and 1."""
+@pytest.mark.parametrize("soft", [False, True])
+def test_decided_channels_equal_the_formula_of_the_paper(active_share: float, dense_count: int, soft: bool) -> None:
+    """The hard form convolves all channels at once, the soft form splits the input: the same formula."""
     torch.manual_seed(1)
     body = MaskedConvolutions()
     features = torch.randn(2, 64, 9, 11)
     active = (torch.rand(2, 1, 9, 11) < active_share).float()
+    if soft:
+        active = torch.rand_like(active) * active
     dense = torch.zeros(64, 4, dtype=torch.bool)
     for layer in range(4):
         dense[torch.randperm(64)[:dense_count], layer] = True

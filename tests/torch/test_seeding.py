@@ -39,13 +39,16 @@ def test_busy_pixels_are_where_the_noise_is() -> None:
     assert (found == where).mean() > 0.93  # a pixel more or less at the border
 
 
-def test_seeded_masks_find_detail_and_nothing_else_is_changed() -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_seeded_masks_find_detail_and_nothing_else_is_changed(dtype: torch.dtype) -> None:
     torch.manual_seed(0)
     network = SMSR(2)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     rng = np.random.default_rng(2)
     pairs = [noisy_quarter(rng)[:2] for _ in range(seeding.STEPS + seeding.SAMPLES)]
-    seeding.seed_masks(network, lambda n: pairs[n], SHARE, seed=3)
+    seeding.seed_masks(
+        network, lambda n: pairs[n], SHARE, 3, lambda: torch.autocast("cpu", dtype, dtype != torch.float32)
+    )
     changed = {name for name, value in network.state_dict().items() if not torch.equal(value, before[name])}
     assert changed == {name for name in before if "spa_mask" in name}
     shares, agreement = [], []
@@ -56,6 +59,20 @@ def test_seeded_masks_find_detail_and_nothing_else_is_changed() -> None:
             agreement.append(float((mask[:, 0].bool().numpy() == where).mean()))
     assert np.reshape(shares, (8, 5)).mean(0) == pytest.approx(SHARE, abs=0.12)  # of each SMM
     assert min(np.reshape(agreement, (8, 5)).mean(0)) > 0.85  # one that is random agrees with 0.63
+
+
+def test_the_average_takes_the_seeded_masks(
+    training_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(seeding, "STEPS", 1)
+    trainer = Trainer(options(training_set, tmp_path, seed_masks=0.4, precision="bf16"))
+    before = {name: value.clone() for name, value in tensors(trainer).items()}
+    trainer._seed_masks()
+    after = tensors(trainer)
+    branches = [name for name in before if "spa_mask" in name and not name.startswith("ema.")]
+    assert branches
+    assert [name for name in branches if not torch.equal(after[name], after[f"ema.{name}"])] == []
+    assert not any(torch.equal(before[name], after[name]) for name in branches)
 
 
 def test_a_run_that_seeds_its_masks_resumes_bit_for_bit(

@@ -270,11 +270,13 @@ def small_run(training_set: Path, out: Path, steps: int) -> list[str | Path]:
     return [*run, "--patch", "16", "--first_patch", "16", "--batch", "3", "--dense-steps", "2", "--threads", "1"]
 
 
-def test_two_processes_train_like_one(training_set: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("loss", ["l1", "rmse"])
+def test_two_processes_train_like_one(training_set: Path, tmp_path: Path, loss: str) -> None:
     """The same crops, shared out 1 to 2: in the dense warm-up (nothing sampled) the weights agree up to rounding."""
     out = tmp_path / "two"
-    subprocess.run(script(*small_run(training_set, out, 2), processes=2), check=True, timeout=200, capture_output=True)
-    one = Trainer(options(training_set, tmp_path / "one", batch=3, steps=2, dense_steps=2, warmup=100))
+    command = script(*small_run(training_set, out, 2), "--loss", loss, processes=2)
+    subprocess.run(command, check=True, timeout=200, capture_output=True)
+    one = Trainer(options(training_set, tmp_path / "one", batch=3, steps=2, dense_steps=2, warmup=100, loss=loss))
     one.run()
     saved = state.load_checkpoint(out, 2)
     assert saved is not None

@@ -10,7 +10,8 @@ import pytest
 
 from vs_smsr.engine.compiled import compiled
 from vs_smsr.engine.cpu.block import fetch_add
-from vs_smsr.engine.cpu.claims import claim
+from vs_smsr.engine.cpu.claims import claim, copy_rows
+from vs_smsr.engine.cpu.places import Only
 from vs_smsr.engine.cpu.pool import Pool
 from vs_smsr.engine.cpu.signals import add, cell, reaches
 
@@ -85,8 +86,73 @@ def test_an_error_of_the_caller_waits_for_the_helpers(pool: Pool) -> None:
     assert ended.is_set()
 
 
+def test_a_job_that_is_closed_is_not_entered_any_more() -> None:
+    pool, busy, go_on = Pool(2), threading.Event(), threading.Event()
+    calls: list[int] = []
+
+    def hold(_claimed: Any, me: int) -> None:
+        if me:
+            busy.set()
+            assert go_on.wait(10)
+        else:
+            assert busy.wait(10)
+
+    other = threading.Thread(target=pool.run, args=([(hold, ())],))
+    other.start()
+    assert busy.wait(10)  # the only helper is in the other caller's job
+    pool.run([(lambda _claimed, me: calls.append(me), ())])
+    go_on.set()
+    other.join(10)
+    pool.shutdown()
+    for helper in pool._helpers:
+        helper.join(10)
+    assert calls == [0]
+
+
+def test_threads_end_at_shutdown() -> None:
+    pool = Pool(3)
+    pool.shutdown()
+    for helper in pool._helpers:
+        helper.join(10)
+    assert not any(helper.is_alive() for helper in pool._helpers)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 15, 17, 100])
+def test_rows_are_copied_by_all_threads(pool: Pool, rows: int) -> None:
+    source = np.random.default_rng(rows).integers(0, 1 << 30, (rows, 7, 4), np.int32)
+    target = np.zeros((rows + 2, 9, 4), np.int32)
+    pool.run([(copy_rows, (target[1:-1, 1:-1], source))])
+    assert (target[1:-1, 1:-1] == source).all()
+    assert target.sum(dtype=np.int64) == source.sum(dtype=np.int64)  # the border is as it was
+
+
+@pytest.mark.parametrize("density", [0.0, 0.1, 0.6, 1.0])
+@pytest.mark.parametrize("size", [(2, 2), (2, 8), (10, 2), (14, 22)])
+def test_lists_of_chosen_pixels(size: tuple[int, int], density: float) -> None:
+    chosen = np.random.default_rng(1).random(size) < density
+    found, pitch = Only(chosen), size[1] + 2
+    assert found.pixels.tolist() == np.flatnonzero(np.pad(chosen, 1)).tolist()
+    quads = chosen.reshape(size[0] // 2, 2, size[1] // 2, 2).any((1, 3))
+    first = [(2 * y + 1) * pitch + 2 * x + 1 for y, x in np.argwhere(quads)]
+    assert found.quads.tolist() == [[p, p + 1, p + pitch, p + pitch + 1] for p in first]
+    half = np.pad(quads, 1)
+    hidden = half[1:-1, 1:-1] | half[1:-1, :-2] | half[:-2, 1:-1] | half[:-2, :-2]
+    assert found.hidden.tolist() == np.flatnonzero(np.pad(hidden, 1)).tolist()
+    half = np.pad(hidden, 1)
+    pooled = np.zeros_like(hidden)
+    for dy, dx in np.ndindex(3, 3):
+        pooled |= half[dy : dy + hidden.shape[0], dx : dx + hidden.shape[1]]
+    assert found.means.tolist() == np.flatnonzero(np.pad(pooled, 1)).tolist()
+    assert found.pooled[:, 0].tolist() == [(2 * y + 1) * pitch + 2 * x + 1 for y, x in np.argwhere(pooled)]
+
+
 def test_waiting_for_a_cell() -> None:
     waited = cell()
     assert not reaches(waited, 1)
     assert add(waited, 2) == 0
     assert reaches(waited, 1)
+    later = cell()
+    adding = threading.Timer(0.01, add, (later, 1))
+    adding.start()
+    assert any(reaches(later, 1) for _ in range(10_000))
+    adding.join()

@@ -153,17 +153,22 @@ class Trainer:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.options.precision == "bf16")
 
     def _seed_masks(self) -> None:
-        """When the masks begin to count, start them from a guess; every process makes the same one."""
-        log.info("step %d: mask branches learn to find the %.0f %% with the most detail", self.step_index,
-                 100 * self.options.seed_masks)  # fmt: skip
-        with self._autocast():
-            seed_masks(
-                self.network, lambda n: self._crops(self.step_index + n), self.options.seed_masks, self.options.seed
-            )
-        ours, theirs = dict(self.average.network.named_parameters()), self.network.named_parameters()
-        for name, parameter in theirs:
+        """When the masks begin to count, start them from a guess, that of the first process."""
+        share = self.options.seed_masks
+
+        def batches(number: int) -> tuple[Tensor, Tensor]:
+            self.clock.tick()
+            return self._crops(self.step_index + number)
+
+        if not self.rank:
+            log.info("step %d: masks learn to find the %.0f %% with the most detail", self.step_index, 100 * share)
+            seed_masks(self.network, batches, share, self.options.seed, self._autocast)
+        averaged = dict(self.average.network.named_parameters())
+        for name, parameter in self.network.named_parameters():
             if "spa_mask" in name:
-                ours[name].data.copy_(parameter.data)
+                if self.world > 1:
+                    dist.broadcast(parameter.data, 0)
+                averaged[name].data.copy_(parameter.data)
 
     def step(self) -> dict[str, float]:
         """One update. Returns the loss, the share computed, the gradient's norm and the schedules' values."""
@@ -278,11 +283,11 @@ class _Means:
 
 
 def _error(out: Tensor, target: Tensor, loss: str) -> Tensor:
-    """Mean error over the 0..255 range; "l2", the root of the mean square, is what PSNR measures."""
+    """Mean error over the 0..255 range; "rmse", the root of each crop's mean square, is what PSNR measures."""
     if loss == "l1":
         return F.l1_loss(out, target)
-    if loss == "l2":
-        return torch.sqrt(F.mse_loss(out, target))
+    if loss == "rmse":
+        return torch.sqrt(((out - target) ** 2).mean((1, 2, 3)) + 1e-3**2).mean()
     return torch.sqrt((out - target) ** 2 + 1e-3**2).mean()
 
 

@@ -9,7 +9,7 @@ from typing import Literal
 from vs_smsr.options import SCALES, require
 
 Schedule = Literal["trapezoid", "cosine", "step"]
-Loss = Literal["l1", "charbonnier", "l2"]
+Loss = Literal["l1", "charbonnier", "rmse"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,8 @@ work on the pixels that matter, and learning moves the borders.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +22,13 @@ SAMPLES = 8  # batches whose logits decide the thresholds
 Batch = tuple[Tensor, Tensor]  # (B, 3, h, w) LR and (B, 3, scale * h, scale * w) HR, 0..255
 
 
-def seed_masks(network: SMSR, batches: Callable[[int], Batch], share: float, seed: int) -> None:
+def seed_masks(
+    network: SMSR,
+    batches: Callable[[int], Batch],
+    share: float,
+    seed: int,
+    precision: Callable[[], AbstractContextManager[object]],
+) -> None:
     """Train the mask branches anew, and nothing else, to find the share of pixels with the most detail.
 
     Args:
@@ -29,6 +36,7 @@ def seed_masks(network: SMSR, batches: Callable[[int], Batch], share: float, see
         batches: gives the n-th batch.
         share: of the pixels, 0..1, that are active in each SMM in the end.
         seed: of the branches' first weights.
+        precision: entered for each batch anew, since torch.autocast remembers weights as long as it lasts.
     """
     modules: list[SparseMaskModule] = [m for m in network.modules() if isinstance(m, SparseMaskModule)]
     branches = nn.ModuleList(module.spa_mask for module in modules)
@@ -40,13 +48,16 @@ def seed_masks(network: SMSR, batches: Callable[[int], Batch], share: float, see
     for step in range(STEPS):
         small, large = batches(step)
         wanted = busy_pixels(small, large, share).float()
-        loss = torch.stack(
-            [F.binary_cross_entropy_with_logits(logit, wanted) for logit in _logits(network, modules, small)]
-        ).sum()
+        with precision():
+            logits = list(_logits(network, modules, small))
+        loss = torch.stack([F.binary_cross_entropy_with_logits(logit.float(), wanted) for logit in logits]).sum()
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-    _set_thresholds(network, modules, (batches(STEPS + n)[0] for n in range(SAMPLES)), share)
+    with torch.no_grad(), precision():
+        samples = [list(_logits(network, modules, batches(STEPS + n)[0])) for n in range(SAMPLES)]
+    for module, of_module in zip(modules, zip(*samples, strict=True), strict=True):
+        _set_threshold(module, of_module, share)
 
 
 def busy_pixels(small: Tensor, large: Tensor, share: float) -> Tensor:
@@ -70,10 +81,10 @@ def _logits(network: SMSR, modules: list[SparseMaskModule], small: Tensor) -> It
 
 
 @torch.no_grad()
-def _set_thresholds(network: SMSR, modules: list[SparseMaskModule], images: Iterator[Tensor], share: float) -> None:
-    """Move the logits of each SMM so that the share of them is above 0."""
-    samples = [list(_logits(network, modules, small)) for small in images]
-    for module, logits in zip(modules, zip(*samples, strict=True), strict=True):
-        bias = module.spa_mask[-1].bias
-        assert isinstance(bias, Tensor), "a convolution with bias"
-        bias[1] -= torch.quantile(torch.cat([part.flatten() for part in logits]), 1 - share)
+def _set_threshold(module: SparseMaskModule, logits: Sequence[Tensor], share: float) -> None:
+    """Move an SMM's logits so that the share of them is above 0."""
+    bias = module.spa_mask[-1].bias
+    assert isinstance(bias, Tensor), "a convolution with bias"
+    every = torch.cat([part.flatten() for part in logits]).float()
+    lowest = every.kthvalue(max(1, round((1 - share) * len(every)))).values
+    bias[1] -= lowest

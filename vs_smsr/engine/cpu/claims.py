@@ -43,7 +43,8 @@ def _claim_rows(claimed, me, count):
 
 
 def copy_rows(claimed: Any, me: int, target: NDArray[Any], source: NDArray[Any]) -> None:
-    """A kernel in NumPy, which copies without the GIL: target = source, of the same shape."""
+    """A kernel in NumPy, which copies without the GIL: target = source, of the same shape and not overlapping."""
+    assert target.shape == source.shape, (target.shape, source.shape)
     while True:
         start, stop = _claim_rows(claimed, me, len(target))
         if start == stop:

@@ -48,7 +48,7 @@ class Launcher:
         for call in calls:
             start = time.perf_counter()
             self._pool.run([call])
-            function = getattr(call[0], "py_func", call[0])  # compiled, or plain Python
+            function: Any = getattr(call[0], "py_func", call[0])  # compiled, or plain Python
             name = str(function.__qualname__).partition(".")[0]
             self._profile.add(name, self.module, time.perf_counter() - start)
 

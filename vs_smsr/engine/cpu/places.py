@@ -55,7 +55,7 @@ class Everywhere:
 class Only:
     """The pixels of (H, W) that are set, by whole quads where the kernels go by quads. A list is made when it is used.
 
-    A pixel of the mask reads its half-size neighbours: the one before it in an even row or column, the next in an odd.
+    A mask pixel in an odd row or column reads two half-size pixels, its own and the next.
     """
 
     def __init__(self, pixels: Chosen) -> None:

@@ -48,21 +48,19 @@ class Pool:
         finds nothing left of one call goes on with the next: they must not need each other's results.
         """
         job = _Job(calls, self.threads)
-        self._put(job)
         try:
+            for _ in self._helpers:
+                self._jobs.put(job)
+            if self._helpers:
+                add(self._waiting, len(self._helpers))
             job.work(0)
         finally:
             job.close()
 
     def shutdown(self) -> None:
         """End the helpers; jobs that run go on without them."""
-        self._put(None)
-
-    def _put(self, job: _Job | None) -> None:
         for _ in self._helpers:
-            self._jobs.put(job)
-        if self._helpers:
-            add(self._waiting, len(self._helpers))
+            self._jobs.put(None)
 
     def _help(self, me: int) -> None:
         while (job := self._jobs.get()) is not None:

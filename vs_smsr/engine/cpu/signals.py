@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from vs_smsr.engine.compiled import compiled
 
 Cell = NDArray[np.int64]
-AWAKE = 8192  # looks at a cell before a wait ends in vain: some tenths of a millisecond
+AWAKE = 8192  # looks at a cell before a wait ends in vain: about a tenth of a millisecond, by the processor
 
 
 def cell() -> Cell:
