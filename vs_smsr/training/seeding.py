@@ -1,12 +1,13 @@
 """A first guess of the spatial masks: the pixels around which an image has the detail that enlarging cannot give.
 
 Masks that start at random are decided within some hundred steps, before the network has learnt what each SMM is for:
-one opens everywhere, others close for good, and what has closed learns nothing any more. From this guess on all SMMs
-work on the pixels that matter, and learning moves the borders.
+one opens everywhere, others close for good, and what has closed learns nothing any more. Here each SMM gets the pixels
+that matter first, and as many of them as it makes good use of; learning moves the borders.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 
@@ -16,9 +17,12 @@ from torch import Tensor, nn
 
 from vs_smsr.network.smsr import SMSR, SparseMaskModule
 
+log = logging.getLogger(__name__)
 STEPS = 200
 RATE = 2e-3
 SAMPLES = 8  # batches whose logits decide the thresholds
+JUDGES = 2  # of those, batches on whose error the SMMs compete for pixels
+LEVELS = (1.0, 0.8, 0.6, 0.45, 0.3, 0.2, 0.1, 0.05, 0.0)  # shares that an SMM may have
 Batch = tuple[Tensor, Tensor]  # (B, 3, h, w) LR and (B, 3, scale * h, scale * w) HR, 0..255
 
 
@@ -34,7 +38,7 @@ def seed_masks(
     Args:
         network: its features come from the form without masks.
         batches: gives the n-th batch.
-        share: of the pixels, 0..1, that are active in each SMM in the end.
+        share: of the pixels, 0..1, that are active in the mean over the SMMs, at most.
         seed: of the branches' first weights.
         precision: entered for each batch anew, since torch.autocast remembers weights as long as it lasts.
     """
@@ -54,10 +58,51 @@ def seed_masks(
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
+    samples = [batches(STEPS + n) for n in range(SAMPLES)]
     with torch.no_grad(), precision():
-        samples = [list(_logits(network, modules, batches(STEPS + n)[0])) for n in range(SAMPLES)]
-    for module, of_module in zip(modules, zip(*samples, strict=True), strict=True):
-        _set_threshold(module, of_module, share)
+        by_batch = [[logit.float() for logit in _logits(network, modules, small)] for small, _ in samples]
+        by_module = [[part[m] for part in by_batch] for m in range(len(modules))]
+        thresholds = _share_out(network, samples[:JUDGES], by_module, share)
+    for module, threshold in zip(modules, thresholds, strict=True):
+        bias = module.spa_mask[-1].bias
+        assert isinstance(bias, Tensor), "a convolution with bias"
+        bias.data[1] -= threshold
+
+
+def _share_out(
+    network: SMSR, judges: Sequence[Batch], logits: Sequence[Sequence[Tensor]], share: float
+) -> list[Tensor]:
+    """Thresholds of the SMMs' logits. Pixels are taken, step by step, from the SMM that misses them the least.
+
+    Args:
+        judges: what the error is measured on.
+        logits: of each SMM those of all samples, the judges first.
+    """
+    every = [torch.cat([part.flatten() for part in of_module]).sort().values for of_module in logits]
+
+    def threshold(module: int, level: int) -> Tensor:
+        below = round((1 - LEVELS[level]) * len(every[module]))
+        return every[module][below - 1] if below else every[module][0] - 1
+
+    def error(levels: Sequence[int]) -> float:
+        total = 0.0
+        for n, (small, large) in enumerate(judges):
+            masks = [(logits[m][n] > threshold(m, level)).float() for m, level in enumerate(levels)]
+            total += F.l1_loss(network.hard_forward(small, masks).out.float(), large).item()
+        return total
+
+    levels = [0] * len(logits)
+    now = error(levels)
+    while sum(LEVELS[level] for level in levels) > share * len(levels):
+        trials = []
+        for module, level in enumerate(levels):
+            if level + 1 < len(LEVELS):
+                fewer = [*levels[:module], level + 1, *levels[module + 1 :]]
+                after = error(fewer)
+                trials.append(((after - now) / (LEVELS[level] - LEVELS[level + 1]), after, fewer))
+        _, now, levels = min(trials)
+    log.info("active shares of the SMMs: %s", " ".join(f"{LEVELS[level]:.2f}" for level in levels))
+    return [threshold(module, level) for module, level in enumerate(levels)]
 
 
 def busy_pixels(small: Tensor, large: Tensor, share: float) -> Tensor:
@@ -78,13 +123,3 @@ def _logits(network: SMSR, modules: list[SparseMaskModule], small: Tensor) -> It
         yield logits[:, 1:] - logits[:, :1]
         with torch.no_grad():
             features, _ = module.learn(features, None, frozen_channels=True)
-
-
-@torch.no_grad()
-def _set_threshold(module: SparseMaskModule, logits: Sequence[Tensor], share: float) -> None:
-    """Move an SMM's logits so that the share of them is above 0."""
-    bias = module.spa_mask[-1].bias
-    assert isinstance(bias, Tensor), "a convolution with bias"
-    every = torch.cat([part.flatten() for part in logits]).float()
-    lowest = every.kthvalue(max(1, round((1 - share) * len(every)))).values
-    bias[1] -= lowest
