@@ -77,7 +77,10 @@ class Bench:
         return np.rint(self.read(self.clips / "static_camera.mp4", 1)[0]).astype(np.uint8)
 
     def static_clip(self, count: int, size: tuple[int, int] | None = None, shown: int = 1) -> Path:
-        """H.264 of a real still in which one object moves over 8 % of the frame; each picture is shown so often."""
+        """H.264 of a real still in which one object moves over 8 % of the frame; each picture is shown so often.
+
+        Pictures shown more than once are coded without loss: they are to be equal when decoded.
+        """
         still = self.still()
         if size:
             still = cv2.resize(still, size, interpolation=cv2.INTER_CUBIC)
@@ -90,13 +93,13 @@ class Bench:
             frame = still.copy()
             frame[height // 4 : height // 4 + side, x : x + side] = thing
             frames.append(frame)
-        return self.write(frames)
+        return self.write(frames, "20" if shown == 1 else "0")
 
-    def write(self, frames: Items[Frame]) -> Path:
+    def write(self, frames: Items[Frame], crf: str = "20") -> Path:
         """An H.264 file of (H, W, 3) uint8 frames."""
         path = self.folder / f"clip{len(list(self.folder.iterdir()))}.mp4"
         with av.open(str(path), "w") as container:
-            stream = container.add_stream("libx264", rate=25, options={"crf": "20", "threads": "1"})
+            stream = container.add_stream("libx264", rate=25, options={"crf": crf, "threads": "1"})
             stream.height, stream.width, stream.pix_fmt = frames[0].shape[0], frames[0].shape[1], "yuv420p"
             for frame in frames:
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))

@@ -16,7 +16,7 @@ from vs_smsr.tiling.tiler import TiledFrame, Tiler, cropped, padded
 
 log = logging.getLogger(__name__)
 Computed = Changed | None  # (H, W) pixels that were computed; None: all
-SAMPLED = 4  # rows of a result, one in so many, are compared
+SAMPLED = 16  # rows of a result, one in so many, are compared: what is kept for it adds to the peak of memory
 HELD_FROM = 55.0  # dB between held and own attention, from which `auto` holds
 
 
