@@ -224,7 +224,11 @@ def bad_inputs() -> dict[str, tuple[Callable[[], object], list[str], str]]:
             ["a.png", "--weights", "w.safetensors"],
             "not a safetensors file",
         ),
-        "scale without weights": (lambda: image("a.png"), ["a.png", "-s", "4"], "no shipped weights 'smsr_x4'"),
+        "scale without weights": (
+            lambda: image("a.png"),
+            ["a.png", "-m", "other", "-s", "4"],
+            "no shipped weights 'other_x4'",
+        ),
         "model without weights": (lambda: image("a.png"), ["a.png", "-m", "other"], "no shipped weights 'other_x2'"),
         "no such device": (lambda: image("a.png"), ["a.png", "-d", "cuda:99"], "engine"),
         "alpha in a jpeg": (lambda: image("a.png", channels=4), ["a.png", "-o", "b.jpg"], "JPEG cannot hold"),

@@ -52,7 +52,7 @@ def plot_trade(runs: Mapping[str, Sequence[Row]], points: Mapping[str, tuple[flo
     for label, (sparsity, psnr) in points.items():
         axes.plot(sparsity, psnr, "*", markersize=12, label=label)
     axes.set(xlabel="sparsity on Set5, as the paper counts it", ylabel="PSNR on Y, Set5 (dB)")
-    axes.legend(fontsize=8)
+    axes.legend(fontsize=8, loc="lower left")
     _save(figure, target)
 
 
