@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from vs_smsr.engine.contract import State, Upscaled
+from vs_smsr.engine.cpu import CpuEngine
 from vs_smsr.errors import MediaError
 from vs_smsr.evaluation import Evaluation, ImageScore, evaluate
 from vs_smsr.evaluation.bicubic import crop_to_multiple, imresize
@@ -67,6 +68,23 @@ def test_official_weights_give_the_published_figure(name: str) -> None:
     each = {"baby": 38.888, "bird": 43.282, "butterfly": 35.382, "head": 35.988, "woman": 36.415}
     assert {image.name: image.psnr for image in result.images} == pytest.approx(each, abs=0.003)
     assert result.sparsity == pytest.approx(0.58, abs=0.005)  # the paper's supplement
+
+
+@needs_set5
+@needs_official
+def test_the_fastest_precision_is_as_good_as_fp32_with_the_official_weights() -> None:
+    """bf16, where the processor has it."""
+    pytest.importorskip("torch", reason="reads a .pt checkpoint")
+    from vs_smsr.network.checkpoint import read_checkpoint
+
+    weights = read_checkpoint(OFFICIAL)
+    single, fastest = (CpuEngine(weights, precision=precision) for precision in ("fp32", "auto"))
+    for path in sorted((SHARED / "data" / "bench").iterdir()):
+        pixels = read_image(path).pixels[:180, :320].astype(np.float32)
+        error = np.square(single.upscale(pixels).frame - fastest.upscale(pixels).frame).mean(dtype=np.float64)
+        assert error <= 255**2 / 10**4.8, path.name  # 48 dB
+    scores = [evaluate(engine, SET5 / "HR", SET5 / "LR_bicubic" / "X2").psnr for engine in (single, fastest)]
+    assert scores[1] == pytest.approx(scores[0], abs=0.02)
 
 
 @needs_set5
