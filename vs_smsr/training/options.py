@@ -25,10 +25,9 @@ class TrainOptions:
     scale: int = 2
     start: Path | None = None  # weights to start from (.safetensors or .pt); of another scale: the tail is resampled
     reset_masks: bool = False  # spatial masks start anew: no pixel preferred, half of them active
-    seed_masks: float = (
-        0.0  # when masks begin to count, they start anew: active where an image has the most detail, ...
-    )
-    # ... this share of the pixels; 0 = they go on from what they are
+    # When masks begin to count they start anew, active where images have the most detail: at most this share of the
+    # pixels in the mean over the SMMs. 0: they go on from what they are.
+    seed_masks: float = 0.0
     device: str = "cpu"
     threads: int = 0  # CPU threads; 0 = PyTorch's choice
     precision: Literal["bf16", "fp32"] = "bf16"
