@@ -1,6 +1,6 @@
 """Draw training runs from their logs: PSNR over hours, and PSNR against sparsity (the trade that lambda buys).
 
-scripts/plot_runs.py runs/x2/log.csv "lambda 0.8=runs/strong/log.csv" --curve curve.png --trade trade.png
+scripts/plot_runs.py runs/x2/log_x2.csv "lambda 0.8=runs/strong/log_x2.csv" --curve curve.png --trade trade.png
 """
 
 from __future__ import annotations

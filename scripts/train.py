@@ -38,14 +38,17 @@ def parser() -> argparse.ArgumentParser:
         if typing.get_origin(kind) is types.UnionType:
             kind = next(part for part in typing.get_args(kind) if part is not types.NoneType)
         choices = typing.get_args(kind) if typing.get_origin(kind) is typing.Literal else None
+        several = "*" if typing.get_origin(kind) is tuple else None
+        kind = typing.get_args(kind)[0] if several else kind
         if kind is bool:
             result.add_argument(*names, action="store_true", help=" ")
             continue
         required = field.default is dataclasses.MISSING
         default = None if required else field.default
         result.add_argument(
-            *names, type=str if choices else kind, choices=choices, required=required, default=default, help=" "
-        )
+            *names, type=str if choices else kind, choices=choices, nargs=several, required=required, default=default,
+            help=" ",
+        )  # fmt: skip
     result.add_argument("--distributed", action="store_true", help="under torchrun: share each step's crops")
     return result
 
@@ -56,7 +59,8 @@ def main() -> int:
         _join(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     try:
-        trainer = Trainer(TrainOptions(**arguments))
+        values = {name: tuple(value) if isinstance(value, list) else value for name, value in arguments.items()}
+        trainer = Trainer(TrainOptions(**values))
         reason = _run(trainer)
         if not trainer.rank:
             ending = "finished" if reason == "done" else f"stopped by {reason}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import itertools
 import os
 import signal
 import subprocess
@@ -46,13 +47,16 @@ def options(training_set: Path, out: Path, **changes: Any) -> TrainOptions:
 def tensors(trainer: Trainer) -> dict[str, torch.Tensor]:
     """Everything that must be equal for two runs to be the same from here on."""
     moments = {f"adam.{k}.{n}": v for k, s in trainer.optimizer.state_dict()["state"].items() for n, v in s.items()}
-    average = {f"ema.{name}": value for name, value in trainer.average.network.state_dict().items()}
-    return {**trainer.network.state_dict(), **average, **moments}
+    average = {f"ema.{name}": value for name, value in trainer.average.family.state_dict().items()}
+    return {**trainer.family.state_dict(), **average, **moments}
 
 
-def test_a_run_stopped_and_resumed_equals_one_that_ran_through(training_set: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("also", [(), (4, 3)])
+def test_a_run_stopped_and_resumed_equals_one_that_ran_through(
+    training_set: Path, tmp_path: Path, also: tuple[int, ...]
+) -> None:
     """Bit for bit, across the start of the masks and the freezing of the channels, in bf16."""
-    changes = {"dense_steps": 2, "freeze_channels": 5, "steps": 7, "precision": "bf16"}
+    changes = {"dense_steps": 2, "freeze_channels": 5, "steps": 7, "precision": "bf16", "also": also}
     through = Trainer(options(training_set, tmp_path / "through", **changes))
     assert through.run() == "done"
     for stop in (1, 4, 6):
@@ -75,7 +79,7 @@ def test_any_signal_stops_after_the_step_and_saves(training_set: Path, tmp_path:
     trainer = Trainer(options(training_set, tmp_path))
     reason = trainer.run(lambda step, _: os.kill(os.getpid(), number) if step == 2 else None)
     assert reason == number.name
-    saved = state.load_checkpoint(tmp_path, 2)
+    saved = state.load_checkpoint(tmp_path, [2])
     assert saved is not None
     assert saved["step"] == 2
     assert signal.getsignal(number) == before
@@ -101,15 +105,15 @@ def test_a_stop_while_saving_keeps_the_previous_checkpoint(
     monkeypatch.setattr(torch, "save", half_written)
     with pytest.raises(OSError, match="No space left"):
         trainer.save()
-    saved = state.load_checkpoint(tmp_path, 2)
+    saved = state.load_checkpoint(tmp_path, [2])
     assert saved is not None
     assert saved["step"] == 1
 
 
 def test_a_damaged_checkpoint_and_another_scale_are_named(training_set: Path, tmp_path: Path) -> None:
     Trainer(options(training_set, tmp_path, steps=1)).run()
-    with pytest.raises(OptionError, match=r"is for x2, but scale is 3"):
-        Trainer(options(training_set, tmp_path, scale=3))
+    with pytest.raises(OptionError, match=r"is for x2, but the run is for x3 x2\. Use"):
+        Trainer(options(training_set, tmp_path, scale=3, also=(2,)))
     (tmp_path / state.CHECKPOINT).write_bytes(b"not a checkpoint")
     with pytest.raises(WeightsError, match=r"checkpoint\.pt cannot be read"):
         Trainer(options(training_set, tmp_path))
@@ -119,13 +123,13 @@ def test_weights_alone_are_enough_to_go_on(training_set: Path, tmp_path: Path) -
     """The compact state: two files of half precision, at most 2.2 MB each, from which a run goes on where it was."""
     first = Trainer(options(training_set, tmp_path / "first", steps=3))
     first.run()
-    compact = tmp_path / "first" / state.AVERAGED
+    compact = tmp_path / "first" / state.AVERAGED.format(2)
     assert compact.stat().st_size < 2.2e6
     assert weights.load(compact).metadata["steps"] == "3"
-    second = Trainer(options(training_set, tmp_path / "second", start=compact, steps=1))
+    second = Trainer(options(training_set, tmp_path / "second", start=(compact,), steps=1))
     x = torch.rand(1, 3, 16, 16) * 255
     with torch.inference_mode():
-        difference = (second.network(x)[0] - first.average.network(x)[0]).abs().max()
+        difference = (second.family[2](x)[0] - first.average.family[2](x)[0]).abs().max()
     assert difference < 0.2  # of 255: half precision
     assert second.run() == "done"
 
@@ -133,18 +137,43 @@ def test_weights_alone_are_enough_to_go_on(training_set: Path, tmp_path: Path) -
 @pytest.mark.parametrize("scale", [3, 4])
 def test_other_scales_start_from_the_x2_trunk(training_set: Path, tmp_path: Path, scale: int) -> None:
     trunk = Trainer(options(training_set, tmp_path / "x2", steps=1))
-    weights.store(to_weights(trunk.network, 2), tmp_path / "x2.safetensors", np.float32)
+    weights.store(to_weights(trunk.family[2], 2), tmp_path / "x2.safetensors", np.float32)
     trainer = Trainer(
-        options(training_set, tmp_path / "other", scale=scale, start=tmp_path / "x2.safetensors", steps=1)
+        options(training_set, tmp_path / "other", scale=scale, start=(tmp_path / "x2.safetensors",), steps=1)
     )
-    ours, theirs = trainer.network.state_dict(), trunk.network.state_dict()
+    ours, theirs = trainer.family[scale].state_dict(), trunk.family[2].state_dict()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours if not name.startswith("tail."))
     filters = ours["tail.0.weight"].reshape(3, scale, scale, -1), theirs["tail.0.weight"].reshape(3, 2, 2, -1)
     assert torch.equal(filters[0][:, 0, 0], filters[1][:, 0, 0])  # the corners of an enlarged pixel
     assert torch.equal(filters[0][:, -1, 0], filters[1][:, -1, 0])
     torch.testing.assert_close(filters[0].mean((1, 2)), filters[1].mean((1, 2)))
     assert trainer.run() == "done"
-    assert weights.load(tmp_path / "other" / state.AVERAGED).scale == scale
+    assert weights.load(tmp_path / "other" / state.AVERAGED.format(scale)).scale == scale
+
+
+def test_scales_that_learn_together_share_all_but_the_tail(training_set: Path, tmp_path: Path) -> None:
+    """They take turns: a step of one scale moves its tail and the trunk of all, and no other scale's tail."""
+    trainer = Trainer(options(training_set, tmp_path / "all", scale=3, also=(2, 4), steps=3, dense_steps=3))
+    tails: list[dict[int, torch.Tensor]] = []
+
+    def note() -> None:
+        tails.append({scale: trainer.family[scale].tail[0].weight.detach().clone() for scale in (2, 3, 4)})
+
+    note()
+    trunk = trainer.family[2].head[0].weight.detach().clone()
+    trainer.run(lambda *_: note())
+    moved = [{s for s in (2, 3, 4) if not torch.equal(a[s], b[s])} for a, b in itertools.pairwise(tails)]
+    assert moved == [{3}, {2}, {4}]
+    saved = [weights.load(tmp_path / "all" / state.AVERAGED.format(scale)) for scale in (2, 3, 4)]
+    for name, value in saved[0].tensors.items():
+        assert name.startswith("tail.") or all(np.array_equal(value, other.tensors[name]) for other in saved)
+    assert not torch.equal(trunk, trainer.family[4].head[0].weight)
+
+    paths = tuple(tmp_path / "all" / state.AVERAGED.format(scale) for scale in (2, 4))
+    again = Trainer(options(training_set, tmp_path / "again", scale=4, also=(2, 3), start=paths))
+    for scale, index in ((2, 0), (4, 2)):
+        stored = torch.from_numpy(saved[index].tensors["tail.0.weight"])
+        assert torch.equal(again.family[scale].tail[0].weight, stored)
 
 
 def test_lambda_moves_the_sparsity(training_set: Path, tmp_path: Path) -> None:
@@ -172,17 +201,17 @@ def test_an_smm_at_the_target_is_not_asked_to_skip_more(tmp_path: Path) -> None:
 
 def test_frozen_channels_do_not_move_and_spatial_masks_do(training_set: Path, tmp_path: Path) -> None:
     trainer = Trainer(options(training_set, tmp_path, freeze_channels=0))
-    before = {name: value.clone() for name, value in trainer.network.named_parameters()}
+    before = {name: value.clone() for name, value in trainer.family[2].named_parameters()}
     trainer.run()
-    moved = {name for name, value in trainer.network.named_parameters() if not torch.equal(value, before[name])}
+    moved = {name for name, value in trainer.family[2].named_parameters() if not torch.equal(value, before[name])}
     assert {name for name in before if name not in moved} == {f"body.{k}.body.ch_mask" for k in range(5)}
 
 
 def test_masks_take_no_part_in_the_dense_warm_up(training_set: Path, tmp_path: Path) -> None:
     trainer = Trainer(options(training_set, tmp_path, dense_steps=100, steps=2))
-    before = {name: value.clone() for name, value in trainer.network.named_parameters()}
+    before = {name: value.clone() for name, value in trainer.family[2].named_parameters()}
     trainer.run()
-    after = dict(trainer.network.named_parameters())
+    after = dict(trainer.family[2].named_parameters())
     assert all(torch.equal(after[name], before[name]) == ("mask" in name) for name in before)
 
 
@@ -190,8 +219,8 @@ def test_reset_masks_make_half_of_the_samples_active(training_set: Path, tmp_pat
     trainer = Trainer(options(training_set, tmp_path, reset_masks=True, freeze_channels=0))
     x = torch.rand(1, 3, 32, 32) * 255
     with torch.inference_mode():
-        _, computed = trainer.network(x, 1.0, True)
-    always = np.mean([m.body.hard_dense().float().mean().item() for m in trainer.network.body])
+        _, computed = trainer.family[2](x, 1.0, True)
+    always = np.mean([m.body.hard_dense().float().mean().item() for m in trainer.family[2].body])
     assert computed.mean().item() == pytest.approx(always + (1 - always) / 2, abs=0.02)
 
 
@@ -219,6 +248,8 @@ def test_schedules() -> None:
     [
         ({"patch": 17}, "patch must be even"),
         ({"scale": 5}, "scale must be 2, 3 or 4"),
+        ({"also": (5,)}, "scale must be 2, 3 or 4"),
+        ({"also": (3, 2)}, "also must be other scales"),
         ({"tau_end": 0}, "tau_end must be"),
     ],
 )
@@ -241,16 +272,17 @@ def test_log_has_psnr_and_sparsity_and_forgets_repeated_steps(training_set: Path
     cv2.imwrite(str(faces / "odd.png"), texture(70, 9))  # LR of 35 x 35: odd
     changes = {"validate": faces, "validate_every": 2, "dense_steps": 2, "steps": 4}
     Trainer(options(training_set, tmp_path / "out", **changes)).run()
-    rows = read_log(tmp_path / "out" / "log.csv")
+    log = tmp_path / "out" / "log_x2.csv"
+    rows = read_log(log)
     assert [row["step"] for row in rows] == [2, 4]
     assert rows[0]["sparsity"] == 0
     assert all(5 < row["psnr"] < 60 for row in rows)
     assert (tmp_path / "out" / "curve.png").stat().st_size > 5000
-    columns = (tmp_path / "out" / "log.csv").read_text().splitlines()[0].split(",")
-    with (tmp_path / "out" / "log.csv").open("a", newline="") as file:
+    columns = log.read_text().splitlines()[0].split(",")
+    with log.open("a", newline="") as file:
         repeated = {"step": 3, "hours": 1, "busy": 1, "psnr": 20, "sparsity": 0.5}
         csv.DictWriter(file, columns).writerow(repeated)
-    assert [row["step"] for row in read_log(tmp_path / "out" / "log.csv")] == [2, 3]
+    assert [row["step"] for row in read_log(log)] == [2, 3]
 
 
 def script(*arguments: str | Path, processes: int = 1) -> list[str]:
@@ -270,19 +302,20 @@ def small_run(training_set: Path, out: Path, steps: int) -> list[str | Path]:
     return [*run, "--patch", "16", "--first_patch", "16", "--batch", "3", "--dense-steps", "2", "--threads", "1"]
 
 
-@pytest.mark.parametrize("loss", ["l1", "rmse"])
-def test_two_processes_train_like_one(training_set: Path, tmp_path: Path, loss: str) -> None:
+@pytest.mark.parametrize(("loss", "also"), [("l1", ()), ("psnr", (3,))])
+def test_two_processes_train_like_one(training_set: Path, tmp_path: Path, loss: str, also: tuple[int, ...]) -> None:
     """The same crops, shared out 1 to 2: in the dense warm-up (nothing sampled) the weights agree up to rounding."""
     out = tmp_path / "two"
-    command = script(*small_run(training_set, out, 2), "--loss", loss, processes=2)
+    command = script(*small_run(training_set, out, 2), "--loss", loss, "--also", *map(str, also), processes=2)
     subprocess.run(command, check=True, timeout=200, capture_output=True)
-    one = Trainer(options(training_set, tmp_path / "one", batch=3, steps=2, dense_steps=2, warmup=100, loss=loss))
+    changes = {"batch": 3, "dense_steps": 2, "warmup": 100, "loss": loss, "also": also}
+    one = Trainer(options(training_set, tmp_path / "one", steps=2, **changes))
     one.run()
-    saved = state.load_checkpoint(out, 2)
+    saved = state.load_checkpoint(out, (2, *also))
     assert saved is not None
     assert saved["step"] == 2
     step = schedule.learning_rate(0, one.options) + schedule.learning_rate(1, one.options)
-    difference = torch.cat([(p - saved["network"][n]).abs().flatten() for n, p in one.network.named_parameters()])
+    difference = torch.cat([(p - saved["family"][n]).abs().flatten() for n, p in one.family.named_parameters()])
     assert (difference > 0.01 * step).float().mean() < 1e-3  # Adam turns a tiny gradient's sign into a whole step
     assert difference.max() <= 2.1 * step
 
@@ -296,10 +329,10 @@ def test_the_script_stops_at_a_signal_and_goes_on(training_set: Path, tmp_path: 
         out, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
     assert out.startswith("stopped by SIGTERM, step ")
-    saved = state.load_checkpoint(tmp_path, 2)
+    saved = state.load_checkpoint(tmp_path, [2])
     assert saved is not None
     again = subprocess.run(
         script(*small_run(training_set, tmp_path, saved["step"] + 1)), check=True, timeout=200, capture_output=True
     )
     assert again.stdout.decode().startswith(f"finished, step {saved['step'] + 1}")
-    assert to_network(weights.load(tmp_path / state.AVERAGED)).scale == 2
+    assert to_network(weights.load(tmp_path / state.AVERAGED.format(2))).scale == 2

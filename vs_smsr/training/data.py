@@ -1,4 +1,8 @@
-"""The training set on disk: all images in a few flat files that are memory-mapped, and random crops from them."""
+"""The training set on disk: all images in a few flat files that are memory-mapped, and random crops from them.
+
+Beside the pixels lies what the shipped x2 network makes of them: the mean square error of each square, next to that of
+bicubic. A crop's worth is how much the network gains there.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +18,12 @@ from numpy.typing import NDArray
 from vs_smsr.errors import OptionError
 from vs_smsr.evaluation.bicubic import crop_to_multiple, imresize
 from vs_smsr.options import SCALES
+from vs_smsr.upscaler import Upscaler
 
 Image = NDArray[np.uint8]  # (H, W, 3) RGB, 0..255
-SIDE_MULTIPLE = 12  # sides divide by 2, 3 and 4
+SIDE_MULTIPLE = 12  # sides divide by 2, 3 and 4; also the side of the squares whose errors are kept
+CANDIDATES = 4  # crops of which the worthiest is taken
+FILES = ("index.json", "hr.u8", "errors.f32")
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,8 @@ class Builder:
         (folder / "index.json").unlink(missing_ok=True)
         self._hr = (folder / "hr.u8").open("wb")
         self._lr = {scale: (folder / f"lr_x{scale}.u8").open("wb") for scale in self.scales}
+        self._errors = (folder / "errors.f32").open("wb")
+        self._judge = Upscaler(scale=2)
 
     def add(self, name: str, image: Image, source: str = "", licence: str = "") -> None:
         """Append one HR image and its bicubic LR versions; sides are cropped to multiples of 12."""
@@ -51,6 +60,9 @@ class Builder:
         self._hr.write(image.tobytes())
         for scale, file in self._lr.items():
             file.write(imresize(image, 1 / scale).tobytes())
+        half = imresize(image, 1 / 2)
+        errors = [_square_errors(guess, image) for guess in (imresize(half, 2), self._judge.upscale(half))]
+        self._errors.write(np.stack(errors, -1).tobytes())
         self.entries.append(Entry(name, height, width, self._pixels, source, licence))
         self._pixels += height * width
 
@@ -60,11 +72,20 @@ class Builder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for file in (self._hr, *self._lr.values()):
+        for file in (self._hr, self._errors, *self._lr.values()):
             file.close()
         if kind is None:
             index = {"scales": self.scales, "images": [asdict(entry) for entry in self.entries]}
             (self.folder / "index.json").write_text(json.dumps(index, indent=1))
+
+
+def _square_errors(guess: Image, image: Image) -> NDArray[np.float32]:
+    """(H, W, 3) twice -> (H / 12, W / 12) mean square errors, 0..255."""
+    squares = (guess.astype(np.float32) - image) ** 2
+    height, width = image.shape[:2]
+    split = squares.reshape(height // SIDE_MULTIPLE, SIDE_MULTIPLE, width // SIDE_MULTIPLE, -1)
+    errors: NDArray[np.float32] = split.mean((1, 3), dtype=np.float32)
+    return errors
 
 
 class TrainingSet:
@@ -75,16 +96,17 @@ class TrainingSet:
     """
 
     def __init__(self, folder: Path, scale: int) -> None:
-        index = folder / "index.json"
-        if not index.is_file():
-            raise OptionError(f"data: {folder} has no index.json. Make a training set with scripts/prepare_data.py.")
-        content = json.loads(index.read_text())
+        for name in FILES:
+            if not (folder / name).is_file():
+                raise OptionError(f"data: {folder} has no {name}. Make a training set with scripts/prepare_data.py.")
+        content = json.loads((folder / "index.json").read_text())
         if scale not in content["scales"]:
             raise OptionError(f"data: {folder} was prepared for scales {content['scales']}, not for {scale}.")
         self.scale = scale
         self.entries = [Entry(**entry) for entry in content["images"]]
         self._hr = np.memmap(folder / "hr.u8", np.uint8, "r")
         self._lr = np.memmap(folder / f"lr_x{scale}.u8", np.uint8, "r")
+        self._errors = np.memmap(folder / "errors.f32", np.float32, "r").reshape(-1, 2)
         areas = np.array([entry.height * entry.width for entry in self.entries], np.float64)
         self._chance = areas / areas.sum()
 
@@ -97,8 +119,16 @@ class TrainingSet:
         lr = self._lr[start : start + size // (s * s)].reshape(entry.height // s, entry.width // s, 3)
         return lr, hr
 
+    def errors(self, index: int) -> NDArray[np.float32]:
+        """(H / 12, W / 12, 2) mean square errors of one image's squares: bicubic's and the shipped network's."""
+        entry, cell = self.entries[index], SIDE_MULTIPLE
+        start = entry.offset // cell**2
+        rows, columns = entry.height // cell, entry.width // cell
+        return self._errors[start : start + rows * columns].reshape(rows, columns, 2)
+
     def crops(self, rng: np.random.Generator, count: int, patch: int) -> tuple[Image, Image]:
-        """Random crops, flipped and turned at random; of two candidates the one with more contrast is taken.
+        """Random crops, flipped and turned at random. Of four candidates the one is taken where the shipped network
+        gains the most over bicubic: edges and patterns, rather than noise and foliage that nothing can restore.
 
         Returns:
             (count, patch, patch, 3) LR and (count, s * patch, s * patch, 3) HR, uint8.
@@ -109,14 +139,17 @@ class TrainingSet:
     def _crop(self, rng: np.random.Generator, patch: int) -> tuple[Image, Image]:
         s = self.scale
         candidates = []
-        for _ in range(2):
+        for _ in range(CANDIDATES):
             index = int(rng.choice(len(self.entries), p=self._chance))
-            lr, hr = self.pair(index)
-            top, left = (int(rng.integers(side - patch + 1)) for side in lr.shape[:2])
-            small = lr[top : top + patch, left : left + patch]
-            large = hr[s * top : s * (top + patch), s * left : s * (left + patch)]
-            candidates.append((float(small.std()), small, large))
-        _, small, large = max(candidates, key=lambda candidate: candidate[0])
+            entry = self.entries[index]
+            top, left = (int(rng.integers(side // s - patch + 1)) for side in (entry.height, entry.width))
+            rows, columns = (slice(s * at // SIDE_MULTIPLE, s * (at + patch) // SIDE_MULTIPLE) for at in (top, left))
+            bicubic, network = np.sqrt(self.errors(index)[rows, columns].mean((0, 1)))
+            candidates.append((bicubic - network, index, top, left))
+        _, index, top, left = max(candidates)
+        lr, hr = self.pair(index)
+        small = lr[top : top + patch, left : left + patch]
+        large = hr[s * top : s * (top + patch), s * left : s * (left + patch)]
         flip, turns = bool(rng.integers(2)), int(rng.integers(4))
         if flip:
             small, large = small[:, ::-1], large[:, ::-1]

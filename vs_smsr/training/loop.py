@@ -9,7 +9,7 @@ import math
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -22,12 +22,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from vs_smsr.network.smsr import SMSR
 from vs_smsr.options import require
 from vs_smsr.training import optimizer, schedule
 from vs_smsr.training.data import TrainingSet
+from vs_smsr.training.family import Family
 from vs_smsr.training.options import TrainOptions
-from vs_smsr.training.plot import LOG, plot_run
+from vs_smsr.training.plot import LOG, plot_curves, read_log
 from vs_smsr.training.seeding import seed_masks
 from vs_smsr.training.state import (
     Average,
@@ -65,7 +65,7 @@ def stopping_signals() -> Iterator[Callable[[], str | None]]:
 
 
 class Trainer:
-    """One run: network, optimizer, averaged weights, data. Every process of a distributed run holds one."""
+    """One run: networks, optimizer, averaged weights, data. Every process of a distributed run holds one."""
 
     def __init__(self, options: TrainOptions) -> None:
         self.options = options
@@ -77,31 +77,31 @@ class Trainer:
         self.device = torch.device(options.device)
         options.out.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(options.seed)
-        self.network = SMSR(options.scale)
-        if options.start is not None:
-            start_from(self.network, options.start)
+        self.family = Family(options.scales)
+        if options.start:
+            start_from(self.family, options.scales, options.start)
         if options.reset_masks:
-            reset_masks(self.network)
-        module: Any = self.network  # not every release of torch declares memory_format
+            reset_masks(self.family)
+        module: Any = self.family  # not every release of torch declares memory_format
         module.to(device=self.device, memory_format=torch.channels_last)
-        self.average = Average(self.network, options.ema)
-        self.optimizer = optimizer.create(self.network, options)
+        self.average = Average(self.family, options.ema)
+        self.optimizer = optimizer.create(self.family, options)
         self.clock = Clock(torch.get_num_threads())
         self.step_index = 0
-        self.validated = ""  # the last score in words
+        self.validated = dict.fromkeys(options.scales, "")  # the last score in words
         self._restore()
-        self.data = TrainingSet(options.data, options.scale)
-        self.validator = Validator(options.validate, options.scale) if options.validate else None
-        self.form: nn.Module = self.network
-        if self.world > 1:  # parameters of masks take no part in the dense warm-up, hence "unused"
-            self.form = DistributedDataParallel(self.network, find_unused_parameters=True)
+        self.data = {scale: TrainingSet(options.data, scale) for scale in options.scales}
+        self.validators = {scale: Validator(options.validate, scale) for scale in options.scales if options.validate}
+        self.form: nn.Module = self.family
+        if self.world > 1:  # other scales' tails, and masks in the dense warm-up, take no part: "unused"
+            self.form = DistributedDataParallel(self.family, find_unused_parameters=True)
 
     def _restore(self) -> None:
-        state = load_checkpoint(self.options.out, self.options.scale)
+        state = load_checkpoint(self.options.out, self.options.scales)
         if state is None:
             return
-        self.network.load_state_dict(state["network"])
-        self.average.network.load_state_dict(state["average"])
+        self.family.load_state_dict(state["family"])
+        self.average.family.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step_index = state["step"]
         self.clock.seconds, self.clock.busy = state["seconds"], state["busy"]
@@ -117,35 +117,37 @@ class Trainer:
         save_checkpoint(
             self.options.out,
             {
-                "scale": self.options.scale,
+                "scales": list(self.options.scales),
                 "step": self.step_index,
                 "seconds": self.clock.seconds,
                 "busy": self.clock.busy,
-                "network": self.network.state_dict(),
-                "average": self.average.network.state_dict(),
+                "family": self.family.state_dict(),
+                "average": self.average.family.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "options": _plain(self.options),
             },
         )
+        out = self.options.out
         metadata = {"steps": str(self.step_index), "hours": f"{self.clock.seconds / 3600:.2f}"}
-        if self.validated:
-            metadata["validated"] = self.validated
-        save_weights(self.options.out, self.network, self.average, metadata)
-        if (self.options.out / LOG).is_file():
-            plot_run(self.options.out / LOG, self.options.out / "curve.png", self.options.out.name)
+        for scale, score in self.validated.items():
+            save_weights(out, scale, self.family, self.average, metadata | ({"validated": score} if score else {}))
+        logs = {f"x{scale}": out / LOG.format(scale) for scale in self.options.scales}
+        runs = {label: read_log(path) for label, path in logs.items() if path.is_file()}
+        if any(runs.values()):
+            plot_curves(runs, out / "curve.png")
 
     def batch(self) -> tuple[Tensor, Tensor]:
         """This process's share of the step's crops: (B, 3, h, w) LR and HR, float32 0..255, channels last.
 
         The crops depend on the seed and the step only, so neither a stop nor the number of processes changes them.
         """
-        lr, hr = self._crops(self.step_index)
+        lr, hr = self._crops(self.step_index, schedule.scale_of(self.step_index, self.options))
         mine = slice(self.rank * len(lr) // self.world, (self.rank + 1) * len(lr) // self.world)
         return lr[mine], hr[mine]
 
-    def _crops(self, step: int) -> tuple[Tensor, Tensor]:
+    def _crops(self, step: int, scale: int) -> tuple[Tensor, Tensor]:
         patch, count = schedule.patch_and_batch(step, self.options)
-        crops = self.data.crops(np.random.default_rng((self.options.seed, step)), count, patch)
+        crops = self.data[scale].crops(np.random.default_rng((self.options.seed, step)), count, patch)
         lr, hr = (torch.from_numpy(part).to(self.device).permute(0, 3, 1, 2).float() for part in crops)
         return lr, hr
 
@@ -154,17 +156,17 @@ class Trainer:
 
     def _seed_masks(self) -> None:
         """When the masks begin to count, start them from a guess, that of the first process."""
-        share = self.options.seed_masks
+        share, scale = self.options.seed_masks, self.options.scale
 
         def batches(number: int) -> tuple[Tensor, Tensor]:
             self.clock.tick()
-            return self._crops(self.step_index + number)
+            return self._crops(self.step_index + number, scale)
 
         if not self.rank:
             log.info("step %d: masks learn to find the %.0f %% with the most detail", self.step_index, 100 * share)
-            seed_masks(self.network, batches, share, self.options.seed, self._autocast)
-        averaged = dict(self.average.network.named_parameters())
-        for name, parameter in self.network.named_parameters():
+            seed_masks(self.family[scale], batches, share, self.options.seed, self._autocast)
+        averaged = dict(self.average.family.named_parameters())
+        for name, parameter in self.family.named_parameters():
             if "spa_mask" in name:
                 if self.world > 1:
                     dist.broadcast(parameter.data, 0)
@@ -180,18 +182,19 @@ class Trainer:
         tau = schedule.temperature(index, options)
         weight = schedule.sparsity_weight(index, options)
         with self._autocast():
-            out, computed = self.form(lr_image, tau, schedule.channels_frozen(index, options))
+            scale = schedule.scale_of(index, options)
+            out, computed = self.form(lr_image, scale, tau, schedule.channels_frozen(index, options))
         error = _error(out.float(), hr_image, options.loss)
         self.optimizer.zero_grad()
         asked = schedule.sparsity_loss(computed, options)
         loss = self._share_of_batch(error + weight * asked, len(hr_image))
         loss.backward()  # type: ignore[no-untyped-call]
         limit = options.clip or math.inf
-        norm = nn.utils.clip_grad_norm_(self.network.parameters(), limit)
+        norm = nn.utils.clip_grad_norm_(self.family.parameters(), limit)
         rate = schedule.learning_rate(index, options)
         optimizer.set_rate(self.optimizer, rate)
         self.optimizer.step()
-        self.average.update(self.network, index)
+        self.average.update(self.family, index)
         self.step_index += 1
         values = {"lr": rate, "lambda": weight, "loss": error.item(), "computed": computed.mean().item()}
         return {**values, "gradient": norm.item(), "tau": tau or math.nan}
@@ -214,13 +217,13 @@ class Trainer:
         """
         deadline = time.monotonic() + (self.options.minutes or math.inf) * 60
         saved = time.monotonic()
-        sums = _Means()
+        sums = {scale: _Means() for scale in self.options.scales}
         with stopping_signals() as stopped:
             self.clock.tick()
             while self.step_index < self.options.steps:
                 values = self.step()
                 self.clock.tick()
-                sums.add(values)
+                sums[schedule.scale_of(self.step_index - 1, self.options)].add(values)
                 if report:
                     report(self.step_index, values)
                 if self.step_index % self.options.log_every == 0:
@@ -243,25 +246,27 @@ class Trainer:
         dist.all_reduce(votes, dist.ReduceOp.MAX)
         return bool(votes)
 
-    def _log(self, sums: _Means) -> None:
-        """One row of means since the last one; with a score where one is due."""
+    def _log(self, sums: Mapping[int, _Means]) -> None:
+        """A row of means since the last one for each scale; with a score where one is due."""
         if self.rank:
             return
-        due = self.validator and (
-            self.step_index % self.options.validate_every == 0 or self.step_index == self.options.steps
-        )
-        score: Score | None = (
-            self.validator.score(self.average.network, self.masked) if due and self.validator else None
-        )
-        row: dict[str, Any] = {name: f"{value:.5g}" for name, value in sums.take().items()}
+        due = self.step_index % self.options.validate_every == 0 or self.step_index == self.options.steps
+        for scale, means in sums.items():
+            judge = self.validators.get(scale) if due else None
+            score = judge.score(self.average.family[scale], self.masked) if judge else None
+            self._log_scale(scale, means.take(), score)
+
+    def _log_scale(self, scale: int, means: Mapping[str, float], score: Score | None) -> None:
+        row: dict[str, Any] = {name: f"{value:.5g}" for name, value in means.items()}
         row |= {"step": self.step_index, "hours": f"{self.clock.seconds / 3600:.4f}"}
         row["busy"] = f"{self.clock.busy / 3600:.4f}"
         if score:
             row |= {"psnr": f"{score.psnr:.3f}", "sparsity": f"{score.skipped:.3f}"}
-            self.validated = f"{score.psnr:.3f} dB at sparsity {score.skipped:.3f} after {self.step_index} steps"
+            self.validated[scale] = f"{score.psnr:.3f} dB at sparsity {score.skipped:.3f} after {self.step_index} steps"
             row["active"] = " ".join(f"{share:.2f}" for share in score.active)
-        _append(self.options.out / LOG, row)
-        log.info("%s", "  ".join(f"{name} {row[name]}" for name in COLUMNS if row.get(name) not in (None, "nan")))
+        _append(self.options.out / LOG.format(scale), row)
+        words = [f"{name} {row[name]}" for name in COLUMNS if row.get(name) not in (None, "nan")]
+        log.info("x%d  %s", scale, "  ".join(words))
 
 
 class _Means:
@@ -283,12 +288,14 @@ class _Means:
 
 
 def _error(out: Tensor, target: Tensor, loss: str) -> Tensor:
-    """Mean error over the 0..255 range; "rmse", the root of each crop's mean square, is what PSNR measures."""
+    """Mean error over the 0..255 range. "psnr" is minus each crop's PSNR (0 dB at an error of 1, and no more to gain
+    much below that); "rmse" the root of each crop's mean square."""
     if loss == "l1":
         return F.l1_loss(out, target)
-    if loss == "rmse":
-        return torch.sqrt(((out - target) ** 2).mean((1, 2, 3)) + 1e-3**2).mean()
-    return torch.sqrt((out - target) ** 2 + 1e-3**2).mean()
+    if loss == "charbonnier":
+        return torch.sqrt((out - target) ** 2 + 1e-3**2).mean()
+    squares = ((out - target) ** 2).mean((1, 2, 3))
+    return 10 * torch.log10(squares + 1).mean() if loss == "psnr" else torch.sqrt(squares + 1e-3**2).mean()
 
 
 def _append(path: Path, row: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from typing import Literal
 from vs_smsr.options import SCALES, require
 
 Schedule = Literal["trapezoid", "cosine", "step"]
-Loss = Literal["l1", "charbonnier", "rmse"]
+Loss = Literal["l1", "charbonnier", "rmse", "psnr"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +23,9 @@ class TrainOptions:
     data: Path  # a folder made by scripts/prepare_data.py
     out: Path  # checkpoint, log, plot and weights go here; a checkpoint found there is resumed
     scale: int = 2
-    start: Path | None = None  # weights to start from (.safetensors or .pt); of another scale: the tail is resampled
+    also: tuple[int, ...] = ()  # scales that learn along: they share all but the tail, and steps take turns
+    # Weights to start from (.safetensors or .pt). A scale that none of them is for gets a resampled tail.
+    start: tuple[Path, ...] = ()
     reset_masks: bool = False  # spatial masks start anew: no pixel preferred, half of them active
     # When masks begin to count they start anew, active where images have the most detail: at most this share of the
     # pixels in the mean over the SMMs. 0: they go on from what they are.
@@ -67,7 +69,9 @@ class TrainOptions:
 
     def __post_init__(self) -> None:
         where = type(self).__name__
-        require(self.scale in SCALES, where, "scale", "2, 3 or 4", self.scale)
+        for scale in self.scales:
+            require(scale in SCALES, where, "scale", "2, 3 or 4", scale)
+        require(len(set(self.scales)) == len(self.scales), where, "also", "other scales than scale", self.also)
         require(self.steps > 0, where, "steps", "positive", self.steps)
         require(self.batch > 0, where, "batch", "positive", self.batch)
         for name in ("patch", "first_patch"):
@@ -79,3 +83,8 @@ class TrainOptions:
         require(0 <= self.ema < 1, where, "ema", "at least 0 and below 1", self.ema)
         for name in ("tau_start", "tau_end"):
             require(getattr(self, name) > 0, where, name, "positive", getattr(self, name))
+
+    @property
+    def scales(self) -> tuple[int, ...]:
+        """All scales of the run, the one that gives it its name first."""
+        return (self.scale, *self.also)

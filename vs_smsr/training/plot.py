@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-LOG = "log.csv"
+LOG = "log_x{}.csv"
 Row = dict[str, float]
 
 
 def read_log(path: Path) -> list[Row]:
-    """The rows of a log.csv that have a PSNR, in order; steps repeated after a resume replace the older rows."""
+    """The rows of a log that have a PSNR, in order; steps repeated after a resume replace the older rows."""
     rows: dict[int, Row] = {}
     with path.open(newline="") as file:
         for record in csv.DictReader(file):
@@ -22,13 +22,6 @@ def read_log(path: Path) -> list[Row]:
             if record["psnr"]:
                 rows[step] = {name: float(record[name]) for name in ("step", "hours", "busy", "psnr", "sparsity")}
     return [rows[step] for step in sorted(rows)]
-
-
-def plot_run(log: Path, target: Path, title: str) -> None:
-    """One run's curves. Writes nothing while the log has no PSNR."""
-    rows = read_log(log)
-    if rows:
-        plot_curves({title: rows}, target)
 
 
 def plot_curves(runs: Mapping[str, Sequence[Row]], target: Path) -> None:

@@ -59,6 +59,11 @@ def patch_and_batch(step: int, options: TrainOptions) -> tuple[int, int]:
     return patch, max(1, round(options.batch * options.patch**2 / patch**2))
 
 
+def scale_of(step: int, options: TrainOptions) -> int:
+    """The scale whose turn it is."""
+    return options.scales[step % len(options.scales)]
+
+
 def channels_frozen(step: int, options: TrainOptions) -> bool:
     """Are the channel masks hard and fixed at this step?"""
     return options.freeze_channels is not None and step >= options.freeze_channels

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,12 @@ from torch import Tensor, nn
 
 from vs_smsr.errors import OptionError, WeightsError
 from vs_smsr.network.checkpoint import load_weights, read_checkpoint, to_weights
-from vs_smsr.network.smsr import SMSR
+from vs_smsr.training.family import Family
 from vs_smsr.weights import load, store
 
 CHECKPOINT = "checkpoint.pt"
-WEIGHTS = "weights.safetensors"
-AVERAGED = "ema.safetensors"
+WEIGHTS = "weights_x{}.safetensors"
+AVERAGED = "ema_x{}.safetensors"
 
 
 class Clock:
@@ -51,32 +52,34 @@ class Clock:
 
 
 class Average:
-    """Exponential moving average of a network's parameters; shorter at the start, so that old weights fade."""
+    """Exponential moving average of the parameters; shorter at the start, so that old weights fade."""
 
-    def __init__(self, network: SMSR, decay: float) -> None:
-        self.network = copy.deepcopy(network).eval().requires_grad_(False)
+    def __init__(self, family: Family, decay: float) -> None:
+        self.family = copy.deepcopy(family).eval().requires_grad_(False)
         self.decay = decay
 
     @torch.no_grad()
-    def update(self, network: SMSR, step: int) -> None:
+    def update(self, family: Family, step: int) -> None:
         decay = min(self.decay, (1 + step) / (10 + step))
-        ours: list[Tensor] = [p.detach() for p in self.network.parameters()]
-        theirs: list[Tensor] = [p.detach() for p in network.parameters()]
+        ours: list[Tensor] = [p.detach() for p in self.family.parameters()]
+        theirs: list[Tensor] = [p.detach() for p in family.parameters()]
         torch._foreach_lerp_(ours, theirs, 1 - decay)
 
 
-def start_from(network: SMSR, path: Path) -> None:
-    """Fill a network from weights (.safetensors or .pt); of another scale: the tail is resampled.
+def start_from(family: Family, scales: Sequence[int], paths: Sequence[Path]) -> None:
+    """Fill the networks from weights (.safetensors or .pt): each tail from the ones of its scale, else resampled from
+    the first ones; the trunk from what the first scale's tail is from.
 
     Raises:
-        WeightsError: the file is not SMSR.
+        WeightsError: a file is not SMSR.
     """
-    weights = load(path) if path.suffix == ".safetensors" else read_checkpoint(path)
-    load_weights(network, weights)
+    found = [load(path) if path.suffix == ".safetensors" else read_checkpoint(path) for path in paths]
+    for scale in reversed(scales):  # they share the trunk: the last one loaded counts
+        load_weights(family[scale], next((weights for weights in found if weights.scale == scale), found[0]))
 
 
 @torch.no_grad()
-def reset_masks(network: SMSR) -> None:
+def reset_masks(network: nn.Module) -> None:
     """Make all spatial logits 0, so that samples are active half the time; what precedes the last layer is kept."""
     for name, parameter in network.named_parameters():
         if ".spa_mask.5." in name:
@@ -93,11 +96,12 @@ def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
     temporary.replace(folder / CHECKPOINT)
 
 
-def load_checkpoint(folder: Path, scale: int) -> dict[str, Any] | None:
+def load_checkpoint(folder: Path, scales: Sequence[int]) -> dict[str, Any] | None:
     """What `save_checkpoint` wrote; None if there is none.
 
     Raises:
-        WeightsError: damaged, or of another scale.
+        WeightsError: damaged.
+        OptionError: of other scales.
     """
     path = folder / CHECKPOINT
     if not path.is_file():
@@ -107,16 +111,17 @@ def load_checkpoint(folder: Path, scale: int) -> dict[str, Any] | None:
     except Exception as error:
         advice = "Start anew in another folder with --start weights.safetensors."
         raise WeightsError(f"checkpoint: {path} cannot be read ({error}). {advice}") from error
-    if state["scale"] != scale:
-        raise OptionError(f"checkpoint: {path} is for x{state['scale']}, but scale is {scale}. Use another --out.")
+    if state["scales"] != list(scales):
+        was, now = (" ".join(f"x{scale}" for scale in part) for part in (state["scales"], scales))
+        raise OptionError(f"checkpoint: {path} is for {was}, but the run is for {now}. Use another --out.")
     return state
 
 
-def save_weights(folder: Path, network: nn.Module, average: Average, metadata: dict[str, str]) -> None:
-    """The compact state in half precision: weights and their average, each readable by `vs_smsr.weights.load`."""
-    scale = average.network.scale
-    for name, source in ((WEIGHTS, network), (AVERAGED, average.network)):
-        weights = to_weights(source, scale, metadata, name)
+def save_weights(folder: Path, scale: int, family: Family, average: Average, metadata: dict[str, str]) -> None:
+    """One scale's compact state in half precision: weights and their average, readable by `vs_smsr.weights.load`."""
+    for pattern, source in ((WEIGHTS, family), (AVERAGED, average.family)):
+        name = pattern.format(scale)
+        weights = to_weights(source[scale], scale, metadata, name)
         temporary = folder / (name + ".part")
         store(weights, temporary)
         temporary.replace(folder / name)
