@@ -40,7 +40,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="*", type=Path, metavar="PICTURES")
     parser.add_argument("-o", "--out", type=Path, required=True, help="folder of the training set")
-    parser.add_argument("--clean", action="store_true", help="the images are clean already: keep their size")
+    parser.add_argument("--clean", action="append", default=[], type=Path, metavar="DIR",
+                        help="more pictures, sharp and undamaged: they keep their size; repeatable")  # fmt: skip
     parser.add_argument("--exclude", action="append", default=[], type=Path, metavar="DIR",
                         help="benchmark images: nothing that looks like them is taken; repeatable")  # fmt: skip
     parser.add_argument("--debian", action="store_true", help="take Debian's packages of photographs")
@@ -54,12 +55,12 @@ def main() -> int:
         if arguments.debian:
             packages = PHOTOGRAPHS + (DRAWN if arguments.drawn else ())
             folders += [unpack(package, arguments.cache) for package in packages]
-        if not folders:
-            raise OptionError("prepare: give folders of images, or --debian.")
-        cleaner = Cleaner(benchmark_hashes(arguments.exclude), arguments.clean)
+        if not folders + arguments.clean:
+            raise OptionError("prepare: give folders of images, --clean or --debian.")
+        cleaner = Cleaner(benchmark_hashes(arguments.exclude))
         with Progress(SpinnerColumn(), TextColumn("{task.description}"), console=Console(stderr=True)) as bar:
             task = bar.add_task("reading")
-            report = prepare(folders, arguments.out, cleaner, is_picture,
+            report = prepare(folders, arguments.out, cleaner, arguments.clean, is_picture,
                              lambda path: bar.update(task, description=path.name))  # fmt: skip
     except SmsrError as error:
         print(f"prepare_data: {error}", file=sys.stderr)

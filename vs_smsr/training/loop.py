@@ -288,8 +288,8 @@ class _Means:
 
 
 def _error(out: Tensor, target: Tensor, loss: str) -> Tensor:
-    """Mean error over the 0..255 range. "psnr" is minus each crop's PSNR (0 dB at an error of 1, and no more to gain
-    much below that); "rmse" the root of each crop's mean square."""
+    """Mean error over the 0..255 range; "rmse" the root of each crop's mean square. "psnr" is in decibels, minus each
+    crop's PSNR but for a constant, where an error below 1 counts little."""
     if loss == "l1":
         return F.l1_loss(out, target)
     if loss == "charbonnier":

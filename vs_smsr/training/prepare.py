@@ -39,13 +39,17 @@ class Report:
 class Cleaner:
     """Decides on one image after the other; remembers what it has let through."""
 
-    def __init__(self, benchmarks: Iterable[int] = (), already_clean: bool = False) -> None:
+    def __init__(self, benchmarks: Iterable[int] = ()) -> None:
         self._benchmarks = [*cleaning.SET5_HASHES, *benchmarks]
         self._seen: list[int] = []
-        self._already_clean = already_clean
 
-    def clean(self, path: Path) -> Image | str:
-        """The image as it goes into the set, (H, W, 3) uint8 RGB, or the reason why it does not."""
+    def clean(self, path: Path, keep_size: bool = False) -> Image | str:
+        """The image as it goes into the set, (H, W, 3) uint8 RGB, or the reason why it does not.
+
+        Args:
+            path: an image file.
+            keep_size: it is known to be sharp and undamaged at this size.
+        """
         if cleaning.is_benchmark_name(path):
             return "with a benchmark's name"
         image = read(path)
@@ -56,7 +60,7 @@ class Cleaner:
             return "like a benchmark's image"
         if any(cleaning.nearest(value, self._seen) <= cleaning.DUPLICATE_DISTANCE for value in hashes):
             return "seen before"
-        sized = image if self._already_clean else cleaning.sharp_size(image, path.suffix.lower() in cleaning.LOSSY)
+        sized = image if keep_size else cleaning.sharp_size(image, path.suffix.lower() in cleaning.LOSSY)
         if sized is None:
             return "blurred, upscaled or too small"
         if min(sized.shape[:2]) < cleaning.LEAST_SIDE:
@@ -103,22 +107,32 @@ def prepare(
     folders: Iterable[Path],
     target: Path,
     cleaner: Cleaner,
+    clean: Iterable[Path] = (),
     accept: Callable[[Path], bool] = lambda path: True,
     progress: Callable[[Path], None] = lambda path: None,
 ) -> Report:
     """Build a training set in `target` from all images below the folders.
+
+    Args:
+        folders: their images are brought to a size at which they are sharp and undamaged.
+        target: folder of the set.
+        cleaner: decides what gets in.
+        clean: more folders, whose images keep their size.
+        accept: False for files that are no pictures.
+        progress: called with each file.
 
     Raises:
         OptionError: a folder is missing, or no image is left.
     """
     report = Report()
     with Builder(target) as builder:
-        for root, path in ((folder, path) for folder in folders for path in images_in([folder])):
+        roots = [*((folder, True) for folder in clean), *((folder, False) for folder in folders)]
+        for (root, keep_size), path in ((given, path) for given in roots for path in images_in([given[0]])):
             progress(path)
             if not accept(path):
                 report.dropped["left out by pattern"] += 1
                 continue
-            image = cleaner.clean(path)
+            image = cleaner.clean(path, keep_size)
             if isinstance(image, str):
                 report.dropped[image] += 1
                 log.info("%s: %s", path, image)
