@@ -42,6 +42,7 @@ from vs_smsr.training.validate import Score, Validator
 
 log = logging.getLogger(__name__)
 COLUMNS = ("step", "hours", "busy", "lr", "tau", "lambda", "loss", "computed", "gradient", "psnr", "sparsity", "active")
+FLAT = 10.0  # mean square error of a crop at 38 dB: what an image has as a whole
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 
 
@@ -288,14 +289,14 @@ class _Means:
 
 
 def _error(out: Tensor, target: Tensor, loss: str) -> Tensor:
-    """Mean error over the 0..255 range; "rmse" the root of each crop's mean square. "psnr" is in decibels, minus each
-    crop's PSNR but for a constant, where an error below 1 counts little."""
+    """Mean error over the 0..255 range; "rmse" the root of each crop's mean square. "psnr" is in decibels: minus each
+    crop's PSNR but for a constant, and a mean square far below `FLAT` counts no more than one at it."""
     if loss == "l1":
         return F.l1_loss(out, target)
     if loss == "charbonnier":
         return torch.sqrt((out - target) ** 2 + 1e-3**2).mean()
     squares = ((out - target) ** 2).mean((1, 2, 3))
-    return 10 * torch.log10(squares + 1).mean() if loss == "psnr" else torch.sqrt(squares + 1e-3**2).mean()
+    return 10 * torch.log10(squares + FLAT).mean() if loss == "psnr" else torch.sqrt(squares + 1e-3**2).mean()
 
 
 def _append(path: Path, row: dict[str, Any]) -> None:

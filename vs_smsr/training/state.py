@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from vs_smsr.errors import OptionError, WeightsError
 from vs_smsr.network.checkpoint import load_weights, read_checkpoint, to_weights
+from vs_smsr.training.balance import balance
 from vs_smsr.training.family import Family
 from vs_smsr.weights import load, store
 
@@ -67,8 +68,10 @@ class Average:
 
 
 def start_from(family: Family, scales: Sequence[int], paths: Sequence[Path]) -> None:
-    """Fill the networks from weights (.safetensors or .pt): each tail from the ones of its scale, else resampled from
-    the first ones; the trunk from what the first scale's tail is from.
+    """Fill the networks from weights (.safetensors or .pt), and balance them.
+
+    Each tail is from the weights of its scale, else resampled from the first ones; the trunk is from those that the
+    first scale's tail is from.
 
     Raises:
         WeightsError: a file is not SMSR.
@@ -76,6 +79,7 @@ def start_from(family: Family, scales: Sequence[int], paths: Sequence[Path]) -> 
     found = [load(path) if path.suffix == ".safetensors" else read_checkpoint(path) for path in paths]
     for scale in reversed(scales):  # they share the trunk: the last one loaded counts
         load_weights(family[scale], next((weights for weights in found if weights.scale == scale), found[0]))
+        balance(family[scale])
 
 
 @torch.no_grad()
