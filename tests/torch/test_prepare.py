@@ -199,7 +199,7 @@ def test_crops_are_where_the_network_gains_most(tmp_path: Path) -> None:
     prepared = TrainingSet(tmp_path, 3)
     _, crops = prepared.crops(np.random.default_rng(11), 60, 24)
     edges = sum(bool((np.diff(crop.astype(int), axis=1) == 0).mean() > 0.5) for crop in crops)
-    assert edges > 50  # 30 without a choice; noise remains where all candidates are noise
+    assert edges > 42  # 30 without a choice; noise remains where all candidates are noise: one in eight
 
 
 def test_sets_that_are_not_there_are_named(tmp_path: Path, training_set: Path) -> None:

@@ -20,6 +20,7 @@ import torch
 from vs_smsr import weights
 from vs_smsr.errors import OptionError, WeightsError
 from vs_smsr.network import to_network, to_weights
+from vs_smsr.network.smsr import SMSR
 from vs_smsr.training import schedule, state
 from vs_smsr.training.loop import Trainer
 from vs_smsr.training.options import TrainOptions
@@ -188,15 +189,15 @@ def test_lambda_moves_the_sparsity(training_set: Path, tmp_path: Path) -> None:
     assert strong < none - 0.1
 
 
-def test_an_smm_at_the_target_is_not_asked_to_skip_more(tmp_path: Path) -> None:
+def test_each_smm_is_drawn_to_the_target_from_both_sides(tmp_path: Path) -> None:
     computed = torch.tensor([1.0, 0.5, 0.4, 0.1, 0.0], requires_grad=True)
     paper = TrainOptions(data=tmp_path, out=tmp_path)
     assert schedule.sparsity_loss(computed, paper).item() == pytest.approx(0.4)
     loss = schedule.sparsity_loss(computed, dataclasses.replace(paper, sparsity_target=0.7))
     loss.backward()
-    assert loss.item() == pytest.approx((0.7 + 0.2 + 0.1) / 5)
+    assert loss.item() == pytest.approx((0.7 + 0.2 + 0.1 + 0.2 + 0.3) / 5)
     assert computed.grad is not None
-    assert computed.grad.tolist() == pytest.approx([0.2, 0.2, 0.2, 0, 0])
+    assert computed.grad.tolist() == pytest.approx([0.2, 0.2, 0.2, -0.2, -0.2])
 
 
 def test_frozen_channels_do_not_move_and_spatial_masks_do(training_set: Path, tmp_path: Path) -> None:
@@ -205,6 +206,39 @@ def test_frozen_channels_do_not_move_and_spatial_masks_do(training_set: Path, tm
     trainer.run()
     moved = {name for name, value in trainer.family[2].named_parameters() if not torch.equal(value, before[name])}
     assert {name for name in before if name not in moved} == {f"body.{k}.body.ch_mask" for k in range(5)}
+
+
+def test_hard_masks_are_those_of_inference_and_still_learn() -> None:
+    torch.manual_seed(7)
+    network = SMSR(2)
+    for module in network.body:
+        module.body.ch_mask.data.normal_()
+    x = torch.rand(2, 3, 20, 20) * 255
+    for frozen in (False, True):
+        torch.manual_seed(8)
+        out, computed = network(x, 0.0, frozen)
+        result = network.hard_forward(x)
+        torch.testing.assert_close(out, result.out, rtol=1e-4, atol=1e-3)
+        shares = zip(network.dense_shares(), result.masks, strict=True)
+        expected = [dense + (1 - dense) * mask.mean().item() for dense, mask in shares]
+        assert computed.tolist() == pytest.approx(expected, abs=1e-5)
+        network.zero_grad()
+        out.square().mean().backward()
+        moved = {name for name, p in network.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
+        for k in range(5):
+            assert f"body.{k}.spa_mask.5.bias" in moved
+            assert (f"body.{k}.body.ch_mask" in moved) == (not frozen)
+
+
+def test_rates_follow_the_options_of_now(training_set: Path, tmp_path: Path) -> None:
+    """A resumed run takes the masks' rate from its own options, not from the checkpoint."""
+    Trainer(options(training_set, tmp_path, steps=1, mask_lr=6.0)).run()
+    trainer = Trainer(options(training_set, tmp_path, steps=2, mask_lr=0.0))
+    before = {n: p.detach().clone() for n, p in trainer.family.named_parameters()}
+    trainer.run()
+    stood = {n for n, p in trainer.family.named_parameters() if torch.equal(p, before[n])}
+    assert {n for n in before if "mask" in n} <= stood
+    assert len(stood) < len(before) / 2
 
 
 def test_masks_take_no_part_in_the_dense_warm_up(training_set: Path, tmp_path: Path) -> None:

@@ -35,11 +35,16 @@ class HardResult:
 def gumbel_pair(logits: Tensor, tau: float, dim: int) -> Tensor:
     """A Gumbel-softmax sample of two classes along `dim`: the soft weight of the second, 0..1, `dim` kept with size 1.
 
-    The difference of two Gumbel variables is logistic, so one sigmoid replaces two draws and a softmax.
+    The difference of two Gumbel variables is logistic, so one sigmoid replaces two draws and a softmax. At tau 0
+    nothing is drawn: the weight is 0 or 1, as inference decides it, and the gradient that of a sigmoid.
     """
     first, second = torch.chunk(logits.float(), 2, dim)
+    difference = second - first
+    if tau == 0:
+        soft = torch.sigmoid(difference)
+        return (difference > 0).float() + (soft - soft.detach())
     uniform = torch.rand_like(first).clamp(1e-7, 1 - 1e-7)
-    return torch.sigmoid((second - first + torch.logit(uniform)) / tau)
+    return torch.sigmoid((difference + torch.logit(uniform)) / tau)
 
 
 def conv(inputs: int, outputs: int, size: int, bias: bool = True) -> nn.Conv2d:
@@ -225,7 +230,7 @@ class SMSR(nn.Module):
 
         Args:
             x: (B, 3, H, W) RGB 0..255.
-            tau: temperature of the Gumbel-softmax masks; None = no masks (dense warm-up).
+            tau: temperature of the Gumbel-softmax masks; 0 = hard masks; None = no masks (dense warm-up).
             frozen_channels: take channel masks as decided by their logits; only spatial masks are sampled.
         Returns:
             (B, 3, sH, sW), and (5,) the share of (pixel, channel) positions each SMM computed, 0..1, as the sparsity

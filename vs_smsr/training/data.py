@@ -22,7 +22,7 @@ from vs_smsr.upscaler import Upscaler
 
 Image = NDArray[np.uint8]  # (H, W, 3) RGB, 0..255
 SIDE_MULTIPLE = 12  # sides divide by 2, 3 and 4; also the side of the squares whose errors are kept
-CANDIDATES = 8  # crops of which the worthiest is taken
+CANDIDATES = 8  # at most so many crops of which the worthiest is taken
 FILES = ("index.json", "hr.u8", "errors.f32")
 
 
@@ -127,8 +127,8 @@ class TrainingSet:
         return self._errors[start : start + rows * columns].reshape(rows, columns, 2)
 
     def crops(self, rng: np.random.Generator, count: int, patch: int) -> tuple[Image, Image]:
-        """Random crops, flipped and turned at random. Of eight candidates the one is taken where the shipped network
-        gains the most over bicubic: edges and patterns, rather than noise and foliage that nothing can restore.
+        """Random crops, flipped and turned at random. Of one to eight candidates the one is taken where the shipped
+        network gains the most over bicubic: edges and patterns, rather than noise and foliage that nothing can restore.
 
         Returns:
             (count, patch, patch, 3) LR and (count, s * patch, s * patch, 3) HR, uint8.
@@ -139,7 +139,7 @@ class TrainingSet:
     def _crop(self, rng: np.random.Generator, patch: int) -> tuple[Image, Image]:
         s = self.scale
         candidates = []
-        for _ in range(CANDIDATES):
+        for _ in range(rng.integers(1, CANDIDATES + 1)):
             index = int(rng.choice(len(self.entries), p=self._chance))
             entry = self.entries[index]
             top, left = (int(rng.integers(side // s - patch + 1)) for side in (entry.height, entry.width))

@@ -193,12 +193,12 @@ class Trainer:
         limit = options.clip or math.inf
         norm = nn.utils.clip_grad_norm_(self.family.parameters(), limit)
         rate = schedule.learning_rate(index, options)
-        optimizer.set_rate(self.optimizer, rate)
+        optimizer.set_rate(self.optimizer, rate, options)
         self.optimizer.step()
         self.average.update(self.family, index)
         self.step_index += 1
         values = {"lr": rate, "lambda": weight, "loss": error.item(), "computed": computed.mean().item()}
-        return {**values, "gradient": norm.item(), "tau": tau or math.nan}
+        return {**values, "gradient": norm.item(), "tau": math.nan if tau is None else tau}
 
     def _share_of_batch(self, loss: Tensor, crops: int) -> Tensor:
         """Weigh this process's loss by its crops: processes are averaged as if all had as many."""

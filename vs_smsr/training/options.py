@@ -53,11 +53,12 @@ class TrainOptions:
 
     dense_steps: int = 0  # steps without masks, first
     sparsity_weight: float = 0.8  # lambda, on the loss over 0..255
-    sparsity_target: float = 1.0  # an SMM that skips this share is not asked for more; 1 = the paper's loss
+    sparsity_target: float = 1.0  # the share that each SMM is to skip; 1 = the paper's loss
     sparsity_ramp: int = 250  # steps after the masks start over which lambda rises from 0
     tau_start: float = 1.0
     tau_end: float = 0.4
     tau_steps: int | None = None  # steps after the masks start over which tau falls; None = all that are left
+    harden_masks: int | None = None  # from this step on, masks are 0 or 1 as in inference, nothing is drawn any more
     freeze_channels: int | None = (
         None  # from this step on, channel masks are hard and fixed (a step costs a third less)
     )

@@ -26,9 +26,11 @@ def learning_rate(step: int, options: TrainOptions) -> float:
 
 
 def temperature(step: int, options: TrainOptions) -> float | None:
-    """tau of the Gumbel-softmax masks; None while the masks are off."""
+    """tau of the Gumbel-softmax masks; None while the masks are off, 0 once they are hard."""
     if step < options.dense_steps:
         return None
+    if options.harden_masks is not None and step >= options.harden_masks:
+        return 0.0
     length = options.steps - options.dense_steps if options.tau_steps is None else options.tau_steps
     share = (step - options.dense_steps) / max(1, length)
     return options.tau_start + (options.tau_end - options.tau_start) * min(1.0, share)
@@ -43,11 +45,12 @@ def sparsity_weight(step: int, options: TrainOptions) -> float:
 
 
 def sparsity_loss(computed: Tensor, options: TrainOptions) -> Tensor:
-    """(5,) shares computed, 0..1 -> their mean, each counted from where its SMM has reached the target.
+    """(5,) shares computed, 0..1 -> how far they are from the target, in the mean.
 
-    The paper's loss (target 1) asks every SMM to close further and further, and one that has closed learns nothing.
+    The paper's loss (target 1) asks for ever more to be skipped. With another target each SMM is drawn to it from both
+    sides: one that has closed learns nothing any more, and of a mean the first SMM would take all.
     """
-    return (computed - (1 - options.sparsity_target)).clamp(min=0).mean()
+    return (computed - (1 - options.sparsity_target)).abs().mean()
 
 
 def patch_and_batch(step: int, options: TrainOptions) -> tuple[int, int]:
