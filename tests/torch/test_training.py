@@ -22,6 +22,7 @@ from vs_smsr.errors import OptionError, WeightsError
 from vs_smsr.network import to_network, to_weights
 from vs_smsr.network.smsr import SMSR
 from vs_smsr.training import schedule, state
+from vs_smsr.training.balance import balance
 from vs_smsr.training.loop import Trainer
 from vs_smsr.training.options import TrainOptions
 from vs_smsr.training.plot import read_log
@@ -142,6 +143,7 @@ def test_other_scales_start_from_the_x2_trunk(training_set: Path, tmp_path: Path
     trainer = Trainer(
         options(training_set, tmp_path / "other", scale=scale, start=(tmp_path / "x2.safetensors",), steps=1)
     )
+    balance(trunk.family[2])
     ours, theirs = trainer.family[scale].state_dict(), trunk.family[2].state_dict()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours if not name.startswith("tail."))
     filters = ours["tail.0.weight"].reshape(3, scale, scale, -1), theirs["tail.0.weight"].reshape(3, 2, 2, -1)
@@ -172,9 +174,11 @@ def test_scales_that_learn_together_share_all_but_the_tail(training_set: Path, t
 
     paths = tuple(tmp_path / "all" / state.AVERAGED.format(scale) for scale in (2, 4))
     again = Trainer(options(training_set, tmp_path / "again", scale=4, also=(2, 3), start=paths))
-    for scale, index in ((2, 0), (4, 2)):
-        stored = torch.from_numpy(saved[index].tensors["tail.0.weight"])
-        assert torch.equal(again.family[scale].tail[0].weight, stored)
+    x = torch.rand(1, 3, 16, 16) * 255
+    for scale in (2, 4):
+        with torch.inference_mode():
+            difference = (again.family[scale](x)[0] - trainer.average.family[scale](x)[0]).abs().max()
+        assert difference < 0.2  # of 255: half precision
 
 
 def test_lambda_moves_the_sparsity(training_set: Path, tmp_path: Path) -> None:
@@ -350,7 +354,7 @@ def test_two_processes_train_like_one(training_set: Path, tmp_path: Path, loss: 
     assert saved["step"] == 2
     step = schedule.learning_rate(0, one.options) + schedule.learning_rate(1, one.options)
     difference = torch.cat([(p - saved["family"][n]).abs().flatten() for n, p in one.family.named_parameters()])
-    assert (difference > 0.01 * step).float().mean() < 1e-3  # Adam turns a tiny gradient's sign into a whole step
+    assert (difference > 0.01 * step).float().mean() < 5e-3  # Adam turns a tiny gradient's sign into a whole step
     assert difference.max() <= 2.1 * step
 
 
