@@ -62,6 +62,8 @@ def main() -> int:
         values = {name: tuple(value) if isinstance(value, list) else value for name, value in arguments.items()}
         trainer = Trainer(TrainOptions(**values))
         reason = _run(trainer)
+        if dist.is_initialized():
+            dist.barrier()  # one that leaves while another still saves takes that one's connections down
         if not trainer.rank:
             ending = "finished" if reason == "done" else f"stopped by {reason}"
             print(f"{ending}, step {trainer.step_index}, {trainer.options.out}")
