@@ -17,8 +17,10 @@ from vs_smsr.network.smsr import SMSR, SparseMaskModule
 
 @torch.no_grad()
 def balance(network: SMSR) -> None:
-    """Give the first layers of the head, the attention and the mask branches the size that PyTorch starts them with,
-    and let the layers after them undo it. What the network computes stays the same, up to rounding."""
+    """Give the first layers of the head, the attention and the mask branches the size that PyTorch starts them with.
+
+    The layers after them undo it: what the network computes stays the same, up to rounding. Changes it in place.
+    """
     first, second = network.head[0], network.head[2]
     factor = _grow(first, 1.0)
     features = factor * _grow(second, factor)

@@ -42,7 +42,7 @@ from vs_smsr.training.validate import Score, Validator
 
 log = logging.getLogger(__name__)
 COLUMNS = ("step", "hours", "busy", "lr", "tau", "lambda", "loss", "computed", "gradient", "psnr", "sparsity", "active")
-FLAT = 10.0  # mean square error of a crop at 38 dB: what an image has as a whole
+FLAT = 10.0  # mean square of 38 dB, an image's as a whole; without it, flat crops outweigh all others
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 
 
@@ -289,8 +289,8 @@ class _Means:
 
 
 def _error(out: Tensor, target: Tensor, loss: str) -> Tensor:
-    """Mean error over the 0..255 range; "rmse" the root of each crop's mean square. "psnr" is in decibels: minus each
-    crop's PSNR but for a constant, and a mean square far below `FLAT` counts no more than one at it."""
+    """Mean over the crops, for (B, 3, H, W) of 0..255: "l1" and "charbonnier" of each value, "rmse" the root of a crop's
+    mean square, "psnr" its PSNR in dB, negative and up to a constant, with `FLAT` added to the mean square."""
     if loss == "l1":
         return F.l1_loss(out, target)
     if loss == "charbonnier":
