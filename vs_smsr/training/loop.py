@@ -289,8 +289,11 @@ class _Means:
 
 
 def _error(out: Tensor, target: Tensor, loss: str) -> Tensor:
-    """Mean over the crops, for (B, 3, H, W) of 0..255: "l1" and "charbonnier" of each value, "rmse" the root of a crop's
-    mean square, "psnr" its PSNR in dB, negative and up to a constant, with `FLAT` added to the mean square."""
+    """Mean over the crops of (B, 3, H, W), 0..255.
+
+    "l1" and "charbonnier" are of each value; "rmse" is the root of a crop's mean square; "psnr" is its PSNR in dB,
+    negative and up to a constant, with `FLAT` added to the mean square.
+    """
     if loss == "l1":
         return F.l1_loss(out, target)
     if loss == "charbonnier":
