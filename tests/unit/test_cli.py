@@ -451,6 +451,42 @@ def test_an_interrupt_that_python_drops_counts_all_the_same(tmp_path, kind):
     assert names(tmp_path) == [source.name]
 
 
+COMPILING = """
+import os, signal, time
+import llvmlite.binding as llvm
+from vs_smsr.cli import interrupts
+
+interrupts.listen()
+llvm.initialize_native_target()
+llvm.initialize_native_asmprinter()
+module = llvm.parse_assembly("define i64 @answer() { ret i64 42 }")
+machine = llvm.Target.from_default_triple().create_target_machine()
+engine = llvm.create_mcjit_compiler(module, machine)
+asked = False
+
+def cached(module):
+    global asked
+    asked = True
+    os.kill(os.getpid(), signal.SIGINT)
+    for _ in range(1000): pass
+
+engine.set_object_cache(getbuffer_func=cached)
+engine.finalize_object()
+assert asked
+try:
+    time.sleep(60)
+except KeyboardInterrupt:
+    print(engine.get_function_address("answer") > 0)
+"""
+
+
+def test_an_interrupt_while_llvm_compiles_comes_when_it_has():
+    """LLVM would go on with what an interrupted callback left it, and crash."""
+    command = [sys.executable, "-c", COMPILING]
+    run = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=120)
+    assert (run.returncode, run.stdout, run.stderr) == (0, "True\n", "")
+
+
 def test_the_bar_on_a_terminal(tmp_path):
     """Frame n/total, rate, skipped work and time left; and not a word of it with --no-progress."""
     pty = pytest.importorskip("pty")
