@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed as dist
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -26,6 +25,7 @@ from vs_smsr.options import require
 from vs_smsr.training import optimizer, schedule
 from vs_smsr.training.data import TrainingSet
 from vs_smsr.training.family import Family
+from vs_smsr.training.losses import image_loss
 from vs_smsr.training.options import TrainOptions
 from vs_smsr.training.plot import LOG, plot_curves, read_log
 from vs_smsr.training.seeding import seed_masks
@@ -42,7 +42,6 @@ from vs_smsr.training.validate import Score, Validator
 
 log = logging.getLogger(__name__)
 COLUMNS = ("step", "hours", "busy", "lr", "tau", "lambda", "loss", "computed", "gradient", "psnr", "sparsity", "active")
-FLAT = 10.0  # mean square of 38 dB, an image's as a whole; without it, flat crops outweigh all others
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 
 
@@ -185,7 +184,7 @@ class Trainer:
         with self._autocast():
             scale = schedule.scale_of(index, options)
             out, computed = self.form(lr_image, scale, tau, schedule.channels_frozen(index, options))
-        error = _error(out.float(), hr_image, options.loss)
+        error = image_loss(out.float(), hr_image, options.loss)
         self.optimizer.zero_grad()
         asked = schedule.sparsity_loss(computed, options)
         loss = self._share_of_batch(error + weight * asked, len(hr_image))
@@ -286,20 +285,6 @@ class _Means:
         means = {name: value / self._count for name, value in self._sums.items()}
         self._sums, self._count = {}, 0
         return means
-
-
-def _error(out: Tensor, target: Tensor, loss: str) -> Tensor:
-    """Mean over the crops of (B, 3, H, W), 0..255.
-
-    "l1" and "charbonnier" are of each value; "rmse" is the root of a crop's mean square; "psnr" is its PSNR in dB,
-    negative and up to a constant, with `FLAT` added to the mean square.
-    """
-    if loss == "l1":
-        return F.l1_loss(out, target)
-    if loss == "charbonnier":
-        return torch.sqrt((out - target) ** 2 + 1e-3**2).mean()
-    squares = ((out - target) ** 2).mean((1, 2, 3))
-    return 10 * torch.log10(squares + FLAT).mean() if loss == "psnr" else torch.sqrt(squares + 1e-3**2).mean()
 
 
 def _append(path: Path, row: dict[str, Any]) -> None:

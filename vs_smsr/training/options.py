@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Literal
 
 from vs_smsr.options import SCALES, require
+from vs_smsr.training.losses import Loss
 
 Schedule = Literal["trapezoid", "cosine", "step"]
-Loss = Literal["l1", "charbonnier", "rmse", "psnr"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,9 +59,7 @@ class TrainOptions:
     tau_end: float = 0.4
     tau_steps: int | None = None  # steps after the masks start over which tau falls; None = all that are left
     harden_masks: int | None = None  # from this step on, masks are 0 or 1 as in inference, nothing is drawn any more
-    freeze_channels: int | None = (
-        None  # from this step on, channel masks are hard and fixed (a step costs a third less)
-    )
+    freeze_channels: int | None = None  # from this step on, channel masks are hard and fixed, at 2/3 of a step's cost
 
     checkpoint_minutes: float = 4.0
     log_every: int = 25  # steps

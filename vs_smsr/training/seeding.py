@@ -2,7 +2,7 @@
 
 Masks that start at random are decided within some hundred steps, before the network has learnt what each SMM is for:
 one opens everywhere, others close for good, and what has closed learns nothing any more. Here each SMM gets the pixels
-that matter first, and as many of them as it makes good use of; learning moves the borders.
+that matter first, and as many of them as it makes good use of, but some; learning moves the borders.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ STEPS = 200
 RATE = 2e-3
 SAMPLES = 8  # batches whose logits decide the thresholds
 JUDGES = 2  # of those, batches on whose error the SMMs compete for pixels
-LEVELS = (1.0, 0.8, 0.6, 0.45, 0.3, 0.2, 0.1, 0.05, 0.0)  # shares that an SMM may have
+LEVELS = (1.0, 0.8, 0.6, 0.45, 0.3, 0.2, 0.1)  # shares that an SMM may have: without any it would learn nothing
 Batch = tuple[Tensor, Tensor]  # (B, 3, h, w) LR and (B, 3, scale * h, scale * w) HR, 0..255
 
 
