@@ -32,11 +32,21 @@ def noisy_quarter(rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor,
     return lr, hr, where
 
 
-def test_busy_pixels_are_where_the_noise_is() -> None:
-    lr, hr, where = noisy_quarter(np.random.default_rng(1))
-    found = seeding.busy_pixels(lr, hr, SHARE)[:, 0].numpy()
-    assert found.mean() == pytest.approx(SHARE, abs=0.01)
-    assert (found == where).mean() > 0.93  # a pixel more or less at the border
+def test_work_done_is_where_the_result_moves_and_relative_to_the_error() -> None:
+    """The mean over an LR pixel's place in the result, and over its neighbours."""
+    torch.manual_seed(3)
+    network = SMSR(2)
+    small = torch.rand(2, 3, 16, 16) * 255
+    every, none = torch.ones(2, 1, 16, 16), torch.zeros(2, 1, 16, 16)
+    with torch.no_grad():
+        full = network.hard_forward(small, [every] * 5).out
+        moved = (full - network.hard_forward(small, [none] * 5).out).abs().mean(1)
+        off = torch.tensor([5.0, 50.0])
+        work = seeding.work_done(network, small, full + off.view(2, 1, 1, 1))[:, 0]
+    by_pixel = moved.view(2, 16, 2, 16, 2).mean((2, 4)).numpy()
+    around = np.lib.stride_tricks.sliding_window_view(by_pixel, (3, 3), (1, 2)).mean((3, 4))
+    expected = around / np.sqrt(off.numpy() ** 2 + 10)[:, None, None]
+    np.testing.assert_allclose(work[:, 1:-1, 1:-1].numpy(), expected + seeding.LEAST, rtol=1e-4)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -191,7 +191,8 @@ class SparseMaskModule(nn.Module):
         if tau is None:
             body = self.body.unmasked(features)
             return body * self.ca(body) + features, torch.ones((), device=features.device)
-        active = gumbel_pair(self.spa_mask(features), tau, 1)
+        # What a hard mask passes on is not what a small change of the features would do: it serves the branch alone.
+        active = gumbel_pair(self.spa_mask(features.detach() if tau == 0 else features), tau, 1)
         if frozen_channels:
             dense = self.body.hard_dense()
             body = self.body.hard(features, active, dense)

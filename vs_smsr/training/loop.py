@@ -163,7 +163,7 @@ class Trainer:
             return self._crops(self.step_index + number, scale)
 
         if not self.rank:
-            log.info("step %d: masks learn to find the %.0f %% with the most detail", self.step_index, 100 * share)
+            log.info("step %d: masks learn to find the %.0f %% that matter most", self.step_index, 100 * share)
             seed_masks(self.family[scale], batches, share, self.options.seed, self._autocast)
         averaged = dict(self.average.family.named_parameters())
         for name, parameter in self.family.named_parameters():

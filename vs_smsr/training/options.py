@@ -53,7 +53,7 @@ class TrainOptions:
 
     dense_steps: int = 0  # steps without masks, first
     sparsity_weight: float = 0.8  # lambda, on the loss over 0..255
-    sparsity_target: float = 1.0  # the share that each SMM is to skip; 1 = the paper's loss
+    sparsity_target: float = 1.0  # the share to skip, in the mean over the SMMs; 1 = the paper's loss
     sparsity_ramp: int = 250  # steps after the masks start over which lambda rises from 0
     tau_start: float = 1.0
     tau_end: float = 0.4

@@ -45,12 +45,11 @@ def sparsity_weight(step: int, options: TrainOptions) -> float:
 
 
 def sparsity_loss(computed: Tensor, options: TrainOptions) -> Tensor:
-    """(5,) shares computed, 0..1 -> how far they are from the target, in the mean.
+    """(5,) shares computed, 0..1 -> how far their mean is from the target, on either side.
 
-    The paper's loss (target 1) asks for ever more to be skipped. With another target each SMM is drawn to it from both
-    sides: one that has closed learns nothing any more, and of a mean the first SMM would take all.
+    With target 1 that is the paper's loss, which asks for ever more to be skipped.
     """
-    return (computed - (1 - options.sparsity_target)).abs().mean()
+    return (computed.mean() - (1 - options.sparsity_target)).abs()
 
 
 def patch_and_batch(step: int, options: TrainOptions) -> tuple[int, int]:

@@ -1,8 +1,12 @@
-"""A first guess of the spatial masks: the pixels around which an image has the detail that enlarging cannot give.
+"""A first guess of the spatial masks: the pixels around which the SMMs change the result most.
 
 Masks that start at random are decided within some hundred steps, before the network has learnt what each SMM is for:
 one opens everywhere, others close for good, and what has closed learns nothing any more. Here each SMM gets the pixels
 that matter first, and as many of them as it makes good use of, but some; learning moves the borders.
+
+What matters is asked of the network itself, which has learnt without masks: how far apart are its results with all of
+its SMMs' work and with none of it? A branch can learn to tell that from the LR image; it cannot tell where the original
+has detail that no network would find.
 """
 
 from __future__ import annotations
@@ -16,10 +20,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vs_smsr.network.smsr import SMSR, SparseMaskModule
+from vs_smsr.training.losses import FLAT, image_loss
+from vs_smsr.weights import MODULES
 
 log = logging.getLogger(__name__)
 STEPS = 200
 RATE = 2e-3
+SOFTNESS = 0.5  # of the border between wanted pixels and others, in the logarithm of what is done for them
+LEAST = 1e-3  # work, over the error, that is as good as none
 SAMPLES = 8  # batches whose logits decide the thresholds
 JUDGES = 2  # of those, batches on whose error the SMMs compete for pixels
 LEVELS = (1.0, 0.8, 0.6, 0.45, 0.3, 0.2, 0.1)  # shares that an SMM may have: without any it would learn nothing
@@ -33,10 +41,10 @@ def seed_masks(
     seed: int,
     precision: Callable[[], AbstractContextManager[object]],
 ) -> None:
-    """Train the mask branches anew, and nothing else, to find the share of pixels with the most detail.
+    """Train the mask branches anew, and nothing else, to find the share of pixels for which the SMMs do the most.
 
     Args:
-        network: its features come from the form without masks.
+        network: trained without masks.
         batches: gives the n-th batch.
         share: of the pixels, 0..1, that are active in the mean over the SMMs, at most.
         seed: of the branches' first weights.
@@ -51,8 +59,10 @@ def seed_masks(
     optimizer = torch.optim.Adam(branches.parameters(), lr=RATE)
     for step in range(STEPS):
         small, large = batches(step)
-        wanted = busy_pixels(small, large, share).float()
         with precision():
+            with torch.no_grad():
+                work = work_done(network, small, large).log()
+            wanted = torch.sigmoid((work - torch.quantile(work.flatten(), 1 - share)) / SOFTNESS)
             logits = list(_logits(network, modules, small))
         loss = torch.stack([F.binary_cross_entropy_with_logits(logit.float(), wanted) for logit in logits]).sum()
         optimizer.zero_grad()
@@ -88,7 +98,7 @@ def _share_out(
         total = 0.0
         for n, (small, large) in enumerate(judges):
             masks = [(logits[m][n] > threshold(m, level)).float() for m, level in enumerate(levels)]
-            total += F.l1_loss(network.hard_forward(small, masks).out.float(), large).item()
+            total += image_loss(network.hard_forward(small, masks).out.float(), large, "psnr").item()
         return total
 
     levels = [0] * len(logits)
@@ -105,13 +115,17 @@ def _share_out(
     return [threshold(module, level) for module, level in enumerate(levels)]
 
 
-def busy_pixels(small: Tensor, large: Tensor, share: float) -> Tensor:
-    """(B, 1, h, w) bool: the share of the LR pixels around which the HR image is least like the enlarged LR image."""
-    scale = large.shape[2] // small.shape[2]
-    enlarged = F.interpolate(small, scale_factor=scale, mode="bicubic", align_corners=False)
-    missing = F.avg_pool2d((large - enlarged).abs().mean(1, keepdim=True), scale)
-    around = F.avg_pool2d(missing, 3, stride=1, padding=1)
-    return around > torch.quantile(around.flatten(), 1 - share)
+def work_done(network: SMSR, small: Tensor, large: Tensor) -> Tensor:
+    """(B, 1, h, w), above 0: how far the SMMs' work moves the result around each LR pixel, over its crop's error.
+
+    Over the error because PSNR is relative too: what is done for a crop that is nearly right counts more.
+    """
+    height, width = small.shape[2:]
+    nowhere = small.new_zeros(len(small), 1, height, width)
+    with_work, without = (network.hard_forward(small, [m] * MODULES).out.float() for m in (nowhere + 1, nowhere))
+    moved = (with_work - without).abs().mean(1, keepdim=True)
+    error = torch.sqrt(((with_work - large) ** 2).mean((1, 2, 3), keepdim=True) + FLAT)
+    return F.avg_pool2d(F.avg_pool2d(moved, network.scale), 3, stride=1, padding=1) / error + LEAST
 
 
 def _logits(network: SMSR, modules: list[SparseMaskModule], small: Tensor) -> Iterator[Tensor]:
