@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from vs_smsr.errors import OptionError
 from vs_smsr.evaluation.bicubic import crop_to_multiple, imresize
 from vs_smsr.options import SCALES
+from vs_smsr.training.options import FLAT
 from vs_smsr.upscaler import Upscaler
 
 Image = NDArray[np.uint8]  # (H, W, 3) RGB, 0..255
@@ -128,7 +129,7 @@ class TrainingSet:
 
     def crops(self, rng: np.random.Generator, count: int, patch: int) -> tuple[Image, Image]:
         """Random crops, flipped and turned at random. Of one to eight candidates the one is taken where the shipped
-        network gains the most over bicubic: edges and patterns, rather than noise and foliage that nothing can restore.
+        network gains the most dB over bicubic: edges and patterns, rather than noise and foliage that nothing restores.
 
         Returns:
             (count, patch, patch, 3) LR and (count, s * patch, s * patch, 3) HR, uint8.
@@ -144,8 +145,8 @@ class TrainingSet:
             entry = self.entries[index]
             top, left = (int(rng.integers(side // s - patch + 1)) for side in (entry.height, entry.width))
             rows, columns = (slice(s * at // SIDE_MULTIPLE, s * (at + patch) // SIDE_MULTIPLE) for at in (top, left))
-            bicubic, network = np.sqrt(self.errors(index)[rows, columns].mean((0, 1)))
-            candidates.append((bicubic - network, index, top, left))
+            bicubic, network = self.errors(index)[rows, columns].mean((0, 1)) + FLAT
+            candidates.append((bicubic / network, index, top, left))
         _, index, top, left = max(candidates)
         lr, hr = self.pair(index)
         small = lr[top : top + patch, left : left + patch]

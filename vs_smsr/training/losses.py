@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from vs_smsr.evaluation.metrics import LUMA
+from vs_smsr.training.options import FLAT, Loss
 
-Loss = Literal["l1", "charbonnier", "rmse", "psnr", "luma"]
-FLAT = 10.0  # mean square of 38 dB, an image's as a whole; without it, flat crops outweigh all others
 COLOUR = 0.1  # share of the RGB square error in "luma": enough to keep colours
 
 

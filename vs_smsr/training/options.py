@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Literal
 
 from vs_smsr.options import SCALES, require
-from vs_smsr.training.losses import Loss
 
 Schedule = Literal["trapezoid", "cosine", "step"]
+Loss = Literal["l1", "charbonnier", "rmse", "psnr", "luma"]
+FLAT = 10.0  # mean square of 38 dB, an image's as a whole; without it, flat crops outweigh all others
 
 
 @dataclass(frozen=True, kw_only=True)

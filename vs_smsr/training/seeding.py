@@ -20,7 +20,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vs_smsr.network.smsr import SMSR, SparseMaskModule
-from vs_smsr.training.losses import FLAT, image_loss
+from vs_smsr.training.losses import image_loss
+from vs_smsr.training.options import FLAT
 from vs_smsr.weights import MODULES
 
 log = logging.getLogger(__name__)
