@@ -14,7 +14,7 @@ import numpy as np
 
 from vs_smsr.errors import SmsrError, WeightsError
 from vs_smsr.network import read_checkpoint
-from vs_smsr.weights import Weights, load, store
+from vs_smsr.weights import Weights, check_target, load, store
 
 
 def main() -> int:
@@ -38,15 +38,12 @@ def convert(source: Path, target: Path, entries: list[str], full: bool = False, 
     """Read `source`, add metadata entries "key=value", write `target`.
 
     Raises:
-        WeightsError: the source is not SMSR, the target exists or is not .safetensors, an entry has no "=".
+        WeightsError: the source is not SMSR, the target cannot be written (`check_target`), an entry has no "=".
     """
     for entry in entries:
         if "=" not in entry:
             raise WeightsError(f"--set must be KEY=VALUE, got {entry!r}.")
-    if target.suffix != ".safetensors":
-        raise WeightsError(f"the target must end in .safetensors, got {target}.")
-    if target.exists() and not overwrite:
-        raise WeightsError(f"{target} exists. Give --overwrite to replace it.")
+    check_target(target, overwrite)
     weights = load(source) if source.suffix == ".safetensors" else read_checkpoint(source)
     metadata = {**weights.metadata, **dict(entry.split("=", 1) for entry in entries)}
     store(Weights(weights.scale, weights.tensors, metadata, weights.source), target, np.float32 if full else np.float16)

@@ -20,7 +20,9 @@ from vs_smsr.options import require
 from vs_smsr.training.data import TrainingSet
 from vs_smsr.training.refitting import refit_masks
 from vs_smsr.training.validate import Validator
-from vs_smsr.weights import MODULES, load, store
+from vs_smsr.weights import MODULES, check_target, load, store
+
+SCORES = ("validated", "psnr_set5", "sparsity_set5")  # metadata that no longer hold
 
 
 def main() -> int:
@@ -34,6 +36,7 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--batch", type=int, default=8, help="crops a step")
     parser.add_argument("--patch", type=int, default=32, help="side of an LR crop, even")
+    parser.add_argument("--overwrite", action="store_true")
     parser.add_argument("--validate", type=Path, help="folder of HR images: print PSNR and sparsity before and after")
     try:
         refit(parser.parse_args())
@@ -47,10 +50,16 @@ def refit(arguments: argparse.Namespace) -> None:
     """Read, fit, write.
 
     Raises:
-        SmsrError: no weights, no training set, shares outside 0..1.
+        SmsrError: no weights, no training set, a target that cannot be written, a value outside its range.
     """
+    check_target(arguments.target, arguments.overwrite)
     for share in arguments.shares:
-        require(0 < share < 1, "refit_masks", "shares", "above 0 and below 1", share)
+        require(0 < share < 1, "options", "--shares", "above 0 and below 1", share)
+    for name, least in (("steps", 1), ("batch", 1), ("patch", 16)):
+        require(
+            getattr(arguments, name) >= least, "options", f"--{name}", f"at least {least}", getattr(arguments, name)
+        )
+    require(arguments.patch % 2 == 0, "options", "--patch", "even", arguments.patch)
     weights = load(arguments.source)
     network = to_network(weights)
     data = TrainingSet(arguments.data, weights.scale)
@@ -70,7 +79,11 @@ def refit(arguments: argparse.Namespace) -> None:
     report("before")
     refit_masks(network, batches, arguments.shares, arguments.steps, lambda: torch.autocast("cpu", torch.bfloat16))
     report("after")
-    store(to_weights(network, weights.scale, dict(weights.metadata), arguments.target.name), arguments.target)
+    metadata = {name: value for name, value in weights.metadata.items() if name not in SCORES}
+    shares = " ".join(map(str, arguments.shares))
+    metadata["refitted"] = f"masks, {arguments.steps} steps, shares {shares}"
+    store(to_weights(network, weights.scale, metadata, arguments.target.name), arguments.target)
+    print(f"wrote {arguments.target}")
 
 
 if __name__ == "__main__":

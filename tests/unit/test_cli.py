@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -201,6 +199,23 @@ def test_notes_are_printed(quick):
     assert ended.errors == ["note: a.png: 16 bit became 8 bit, as .jpg holds no more."]
 
 
+def test_the_report_tells_of_every_file(quick, tmp_path):
+    video("a.mp4", 5)
+    Path("b.png").write_bytes(b"no image")
+    ended = quick("upscale", "a.mp4", "b.png", "--json", "report.json")
+    assert ended.code == 1
+    made, failed = json.loads(Path("report.json").read_text())
+    assert (made["source"], made["output"], made["frames"]) == ("a.mp4", "a_x2.mp4", 5)
+    assert {"seconds", "skipped", "reused", "held", "notes"} <= made.keys()
+    assert failed["source"] == "b.png"
+    assert failed["error"].startswith("b.png: ")
+    Path("a_x2.mp4").unlink()
+    missing = quick("upscale", "a.mp4", "--json", "nowhere/report.json")
+    assert missing.code == 1
+    assert not Path("a_x2.mp4").exists()
+    assert missing.errors == ["error: nowhere/report.json: cannot write: No such file or directory."]
+
+
 # ---- bad input: one clear line, nothing left under the target name
 
 
@@ -376,115 +391,9 @@ def test_evaluate_errors(program):
 # ---- as a program of its own
 
 
-def start(*arguments: str, **options: object) -> subprocess.Popen[str]:
+def start(*arguments: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "vs_smsr", *arguments]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-@pytest.mark.parametrize("kind", ["image", "video"])
-def test_an_interrupt_leaves_nothing(tmp_path, number, kind):
-    """Signalled while it works, told by the temporary file; exit code 130 and the folder as it was."""
-    source = image(tmp_path / "a.png", 1500, 1500) if kind == "image" else video(tmp_path / "a.mp4", 500, 256, 256)
-    run = start("upscale", str(source), "-d", "cpu", "--threads", "1")
-    end = time.monotonic() + 120
-    while not any(".part" in name for name in names(tmp_path)):
-        assert run.poll() is None, run.communicate()
-        assert time.monotonic() < end, "it did not begin to work"
-        time.sleep(0.05)
-    time.sleep(0.5)
-    run.send_signal(number)
-    out, err = run.communicate(timeout=120)
-    assert run.returncode == 130, err
-    assert err.splitlines() == ["interrupted; nothing unfinished is left"]
-    assert out == ""
-    assert names(tmp_path) == [source.name]
-
-
-def test_the_report_tells_of_every_file(quick, tmp_path):
-    video("a.mp4", 5)
-    Path("b.png").write_bytes(b"no image")
-    ended = quick("upscale", "a.mp4", "b.png", "--json", "report.json")
-    assert ended.code == 1
-    made, failed = json.loads(Path("report.json").read_text())
-    assert (made["source"], made["output"], made["frames"]) == ("a.mp4", "a_x2.mp4", 5)
-    assert {"seconds", "skipped", "reused", "held", "notes"} <= made.keys()
-    assert failed["source"] == "b.png"
-    assert failed["error"].startswith("b.png: ")
-    Path("a_x2.mp4").unlink()
-    missing = quick("upscale", "a.mp4", "--json", "nowhere/report.json")
-    assert missing.code == 1
-    assert not Path("a_x2.mp4").exists()
-    assert missing.errors == ["error: nowhere/report.json: cannot write: No such file or directory."]
-
-
-LOST = """
-import os, signal
-from tests.conftest import StandInEngine
-from vs_smsr import engine
-from vs_smsr.cli.app import main
-
-class Lost:
-    def __del__(self):
-        os.kill(os.getpid(), signal.SIGINT)
-        for _ in range(1000): pass
-
-class Engine(StandInEngine):
-    def upscale(self, frame, state=None):
-        Lost()
-        return super().upscale(frame, state)
-
-engine.create = lambda options: Engine(options.scale)
-main()
-"""
-
-
-@pytest.mark.parametrize("kind", ["image", "video"])
-def test_an_interrupt_that_python_drops_counts_all_the_same(tmp_path, kind):
-    """KeyboardInterrupt in a finaliser or a callback is reported and forgotten by Python."""
-    source = image(tmp_path / "a.png") if kind == "image" else video(tmp_path / "a.mp4", 30)
-    command = [sys.executable, "-c", LOST, "upscale", str(source)]
-    run = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=120)
-    assert "Exception ignored" in run.stderr
-    assert run.stderr.splitlines()[-1] == "interrupted; nothing unfinished is left"
-    assert run.returncode == 130
-    assert names(tmp_path) == [source.name]
-
-
-COMPILING = """
-import os, signal, time
-import llvmlite.binding as llvm
-from vs_smsr.cli import interrupts
-
-interrupts.listen()
-llvm.initialize_native_target()
-llvm.initialize_native_asmprinter()
-module = llvm.parse_assembly("define i64 @answer() { ret i64 42 }")
-machine = llvm.Target.from_default_triple().create_target_machine()
-engine = llvm.create_mcjit_compiler(module, machine)
-asked = False
-
-def cached(module):
-    global asked
-    asked = True
-    os.kill(os.getpid(), signal.SIGINT)
-    for _ in range(1000): pass
-
-engine.set_object_cache(getbuffer_func=cached)
-engine.finalize_object()
-assert asked
-try:
-    time.sleep(60)
-except KeyboardInterrupt:
-    print(engine.get_function_address("answer") > 0)
-"""
-
-
-def test_an_interrupt_while_llvm_compiles_comes_when_it_has():
-    """LLVM would go on with what an interrupted callback left it, and crash."""
-    command = [sys.executable, "-c", COMPILING]
-    run = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=120)
-    assert (run.returncode, run.stdout, run.stderr) == (0, "True\n", "")
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def test_the_bar_on_a_terminal(tmp_path):

@@ -10,11 +10,10 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vs_smsr.network.smsr import SMSR, SparseMaskModule
-from vs_smsr.training.seeding import SOFTNESS, Batch, work_done
+from vs_smsr.training.seeding import Batch, branch_loss, mask_logits, mask_modules, work_done
 
 RATE = 1e-3
 MEMORY = 0.98  # of the running thresholds, and of the averaged weights at most
@@ -38,7 +37,7 @@ def refit_masks(
         steps: about 100 will do; the rate falls to 0 over the second half.
         precision: entered for each batch anew, since torch.autocast remembers weights as long as it lasts.
     """
-    modules: list[SparseMaskModule] = [m for m in network.modules() if isinstance(m, SparseMaskModule)]
+    modules = mask_modules(network)
     branches = nn.ModuleList(module.spa_mask for module in modules)
     parameters = list(branches.parameters())
     averaged = [parameter.detach().clone() for parameter in parameters]
@@ -50,15 +49,11 @@ def refit_masks(
             features = _features(network, modules, small)
             with torch.no_grad():
                 work = work_done(network, small, large).log()
-            logits = [module.spa_mask(part) for module, part in zip(modules, features, strict=True)]
+            logits = [mask_logits(module, part) for module, part in zip(modules, features, strict=True)]
         now = [torch.quantile(work.flatten(), 1 - share) for share in shares]
         thresholds = [torch.lerp(b, a, MEMORY) for a, b in zip(thresholds, now, strict=True)] if thresholds else now
-        losses = []
-        for logit, threshold in zip(logits, thresholds, strict=True):
-            wanted = torch.sigmoid((work - threshold) / SOFTNESS)
-            losses.append(F.binary_cross_entropy_with_logits((logit[:, 1:] - logit[:, :1]).float(), wanted))
         optimizer.zero_grad()
-        torch.stack(losses).sum().backward()  # type: ignore[no-untyped-call]
+        branch_loss(logits, work, thresholds).backward()  # type: ignore[no-untyped-call]
         for group in optimizer.param_groups:
             group["lr"] = RATE * min(1.0, (step + 1) / 30, 2 * (steps - step) / steps)
         optimizer.step()

@@ -51,7 +51,7 @@ def seed_masks(
         seed: of the branches' first weights.
         precision: entered for each batch anew, since torch.autocast remembers weights as long as it lasts.
     """
-    modules: list[SparseMaskModule] = [m for m in network.modules() if isinstance(m, SparseMaskModule)]
+    modules = mask_modules(network)
     branches = nn.ModuleList(module.spa_mask for module in modules)
     torch.manual_seed(seed)
     for layer in branches.modules():
@@ -63,9 +63,8 @@ def seed_masks(
         with precision():
             with torch.no_grad():
                 work = work_done(network, small, large).log()
-            wanted = torch.sigmoid((work - torch.quantile(work.flatten(), 1 - share)) / SOFTNESS)
             logits = list(_logits(network, modules, small))
-        loss = torch.stack([F.binary_cross_entropy_with_logits(logit.float(), wanted) for logit in logits]).sum()
+        loss = branch_loss(logits, work, [torch.quantile(work.flatten(), 1 - share)] * MODULES)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -129,12 +128,37 @@ def work_done(network: SMSR, small: Tensor, large: Tensor) -> Tensor:
     return F.avg_pool2d(F.avg_pool2d(moved, network.scale), 3, stride=1, padding=1) / error + LEAST
 
 
+def branch_loss(logits: Sequence[Tensor], work: Tensor, thresholds: Sequence[Tensor]) -> Tensor:
+    """Cross entropy between the masks and the pixels whose work is above a threshold, softly; summed over the SMMs.
+
+    Args:
+        logits: of each SMM, (B, 1, h, w).
+        work: (B, 1, h, w), the logarithm of `work_done`.
+        thresholds: of each SMM, in the same measure.
+    """
+    losses = []
+    for logit, threshold in zip(logits, thresholds, strict=True):
+        wanted = torch.sigmoid((work - threshold) / SOFTNESS)
+        losses.append(F.binary_cross_entropy_with_logits(logit.float(), wanted))
+    return torch.stack(losses).sum()
+
+
+def mask_modules(network: SMSR) -> list[SparseMaskModule]:
+    """The SMMs in their order."""
+    return [module for module in network.modules() if isinstance(module, SparseMaskModule)]
+
+
+def mask_logits(module: SparseMaskModule, features: Tensor) -> Tensor:
+    """(B, 64, h, w) -> (B, 1, h, w); above 0 is active."""
+    logits: Tensor = module.spa_mask(features)
+    return logits[:, 1:] - logits[:, :1]
+
+
 def _logits(network: SMSR, modules: list[SparseMaskModule], small: Tensor) -> Iterator[Tensor]:
     """(B, 1, h, w) of each SMM; above 0 is active."""
     with torch.no_grad():
         features = network.head(network.sub_mean(small))
     for module in modules:
-        logits = module.spa_mask(features)
-        yield logits[:, 1:] - logits[:, :1]
+        yield mask_logits(module, features)
         with torch.no_grad():
             features, _ = module.learn(features, None, frozen_channels=True)
