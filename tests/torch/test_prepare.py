@@ -202,6 +202,19 @@ def test_crops_are_where_the_network_gains_most(tmp_path: Path) -> None:
     assert edges > 42  # 30 without a choice; noise remains where all candidates are noise: one in eight
 
 
+def test_the_gain_of_a_crop_counts_in_db(tmp_path: Path) -> None:
+    """Halving an error of 8 is worth more than taking 10 off one of 40, though the difference is smaller."""
+    image = np.zeros((48, 48, 3), np.uint8)
+    with Builder(tmp_path) as builder:
+        builder.add("small error", image)
+        builder.add("large error", image + 200)
+    errors = np.fromfile(tmp_path / "errors.f32", np.float32).reshape(2, -1, 2)
+    errors[0], errors[1] = (8.0**2, 4.0**2), (40.0**2, 30.0**2)
+    errors.tofile(tmp_path / "errors.f32")
+    _, crops = TrainingSet(tmp_path, 2).crops(np.random.default_rng(12), 60, 24)
+    assert (crops[:, 0, 0, 0] < 100).mean() > 0.65  # half without a choice, and a few crops have no choice
+
+
 def test_sets_that_are_not_there_are_named(tmp_path: Path, training_set: Path) -> None:
     with pytest.raises(OptionError, match=r"no index\.json. Make a training set with scripts/prepare_data\.py"):
         TrainingSet(tmp_path, 2)

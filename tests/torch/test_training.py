@@ -234,6 +234,19 @@ def test_hard_masks_are_those_of_inference_and_still_learn() -> None:
             assert (f"body.{k}.body.ch_mask" in moved) == (not frozen)
 
 
+def test_hard_masks_teach_their_branches_and_leave_the_features_alone() -> None:
+    """Drawn masks reach both."""
+    torch.manual_seed(6)
+    network = SMSR(2)
+    x = torch.rand(2, 3, 16, 16) * 255
+    for tau, features_move in ((0.0, False), (0.5, True)):
+        network.zero_grad()
+        network(x, tau, True)[1].sum().backward()
+        moved = {name for name, value in network.named_parameters() if value.grad is not None and value.grad.any()}
+        assert any("spa_mask" in name for name in moved)
+        assert any("spa_mask" not in name for name in moved) == features_move
+
+
 def test_rates_follow_the_options_of_now(training_set: Path, tmp_path: Path) -> None:
     """A resumed run takes the masks' rate from its own options, not from the checkpoint."""
     Trainer(options(training_set, tmp_path, steps=1, mask_lr=6.0)).run()
