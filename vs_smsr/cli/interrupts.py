@@ -1,19 +1,22 @@
 """Ctrl-C, SIGTERM and a closed terminal end a run cleanly: what is unfinished is removed, the exit code is 130.
 
-KeyboardInterrupt alone does not do: Python raises it in whatever runs at that moment, and in a finaliser it is reported
-and dropped. So the signal is noted too, and looked for after every frame. LLVM, which compiles the kernels, asks Python
-for what it has in its cache; an exception there leaves it with an answer that was never written, and it crashes. So
-nothing is raised there: the signal comes again.
+KeyboardInterrupt alone does not do, since Python raises it in whatever runs at that moment. In a finaliser it is
+reported and dropped: here it is not reported, and the signal comes again. LLVM, which compiles the kernels, asks Python
+for what it has in its cache; an exception there leaves it with an answer that was never written, and it crashes: there
+nothing is raised, and the signal comes again too. Against whoever else drops it, it is noted and looked for after every
+frame.
 """
 
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from types import FrameType
 
 AGAIN = 0.05  # seconds until a signal that came at a bad moment comes again
-_caught = False
+_caught: int | None = None
+_ending = False
 
 
 def listen() -> None:
@@ -22,22 +25,48 @@ def listen() -> None:
         number = getattr(signal, name, None)  # Windows has no SIGHUP
         if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _interrupt)
+    sys.unraisablehook = _dropped
 
 
 def check() -> None:
     """Raise the KeyboardInterrupt that was lost, if one was."""
+    global _ending
     if _caught:
+        _ending = True
         raise KeyboardInterrupt
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
     global _caught
-    _caught = True
-    if not _called_by_llvm(frame):
+    _caught = number
+    if _called_by_llvm(frame):
+        _come_again(number)
+    else:
         raise KeyboardInterrupt
-    again = threading.Timer(AGAIN, signal.raise_signal, [number])
+
+
+def _dropped(report: sys.UnraisableHookArgs) -> None:
+    """Python cannot raise this: it came in a finaliser, or in a callback of C code."""
+    if _caught and issubclass(report.exc_type, KeyboardInterrupt):
+        _come_again(_caught)
+    else:
+        sys.__unraisablehook__(report)
+
+
+def _come_again(number: int) -> None:
+    again = threading.Timer(AGAIN, _again, [number])
     again.daemon = True
     again.start()
+
+
+def _again(number: int) -> None:
+    if _ending:  # a second one would disturb the removal of what is unfinished
+        return
+    main = threading.main_thread().ident
+    if main is not None and hasattr(signal, "pthread_kill"):
+        signal.pthread_kill(main, number)  # wakes it, if it waits
+    else:
+        signal.raise_signal(number)  # Windows
 
 
 def _called_by_llvm(frame: FrameType | None) -> bool:
