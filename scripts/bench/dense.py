@@ -26,7 +26,7 @@ class Dense(nn.Module):
 
     def forward(self, frame: Tensor) -> Tensor:
         x = frame * 255 if self.planar else frame.permute(2, 0, 1).unsqueeze(0)
-        out, _ = self.network(x)  # without a temperature: the dense warm-up, everything computed everywhere
+        out = self.network(x)[0]  # without a temperature: the dense warm-up, everything computed everywhere
         clamped: Tensor = out.float().clamp(0, 255)
         return clamped / 255 if self.planar else clamped[0].permute(1, 2, 0)
 

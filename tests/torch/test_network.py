@@ -168,7 +168,7 @@ def test_tau_changes_the_samples() -> None:
 
 def test_gradients_reach_every_parameter_in_the_masked_form() -> None:
     net = network().train()
-    out, computed = net(image(16, 16), tau=1.0)
+    out, computed, _ = net(image(16, 16), tau=1.0)
     (out.mean() + computed.mean()).backward()
     without = [name for name, p in net.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     assert without == []

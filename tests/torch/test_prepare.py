@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 from pathlib import Path
 
 import cv2
@@ -244,3 +245,22 @@ def test_script_keeps_provenance(
     assert "kept 2 images" in capsys.readouterr().out
     found = [(entry.source, entry.licence) for entry in TrainingSet(tmp_path / "set", 4).entries]
     assert found == [('my camera "x"', "CC0-1.0"), ("pictures/two.png", "")]
+
+
+def test_channels_are_exchanged_and_colours_enhanced_and_lr_follows(tmp_path: Path) -> None:
+    image = np.clip(texture(48, 3) * 0.2 + np.array((70, 100, 130)), 0, 255).astype(np.uint8)
+    with Builder(tmp_path) as builder:
+        builder.add("pale", image)
+    lr, hr = TrainingSet(tmp_path, 2).crops(np.random.default_rng(13), 80, 24)  # each crop is the whole image
+
+    def colour(picture: Image) -> float:
+        return float((picture - picture.mean(-1, keepdims=True)).std())
+
+    enhanced = np.array([colour(large) / colour(image) for large in hr])
+    assert (abs(enhanced - 1) < 1e-3).mean() == pytest.approx(0.5, abs=0.15)
+    assert 1.7 < enhanced.max() < 2.05
+    assert enhanced.min() > 0.999
+    assert {tuple(np.argsort(large.mean((0, 1)))) for large in hr} == set(itertools.permutations(range(3)))
+    for small, large in zip(lr, hr, strict=True):
+        difference = imresize(np.ascontiguousarray(large), 0.5).astype(int) - small
+        assert abs(difference).max() <= 2  # LR was rounded before its colours were

@@ -212,39 +212,39 @@ def test_frozen_channels_do_not_move_and_spatial_masks_do(training_set: Path, tm
     assert {name for name in before if name not in moved} == {f"body.{k}.body.ch_mask" for k in range(5)}
 
 
-def test_hard_masks_are_those_of_inference_and_still_learn() -> None:
+def test_hard_masks_are_those_of_inference_and_are_taught_by_their_logits_alone() -> None:
     torch.manual_seed(7)
     network = SMSR(2)
     for module in network.body:
         module.body.ch_mask.data.normal_()
     x = torch.rand(2, 3, 20, 20) * 255
-    for frozen in (False, True):
-        torch.manual_seed(8)
-        out, computed = network(x, 0.0, frozen)
-        result = network.hard_forward(x)
-        torch.testing.assert_close(out, result.out, rtol=1e-4, atol=1e-3)
-        shares = zip(network.dense_shares(), result.masks, strict=True)
-        expected = [dense + (1 - dense) * mask.mean().item() for dense, mask in shares]
-        assert computed.tolist() == pytest.approx(expected, abs=1e-5)
+    out, computed, logits = network(x, 0.0)
+    result = network.hard_forward(x)
+    torch.testing.assert_close(out, result.out, rtol=1e-4, atol=1e-3)
+    assert all(torch.equal(a > 0, b.bool()) for a, b in zip(logits, result.masks, strict=True))
+    shares = zip(network.dense_shares(), result.masks, strict=True)
+    expected = [dense + (1 - dense) * mask.mean().item() for dense, mask in shares]
+    assert computed.tolist() == pytest.approx(expected, abs=1e-5)
+
+    def moved(loss: torch.Tensor) -> set[str]:
         network.zero_grad()
-        out.square().mean().backward()
-        moved = {name for name, p in network.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
-        for k in range(5):
-            assert f"body.{k}.spa_mask.5.bias" in moved
-            assert (f"body.{k}.body.ch_mask" in moved) == (not frozen)
+        loss.backward(retain_graph=True)
+        return {name for name, value in network.named_parameters() if value.grad is not None and value.grad.any()}
+
+    by_result, by_logits = moved(out.square().mean()), moved(torch.stack(logits).sum())
+    assert not any("mask" in name for name in by_result)
+    assert "head.0.weight" in by_result
+    assert by_logits == {name for name, _ in network.named_parameters() if "spa_mask" in name}
 
 
-def test_hard_masks_teach_their_branches_and_leave_the_features_alone() -> None:
-    """Drawn masks reach both."""
+def test_drawn_masks_reach_their_branches_and_the_features() -> None:
     torch.manual_seed(6)
     network = SMSR(2)
-    x = torch.rand(2, 3, 16, 16) * 255
-    for tau, features_move in ((0.0, False), (0.5, True)):
-        network.zero_grad()
-        network(x, tau, True)[1].sum().backward()
-        moved = {name for name, value in network.named_parameters() if value.grad is not None and value.grad.any()}
-        assert any("spa_mask" in name for name in moved)
-        assert any("spa_mask" not in name for name in moved) == features_move
+    _, computed, _ = network(torch.rand(2, 3, 16, 16) * 255, 0.5, True)
+    computed.sum().backward()
+    moved = {name for name, value in network.named_parameters() if value.grad is not None and value.grad.any()}
+    assert any("spa_mask" in name for name in moved)
+    assert "head.0.weight" in moved
 
 
 def test_rates_follow_the_options_of_now(training_set: Path, tmp_path: Path) -> None:
@@ -270,7 +270,7 @@ def test_reset_masks_make_half_of_the_samples_active(training_set: Path, tmp_pat
     trainer = Trainer(options(training_set, tmp_path, reset_masks=True, freeze_channels=0))
     x = torch.rand(1, 3, 32, 32) * 255
     with torch.inference_mode():
-        _, computed = trainer.family[2](x, 1.0, True)
+        _, computed, _ = trainer.family[2](x, 1.0, True)
     always = np.mean([m.body.hard_dense().float().mean().item() for m in trainer.family[2].body])
     assert computed.mean().item() == pytest.approx(always + (1 - always) / 2, abs=0.02)
 
@@ -302,6 +302,8 @@ def test_schedules() -> None:
         ({"also": (5,)}, "scale must be 2, 3 or 4"),
         ({"also": (3, 2)}, "also must be other scales"),
         ({"tau_end": 0}, "tau_end must be"),
+        ({"mask_shares": (0.5, 0.5)}, "mask_shares must be 5 shares"),
+        ({"mask_shares": (0.5, 0.5, 0.0, 0.5, 0.5)}, "mask_shares must be above 0 and below 1"),
     ],
 )
 def test_options_out_of_range_are_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:

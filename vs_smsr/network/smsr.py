@@ -35,16 +35,11 @@ class HardResult:
 def gumbel_pair(logits: Tensor, tau: float, dim: int) -> Tensor:
     """A Gumbel-softmax sample of two classes along `dim`: the soft weight of the second, 0..1, `dim` kept with size 1.
 
-    The difference of two Gumbel variables is logistic, so one sigmoid replaces two draws and a softmax. At tau 0
-    nothing is drawn: the weight is 0 or 1, as inference decides it, and the gradient that of a sigmoid.
+    The difference of two Gumbel variables is logistic, so one sigmoid replaces two draws and a softmax.
     """
     first, second = torch.chunk(logits.float(), 2, dim)
-    difference = second - first
-    if tau == 0:
-        soft = torch.sigmoid(difference)
-        return (difference > 0).float() + (soft - soft.detach())
     uniform = torch.rand_like(first).clamp(1e-7, 1 - 1e-7)
-    return torch.sigmoid((difference + torch.logit(uniform)) / tau)
+    return torch.sigmoid((second - first + torch.logit(uniform)) / tau)
 
 
 def conv(inputs: int, outputs: int, size: int, bias: bool = True) -> nn.Conv2d:
@@ -186,21 +181,28 @@ class SparseMaskModule(nn.Module):
         self.body = MaskedConvolutions()
         self.ca = ChannelAttention()
 
-    def learn(self, features: Tensor, tau: float | None, frozen_channels: bool) -> tuple[Tensor, Tensor]:
-        """The training form: (B, 64, H, W) -> the same shape, and the share of (pixel, channel) positions computed."""
+    def learn(self, features: Tensor, tau: float | None, frozen_channels: bool) -> tuple[Tensor, Tensor, Tensor]:
+        """The training form: (B, 64, H, W) -> the same shape, the share of (pixel, channel) positions computed, and
+        (B, 1, H, W) the logits of masks that are hard (else none, (0,)): no gradient reaches those through the result.
+        """
+        logits = features.new_zeros(0)
         if tau is None:
             body = self.body.unmasked(features)
-            return body * self.ca(body) + features, torch.ones((), device=features.device)
-        # What a hard mask passes on is not what a small change of the features would do: it serves the branch alone.
-        active = gumbel_pair(self.spa_mask(features.detach() if tau == 0 else features), tau, 1)
-        if frozen_channels:
+            return body * self.ca(body) + features, torch.ones((), device=features.device), logits
+        if tau == 0:
+            pair = self.spa_mask(features.detach()).float()
+            logits = pair[:, 1:] - pair[:, :1]
+            active = (logits > 0).float()
+        else:
+            active = gumbel_pair(self.spa_mask(features), tau, 1)
+        if frozen_channels or tau == 0:
             dense = self.body.hard_dense()
             body = self.body.hard(features, active, dense)
         else:
             dense = 1 - gumbel_pair(self.body.ch_mask[0], tau, 2)[..., 0]
             body = self.body.soft(features, active, dense)
         always = dense.float().mean()
-        return body * self.ca(body) + features, always + (1 - always) * active.mean()
+        return body * self.ca(body) + features, always + (1 - always) * active.mean(), logits
 
     def infer(self, features: Tensor, mask: Tensor | None, attention: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """The inference form: (B, 64, H, W) -> the same shape, and mask and attention as they were used."""
@@ -226,25 +228,29 @@ class SMSR(nn.Module):
         self.collect = nn.Sequential(conv(MODULES * c, c, 1), nn.ReLU(), conv(c, c, 3))
         self.tail = nn.Sequential(conv(c, 3 * scale * scale, 3), nn.PixelShuffle(scale))
 
-    def forward(self, x: Tensor, tau: float | None = None, frozen_channels: bool = False) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, x: Tensor, tau: float | None = None, frozen_channels: bool = False
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
         """The training form.
 
         Args:
             x: (B, 3, H, W) RGB 0..255.
-            tau: temperature of the Gumbel-softmax masks; 0 = hard masks; None = no masks (dense warm-up).
+            tau: temperature of the Gumbel-softmax masks; 0 = as inference decides them; None = no masks (dense
+                warm-up).
             frozen_channels: take channel masks as decided by their logits; only spatial masks are sampled.
         Returns:
-            (B, 3, sH, sW), and (5,) the share of (pixel, channel) positions each SMM computed, 0..1, as the sparsity
-            loss counts it.
+            (B, 3, sH, sW); (5,) the share of (pixel, channel) positions each SMM computed, 0..1, as the sparsity loss
+            counts it; and at tau 0 5 x (B, 1, H, W) logits, above 0 where a pixel is active, for a loss of their own.
         """
         centred = self.sub_mean(x)
         features = start = self.head(centred)
-        outputs, shares = [], []
+        outputs, shares, logits = [], [], []
         for module in self._modules_in_order():
-            features, share = module.learn(features, tau, frozen_channels)
+            features, share, decided = module.learn(features, tau, frozen_channels)
             outputs.append(features)
             shares.append(share)
-        return self._finish(centred, start, outputs), torch.stack(shares)
+            logits.append(decided)
+        return self._finish(centred, start, outputs), torch.stack(shares), logits
 
     def hard_forward(
         self, x: Tensor, masks: Sequence[Tensor] | None = None, attention: Sequence[Tensor] | None = None

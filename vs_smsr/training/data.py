@@ -154,4 +154,25 @@ class TrainingSet:
         flip, turns = bool(rng.integers(2)), int(rng.integers(4))
         if flip:
             small, large = small[:, ::-1], large[:, ::-1]
+        small, large = _recolour(rng, small, large)
         return np.rot90(small, turns), np.rot90(large, turns)
+
+
+def _recolour(rng: np.random.Generator, small: Image, large: Image) -> tuple[Image, Image]:
+    """Exchange the channels, and for every other crop enhance the saturation, up to twice: photographs have few strong
+    colours, whose edges luma hardly shows. Both are linear, so LR stays what the HR image gives."""
+    order = rng.permutation(3)
+    small, large = small[..., order], large[..., order]
+    strength = 1 + rng.random()
+    if rng.integers(2):
+        grey = large.mean(-1, keepdims=True, dtype=np.float32)
+        colour = large - grey
+        room = np.where(colour > 0, 255 - grey, grey) / np.maximum(np.abs(colour), 1)
+        strength = max(1.0, min(strength, float(np.quantile(room, 0.02))))
+        small, large = (_saturate(image, strength) for image in (small, large))
+    return small, large
+
+
+def _saturate(image: Image, strength: float) -> Image:
+    grey = image.mean(-1, keepdims=True, dtype=np.float32)
+    return (grey + strength * (image - grey)).round().clip(0, 255).astype(np.uint8)

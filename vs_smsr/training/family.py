@@ -25,7 +25,9 @@ class Family(nn.Module):
         assert isinstance(network, SMSR), "a family holds nothing else"
         return network
 
-    def forward(self, x: Tensor, scale: int, tau: float | None, frozen_channels: bool) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, x: Tensor, scale: int, tau: float | None, frozen_channels: bool
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
         """The training form of one of them; see `SMSR.forward`."""
-        result: tuple[Tensor, Tensor] = self[scale](x, tau, frozen_channels)
+        result: tuple[Tensor, Tensor, list[Tensor]] = self[scale](x, tau, frozen_channels)
         return result

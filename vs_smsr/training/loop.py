@@ -25,10 +25,10 @@ from vs_smsr.options import require
 from vs_smsr.training import optimizer, schedule
 from vs_smsr.training.data import TrainingSet
 from vs_smsr.training.family import Family
+from vs_smsr.training.guiding import Guide, work_done
 from vs_smsr.training.losses import image_loss
 from vs_smsr.training.options import TrainOptions
 from vs_smsr.training.plot import LOG, plot_curves, read_log
-from vs_smsr.training.seeding import seed_masks
 from vs_smsr.training.state import (
     Average,
     Clock,
@@ -42,6 +42,7 @@ from vs_smsr.training.validate import Score, Validator
 
 log = logging.getLogger(__name__)
 COLUMNS = ("step", "hours", "busy", "lr", "tau", "lambda", "loss", "computed", "gradient", "psnr", "sparsity", "active")
+GUIDED = 4  # one crop of so many also tells what its masks should be, which costs as much as most of a step
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 
 
@@ -86,6 +87,7 @@ class Trainer:
         module.to(device=self.device, memory_format=torch.channels_last)
         self.average = Average(self.family, options.ema)
         self.optimizer = optimizer.create(self.family, options)
+        self.guide = Guide(options.mask_shares)
         self.clock = Clock(torch.get_num_threads())
         self.step_index = 0
         self.validated = dict.fromkeys(options.scales, "")  # the last score in words
@@ -103,6 +105,7 @@ class Trainer:
         self.family.load_state_dict(state["family"])
         self.average.family.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
+        self.guide.thresholds = state.get("thresholds")
         self.step_index = state["step"]
         self.clock.seconds, self.clock.busy = state["seconds"], state["busy"]
         now = _plain(self.options)
@@ -124,6 +127,7 @@ class Trainer:
                 "family": self.family.state_dict(),
                 "average": self.average.family.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
+                "thresholds": self.guide.thresholds,
                 "options": _plain(self.options),
             },
         )
@@ -141,63 +145,61 @@ class Trainer:
 
         The crops depend on the seed and the step only, so neither a stop nor the number of processes changes them.
         """
-        lr, hr = self._crops(self.step_index, schedule.scale_of(self.step_index, self.options))
-        mine = slice(self.rank * len(lr) // self.world, (self.rank + 1) * len(lr) // self.world)
-        return lr[mine], hr[mine]
-
-    def _crops(self, step: int, scale: int) -> tuple[Tensor, Tensor]:
-        patch, count = schedule.patch_and_batch(step, self.options)
-        crops = self.data[scale].crops(np.random.default_rng((self.options.seed, step)), count, patch)
-        lr, hr = (torch.from_numpy(part).to(self.device).permute(0, 3, 1, 2).float() for part in crops)
+        scale = schedule.scale_of(self.step_index, self.options)
+        patch, count = schedule.patch_and_batch(self.step_index, self.options)
+        crops = self.data[scale].crops(np.random.default_rng((self.options.seed, self.step_index)), count, patch)
+        mine = slice(self.rank * count // self.world, (self.rank + 1) * count // self.world)
+        lr, hr = (torch.from_numpy(part[mine]).to(self.device).permute(0, 3, 1, 2).float() for part in crops)
         return lr, hr
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.options.precision == "bf16")
 
-    def _seed_masks(self) -> None:
-        """When the masks begin to count, start them from a guess, that of the first process."""
-        share, scale = self.options.seed_masks, self.options.scale
-
-        def batches(number: int) -> tuple[Tensor, Tensor]:
-            self.clock.tick()
-            return self._crops(self.step_index + number, scale)
-
-        if not self.rank:
-            log.info("step %d: masks learn to find the %.0f %% that matter most", self.step_index, 100 * share)
-            seed_masks(self.family[scale], batches, share, self.options.seed, self._autocast)
-        averaged = dict(self.average.family.named_parameters())
-        for name, parameter in self.family.named_parameters():
-            if "spa_mask" in name:
-                if self.world > 1:
-                    dist.broadcast(parameter.data, 0)
-                averaged[name].data.copy_(parameter.data)
-
     def step(self) -> dict[str, float]:
         """One update. Returns the loss, the share computed, the gradient's norm and the schedules' values."""
         options, index = self.options, self.step_index
-        if options.seed_masks and index == options.dense_steps:
-            self._seed_masks()
         lr_image, hr_image = self.batch()
         torch.manual_seed((options.seed * 1_000_003 + index) * 4096 + self.rank)  # the masks' samples
         tau = schedule.temperature(index, options)
         weight = schedule.sparsity_weight(index, options)
         with self._autocast():
             scale = schedule.scale_of(index, options)
-            out, computed = self.form(lr_image, scale, tau, schedule.channels_frozen(index, options))
+            out, computed, logits = self.form(lr_image, scale, tau, schedule.channels_frozen(index, options))
         error = image_loss(out.float(), hr_image, options.loss)
+        loss = error + weight * schedule.sparsity_loss(computed, options)
+        if options.mask_shares and tau == 0:
+            loss = loss + self._guide_masks(scale, logits, lr_image, hr_image)
         self.optimizer.zero_grad()
-        asked = schedule.sparsity_loss(computed, options)
-        loss = self._share_of_batch(error + weight * asked, len(hr_image))
-        loss.backward()  # type: ignore[no-untyped-call]
+        self._share_of_batch(loss, len(hr_image)).backward()  # type: ignore[no-untyped-call]
         limit = options.clip or math.inf
         norm = nn.utils.clip_grad_norm_(self.family.parameters(), limit)
         rate = schedule.learning_rate(index, options)
-        optimizer.set_rate(self.optimizer, rate, options)
+        alone = schedule.masks_alone(index, options)
+        optimizer.set_rate(self.optimizer, rate, options, alone)
         self.optimizer.step()
         self.average.update(self.family, index)
+        if alone:
+            self.average.copy_masks(self.family)
         self.step_index += 1
         values = {"lr": rate, "lambda": weight, "loss": error.item(), "computed": computed.mean().item()}
         return {**values, "gradient": norm.item(), "tau": math.nan if tau is None else tau}
+
+    def _guide_masks(self, scale: int, logits: list[Tensor], lr_image: Tensor, hr_image: Tensor) -> Tensor:
+        """The branches' loss, on some of the crops; all processes have the same thresholds."""
+        some = slice(-(-len(lr_image) // GUIDED))
+        with torch.no_grad(), self._autocast():
+            work = work_done(self.family[scale], lr_image[some], hr_image[some])
+        if self.guide.thresholds is None:
+            self.guide.thresholds = self._mean(self.guide.first(work))
+        active = torch.stack([(part > 0).float().mean() for part in logits])
+        self.guide.follow(self._mean(active))
+        return self.guide.loss([part[some] for part in logits], work)
+
+    def _mean(self, values: Tensor) -> Tensor:
+        """Over the processes."""
+        if self.world > 1:
+            dist.all_reduce(values)
+        return values / self.world
 
     def _share_of_batch(self, loss: Tensor, crops: int) -> Tensor:
         """Weigh this process's loss by its crops: processes are averaged as if all had as many."""

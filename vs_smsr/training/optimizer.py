@@ -19,7 +19,7 @@ def create(network: nn.Module, options: TrainOptions) -> torch.optim.Adam:
     return torch.optim.Adam([{"params": others}, {"params": masks}], lr=options.lr, betas=BETAS)
 
 
-def set_rate(optimizer: torch.optim.Optimizer, lr: float, options: TrainOptions) -> None:
+def set_rate(optimizer: torch.optim.Optimizer, lr: float, options: TrainOptions, masks_alone: bool) -> None:
     """Give each group its share of the run's rate."""
-    for group, factor in zip(optimizer.param_groups, (1.0, options.mask_lr), strict=True):
+    for group, factor in zip(optimizer.param_groups, (0.0 if masks_alone else 1.0, options.mask_lr), strict=True):
         group["lr"] = lr * factor

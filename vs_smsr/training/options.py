@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from vs_smsr.options import SCALES, require
+from vs_smsr.weights import MODULES
 
 Schedule = Literal["trapezoid", "cosine", "step"]
 Loss = Literal["l1", "charbonnier", "rmse", "psnr", "luma"]
@@ -27,10 +28,7 @@ class TrainOptions:
     also: tuple[int, ...] = ()  # scales that learn along: they share all but the tail, and steps take turns
     # Weights to start from (.safetensors or .pt). A scale that none of them is for gets a resampled tail.
     start: tuple[Path, ...] = ()
-    reset_masks: bool = False  # spatial masks start anew: no pixel preferred, half of them active
-    # When masks begin to count they start anew, active where images have the most detail: at most this share of the
-    # pixels in the mean over the SMMs. 0: they go on from what they are.
-    seed_masks: float = 0.0
+    reset_masks: bool = False  # spatial masks start anew, with no pixel preferred
     device: str = "cpu"
     threads: int = 0  # CPU threads; 0 = PyTorch's choice
     precision: Literal["bf16", "fp32"] = "bf16"
@@ -53,13 +51,16 @@ class TrainOptions:
     loss: Loss = "l1"
 
     dense_steps: int = 0  # steps without masks, first
+    # Of a crop's pixels, the share that each of the five SMMs computes. Masks are then as in inference, guided to where
+    # the SMMs do the most. Empty: masks are samples, and what is below decides how many are active.
+    mask_shares: tuple[float, ...] = ()
+    mask_steps: int = 200  # steps after the dense ones in which guided masks learn alone
     sparsity_weight: float = 0.8  # lambda, on the loss over 0..255
     sparsity_target: float = 1.0  # the share to skip, in the mean over the SMMs; 1 = the paper's loss
     sparsity_ramp: int = 250  # steps after the masks start over which lambda rises from 0
     tau_start: float = 1.0
     tau_end: float = 0.4
     tau_steps: int | None = None  # steps after the masks start over which tau falls; None = all that are left
-    harden_masks: int | None = None  # from this step on, masks are 0 or 1 as in inference, nothing is drawn any more
     freeze_channels: int | None = None  # from this step on, channel masks are hard and fixed, at 2/3 of a step's cost
 
     checkpoint_minutes: float = 4.0
@@ -77,7 +78,10 @@ class TrainOptions:
         for name in ("patch", "first_patch"):
             value = getattr(self, name)
             require(value >= 16 and value % 2 == 0, where, name, "even and at least 16", value)
-        for name in ("patch_growth", "cooldown", "sparsity_target", "seed_masks"):
+        for share in self.mask_shares:
+            require(0 < share < 1, where, "mask_shares", "above 0 and below 1", share)
+        require(len(self.mask_shares) in (0, MODULES), where, "mask_shares", f"{MODULES} shares", self.mask_shares)
+        for name in ("patch_growth", "cooldown", "sparsity_target"):
             require(0 <= getattr(self, name) <= 1, where, name, "between 0 and 1", getattr(self, name))
         require(self.lr > 0, where, "lr", "positive", self.lr)
         require(0 <= self.ema < 1, where, "ema", "at least 0 and below 1", self.ema)

@@ -26,20 +26,25 @@ def learning_rate(step: int, options: TrainOptions) -> float:
 
 
 def temperature(step: int, options: TrainOptions) -> float | None:
-    """tau of the Gumbel-softmax masks; None while the masks are off, 0 once they are hard."""
+    """tau of the Gumbel-softmax masks; None while the masks are off, 0 if they are guided."""
     if step < options.dense_steps:
         return None
-    if options.harden_masks is not None and step >= options.harden_masks:
+    if options.mask_shares:
         return 0.0
     length = options.steps - options.dense_steps if options.tau_steps is None else options.tau_steps
     share = (step - options.dense_steps) / max(1, length)
     return options.tau_start + (options.tau_end - options.tau_start) * min(1.0, share)
 
 
+def masks_alone(step: int, options: TrainOptions) -> bool:
+    """Do guided masks learn while all else stands still?"""
+    return bool(options.mask_shares) and 0 <= step - options.dense_steps < options.mask_steps
+
+
 def sparsity_weight(step: int, options: TrainOptions) -> float:
-    """lambda: 0 while the masks are off, then a linear rise."""
+    """lambda: 0 while the masks are off or guided, then a linear rise."""
     since = step - options.dense_steps
-    if since < 0:
+    if since < 0 or options.mask_shares:
         return 0.0
     return options.sparsity_weight * min(1.0, since / max(1, options.sparsity_ramp))
 

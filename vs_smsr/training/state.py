@@ -66,6 +66,14 @@ class Average:
         theirs: list[Tensor] = [p.detach() for p in family.parameters()]
         torch._foreach_lerp_(ours, theirs, 1 - decay)
 
+    @torch.no_grad()
+    def copy_masks(self, family: Family) -> None:
+        """Take the mask branches as they are now."""
+        ours = dict(self.family.named_parameters())
+        for name, parameter in family.named_parameters():
+            if "spa_mask" in name:
+                ours[name].copy_(parameter)
+
 
 def start_from(family: Family, scales: Sequence[int], paths: Sequence[Path]) -> None:
     """Fill the networks from weights (.safetensors or .pt), and balance them.
@@ -84,10 +92,13 @@ def start_from(family: Family, scales: Sequence[int], paths: Sequence[Path]) -> 
 
 @torch.no_grad()
 def reset_masks(network: nn.Module) -> None:
-    """Make all spatial logits 0, so that samples are active half the time; what precedes the last layer is kept."""
-    for name, parameter in network.named_parameters():
-        if ".spa_mask.5." in name:
-            parameter.zero_()
+    """New mask branches whose logits are 0, so that samples are active half the time."""
+    for name, layer in network.named_modules():
+        if ".spa_mask." in name and isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+            layer.reset_parameters()
+            if name.endswith(".5"):
+                for parameter in layer.parameters():
+                    parameter.zero_()
 
 
 def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:

@@ -57,7 +57,7 @@ class Validator:
                 active.append([mask.mean().item() for mask in result.masks])
                 shares.append([(1 - here) * channels for here, channels in zip(active[-1], sparse, strict=True)])
             else:
-                out, _ = network(x)
+                out = network(x)[0]
                 active.append([1.0] * MODULES)
                 shares.append([0.0] * MODULES)
             psnrs.append(psnr(_to_8bit(out)[: hr.shape[0], : hr.shape[1]], hr, network.scale))
