@@ -258,6 +258,21 @@ def test_rates_follow_the_options_of_now(training_set: Path, tmp_path: Path) -> 
     assert len(stood) < len(before) / 2
 
 
+def test_a_resumed_run_names_the_options_that_changed(
+    training_set: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also one that the run before did not know."""
+    Trainer(options(training_set, tmp_path, steps=1)).run()
+    saved = state.load_checkpoint(tmp_path, [2])
+    assert saved is not None
+    del saved["options"]["mask_shares"]
+    state.save_checkpoint(tmp_path, saved)
+    Trainer(options(training_set, tmp_path, steps=1))
+    assert caplog.messages == []
+    Trainer(options(training_set, tmp_path, steps=2, mask_shares=(0.2,) * 5))
+    assert caplog.messages == ["resumed at step 1 with other options than before: steps, mask_shares"]
+
+
 def test_masks_take_no_part_in_the_dense_warm_up(training_set: Path, tmp_path: Path) -> None:
     trainer = Trainer(options(training_set, tmp_path, dense_steps=100, steps=2))
     before = {name: value.clone() for name, value in trainer.family[2].named_parameters()}
@@ -303,6 +318,7 @@ def test_schedules() -> None:
         ({"also": (3, 2)}, "also must be other scales"),
         ({"tau_end": 0}, "tau_end must be"),
         ({"mask_shares": (0.5, 0.5)}, "mask_shares must be 5 shares"),
+        ({"mask_shares": (0.5,) * 5, "also": (3,)}, "mask_shares must be for one scale"),
         ({"mask_shares": (0.5, 0.5, 0.0, 0.5, 0.5)}, "mask_shares must be above 0 and below 1"),
     ],
 )

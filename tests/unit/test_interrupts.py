@@ -92,7 +92,7 @@ except KeyboardInterrupt:
 
 
 def test_an_interrupt_in_a_finaliser_comes_again_and_is_not_reported():
-    """As when it comes in between, in LLVM's objects; without frames after it, nobody looks for what was noted."""
+    """CI met one in the finaliser of an llvmlite object; outside the loop over frames nobody calls `check`."""
     command = [sys.executable, "-c", SIGNALLED + FINALISING]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert (run.returncode, run.stdout, run.stderr) == (0, "interrupted\n", "")

@@ -13,10 +13,11 @@ import signal
 import sys
 import threading
 from types import FrameType
+from typing import NoReturn
 
 AGAIN = 0.05  # seconds until a signal that came at a bad moment comes again
 _caught: int | None = None
-_ending = False
+_replay: threading.Timer | None = None
 
 
 def listen() -> None:
@@ -30,10 +31,8 @@ def listen() -> None:
 
 def check() -> None:
     """Raise the KeyboardInterrupt that was lost, if one was."""
-    global _ending
     if _caught:
-        _ending = True
-        raise KeyboardInterrupt
+        _raise()
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
@@ -42,26 +41,35 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     if _called_by_llvm(frame):
         _come_again(number)
     else:
-        raise KeyboardInterrupt
+        _raise()
+
+
+def _raise() -> NoReturn:
+    if _replay:  # it would disturb the removal of what is unfinished
+        _replay.cancel()
+    raise KeyboardInterrupt
 
 
 def _dropped(report: sys.UnraisableHookArgs) -> None:
     """Python cannot raise this: it came in a finaliser, or in a callback of C code."""
     if _caught and issubclass(report.exc_type, KeyboardInterrupt):
-        _come_again(_caught)
+        if not sys.is_finalizing():
+            _come_again(_caught)
     else:
         sys.__unraisablehook__(report)
 
 
 def _come_again(number: int) -> None:
-    again = threading.Timer(AGAIN, _again, [number])
-    again.daemon = True
-    again.start()
+    global _replay
+    if _replay is None:
+        _replay = threading.Timer(AGAIN, _send, [number])
+        _replay.daemon = True
+        _replay.start()
 
 
-def _again(number: int) -> None:
-    if _ending:  # a second one would disturb the removal of what is unfinished
-        return
+def _send(number: int) -> None:
+    global _replay
+    _replay = None
     main = threading.main_thread().ident
     if main is not None and hasattr(signal, "pthread_kill"):
         signal.pthread_kill(main, number)  # wakes it, if it waits

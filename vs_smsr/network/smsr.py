@@ -138,7 +138,7 @@ class MaskedConvolutions(nn.Module):
 
         Args:
             features: (B, 64, H, W).
-            active: (B, 1, H, W), 0..1 (soft while spatial masks are still learned).
+            active: (B, 1, H, W), 0..1 (soft while spatial masks are drawn).
             dense: (64, 4) bool.
         """
         active = active.to(features.dtype)
@@ -240,7 +240,8 @@ class SMSR(nn.Module):
             frozen_channels: take channel masks as decided by their logits; only spatial masks are sampled.
         Returns:
             (B, 3, sH, sW); (5,) the share of (pixel, channel) positions each SMM computed, 0..1, as the sparsity loss
-            counts it; and at tau 0 5 x (B, 1, H, W) logits, above 0 where a pixel is active, for a loss of their own.
+            counts it; and at tau 0 5 x (B, 1, H, W) logits, above 0 where a pixel is active, for a loss of their own
+            (5 x (0,) otherwise).
         """
         centred = self.sub_mean(x)
         features = start = self.head(centred)

@@ -130,6 +130,7 @@ class TrainingSet:
     def crops(self, rng: np.random.Generator, count: int, patch: int) -> tuple[Image, Image]:
         """Random crops, flipped and turned at random. Of one to eight candidates the one is taken where the shipped
         network gains the most dB over bicubic: edges and patterns, rather than noise and foliage that nothing restores.
+        Colours are exchanged and enhanced at random.
 
         Returns:
             (count, patch, patch, 3) LR and (count, s * patch, s * patch, 3) HR, uint8.
@@ -160,7 +161,8 @@ class TrainingSet:
 
 def _recolour(rng: np.random.Generator, small: Image, large: Image) -> tuple[Image, Image]:
     """Exchange the channels, and for every other crop enhance the saturation, up to twice: photographs have few strong
-    colours, whose edges luma hardly shows. Both are linear, so LR stays what the HR image gives."""
+    colours, whose edges luma hardly shows. Both are linear: LR stays what HR gives, but for rounding and the 2 % of the
+    values that may be clipped."""
     order = rng.permutation(3)
     small, large = small[..., order], large[..., order]
     strength = 1 + rng.random()
@@ -168,7 +170,8 @@ def _recolour(rng: np.random.Generator, small: Image, large: Image) -> tuple[Ima
         grey = large.mean(-1, keepdims=True, dtype=np.float32)
         colour = large - grey
         room = np.where(colour > 0, 255 - grey, grey) / np.maximum(np.abs(colour), 1)
-        strength = max(1.0, min(strength, float(np.quantile(room, 0.02))))
+        room[np.abs(colour) < 1] = np.inf  # nearly grey: white and black stay in range
+        strength = max(1.0, min(strength, float(np.quantile(room, 0.02, method="higher"))))
         small, large = (_saturate(image, strength) for image in (small, large))
     return small, large
 

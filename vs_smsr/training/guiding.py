@@ -20,7 +20,7 @@ from vs_smsr.training.options import FLAT
 from vs_smsr.weights import MODULES
 
 LEAST = 1e-3  # work, over the error, that is as good as none
-GAIN = 0.05  # how much a threshold rises, in its logarithm, for all pixels too many
+GAIN = 0.05  # how much a threshold rises in a step, in its logarithm, if all pixels are too many
 
 
 class Guide:
@@ -59,7 +59,7 @@ class Guide:
         losses = []
         for logit, threshold in zip(logits, self.thresholds, strict=True):
             above = work - threshold
-            weight = above.abs() / above.abs().mean()
+            weight = above.abs() / above.abs().mean().clamp_min(LEAST**2)
             losses.append(F.binary_cross_entropy_with_logits(logit, (above > 0).float(), weight))
         return torch.stack(losses).sum()
 

@@ -7,12 +7,9 @@ import dataclasses
 import logging
 import math
 import os
-import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -29,6 +26,7 @@ from vs_smsr.training.guiding import Guide, work_done
 from vs_smsr.training.losses import image_loss
 from vs_smsr.training.options import TrainOptions
 from vs_smsr.training.plot import LOG, plot_curves, read_log
+from vs_smsr.training.signals import stopping_signals
 from vs_smsr.training.state import (
     Average,
     Clock,
@@ -42,27 +40,7 @@ from vs_smsr.training.validate import Score, Validator
 
 log = logging.getLogger(__name__)
 COLUMNS = ("step", "hours", "busy", "lr", "tau", "lambda", "loss", "computed", "gradient", "psnr", "sparsity", "active")
-GUIDED = 4  # one crop of so many also tells what its masks should be, which costs as much as most of a step
-STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
-
-
-@contextmanager
-def stopping_signals() -> Iterator[Callable[[], str | None]]:
-    """While open, signals only leave a note; the callable returns the first one's name. Ignored signals stay so."""
-    caught: list[str] = []
-
-    def note(number: int, _frame: FrameType | None) -> None:
-        caught.append(signal.Signals(number).name)
-
-    before = {number: signal.getsignal(number) for number in STOPPING}
-    for number, handler in before.items():
-        if handler is not signal.SIG_IGN:
-            signal.signal(number, note)
-    try:
-        yield lambda: caught[0] if caught else None
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+GUIDED = 4  # one crop of so many also tells what its masks should be, for two more forward passes
 
 
 class Trainer:
@@ -105,11 +83,13 @@ class Trainer:
         self.family.load_state_dict(state["family"])
         self.average.family.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.guide.thresholds = state.get("thresholds")
+        if state.get("thresholds") is not None:
+            self.guide.thresholds = state["thresholds"].to(self.device)
         self.step_index = state["step"]
         self.clock.seconds, self.clock.busy = state["seconds"], state["busy"]
         now = _plain(self.options)
-        changed = [name for name, value in state["options"].items() if now.get(name) != value]
+        before = _plain(TrainOptions(data=self.options.data, out=self.options.out)) | state["options"]
+        changed = [name for name, value in now.items() if before[name] != value]
         if changed:
             log.warning("resumed at step %d with other options than before: %s", self.step_index, ", ".join(changed))
 
@@ -167,7 +147,7 @@ class Trainer:
             out, computed, logits = self.form(lr_image, scale, tau, schedule.channels_frozen(index, options))
         error = image_loss(out.float(), hr_image, options.loss)
         loss = error + weight * schedule.sparsity_loss(computed, options)
-        if options.mask_shares and tau == 0:
+        if tau == 0:
             loss = loss + self._guide_masks(scale, logits, lr_image, hr_image)
         self.optimizer.zero_grad()
         self._share_of_batch(loss, len(hr_image)).backward()  # type: ignore[no-untyped-call]
@@ -196,7 +176,7 @@ class Trainer:
         return self.guide.loss([part[some] for part in logits], work)
 
     def _mean(self, values: Tensor) -> Tensor:
-        """Over the processes."""
+        """Over the processes, which count alike."""
         if self.world > 1:
             dist.all_reduce(values)
         return values / self.world

@@ -52,7 +52,8 @@ class TrainOptions:
 
     dense_steps: int = 0  # steps without masks, first
     # Of a crop's pixels, the share that each of the five SMMs computes. Masks are then as in inference, guided to where
-    # the SMMs do the most. Empty: masks are samples, and what is below decides how many are active.
+    # the SMMs do the most; channel masks stay what they are. Empty: masks are samples, and lambda and tau below decide
+    # how many are active.
     mask_shares: tuple[float, ...] = ()
     mask_steps: int = 200  # steps after the dense ones in which guided masks learn alone
     sparsity_weight: float = 0.8  # lambda, on the loss over 0..255
@@ -81,6 +82,7 @@ class TrainOptions:
         for share in self.mask_shares:
             require(0 < share < 1, where, "mask_shares", "above 0 and below 1", share)
         require(len(self.mask_shares) in (0, MODULES), where, "mask_shares", f"{MODULES} shares", self.mask_shares)
+        require(not (self.mask_shares and self.also), where, "mask_shares", "for one scale, without also", self.also)
         for name in ("patch_growth", "cooldown", "sparsity_target"):
             require(0 <= getattr(self, name) <= 1, where, name, "between 0 and 1", getattr(self, name))
         require(self.lr > 0, where, "lr", "positive", self.lr)

@@ -92,7 +92,7 @@ def start_from(family: Family, scales: Sequence[int], paths: Sequence[Path]) -> 
 
 @torch.no_grad()
 def reset_masks(network: nn.Module) -> None:
-    """New mask branches whose logits are 0, so that samples are active half the time."""
+    """New mask branches whose logits are 0: samples are active half the time, hard masks not at all."""
     for name, layer in network.named_modules():
         if ".spa_mask." in name and isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
             layer.reset_parameters()
