@@ -14,7 +14,7 @@ import numpy as np
 
 from vs_smsr.errors import SmsrError, WeightsError
 from vs_smsr.network import read_checkpoint
-from vs_smsr.weights import Weights, check_target, load, store
+from vs_smsr.weights import Weights, load, store
 
 
 def main() -> int:
@@ -38,12 +38,18 @@ def convert(source: Path, target: Path, entries: list[str], full: bool = False, 
     """Read `source`, add metadata entries "key=value", write `target`.
 
     Raises:
-        WeightsError: the source is not SMSR, the target cannot be written (`check_target`), an entry has no "=".
+        WeightsError: the source is not SMSR, the target exists, is not .safetensors or has no folder, an
+            entry has no "=".
     """
     for entry in entries:
         if "=" not in entry:
             raise WeightsError(f"--set must be KEY=VALUE, got {entry!r}.")
-    check_target(target, overwrite)
+    if target.suffix != ".safetensors":
+        raise WeightsError(f"the target must end in .safetensors, got {target}.")
+    if not target.parent.is_dir():
+        raise WeightsError(f"{target.parent} is not a folder. Make it first.")
+    if target.exists() and not overwrite:
+        raise WeightsError(f"{target} exists. Give --overwrite to replace it.")
     weights = load(source) if source.suffix == ".safetensors" else read_checkpoint(source)
     metadata = {**weights.metadata, **dict(entry.split("=", 1) for entry in entries)}
     store(Weights(weights.scale, weights.tensors, metadata, weights.source), target, np.float32 if full else np.float16)

@@ -55,7 +55,7 @@ def test_masks_at_the_threshold_cost_the_least() -> None:
     """For every SMM its own; of two wrong pixels the one further from the threshold costs more."""
     work = torch.linspace(0.01, 1, 100).view(1, 1, 10, 10)
     guide = Guide(SHARES)
-    guide.thresholds = guide.first(work)
+    guide.thresholds = guide.thresholds_for(work)
     right = [(work > threshold).float() * 8 - 4 for threshold in guide.thresholds]
     assert [(part > 0).float().mean().item() for part in right] == pytest.approx(SHARES, abs=0.011)
     least = guide.loss(right, work)
@@ -150,7 +150,7 @@ def test_two_processes_have_the_same_thresholds(training_set: Path, tmp_path: Pa
     assert saved is not None
     one = Trainer(options(training_set, tmp_path / "one", batch=4, mask_shares=SHARES))
     lr, hr = one.batch()
-    firsts = [one.guide.first(guiding.work_done(one.family[2], lr[n : n + 1], hr[n : n + 1])) for n in (0, 2)]
+    firsts = [one.guide.thresholds_for(guiding.work_done(one.family[2], lr[n : n + 1], hr[n : n + 1])) for n in (0, 2)]
     with torch.no_grad():
         halves = [one.family[2](lr[n : n + 2], 0.0)[2] for n in (0, 2)]
     active = [torch.stack([(part > 0).float().mean() for part in half]) for half in halves]

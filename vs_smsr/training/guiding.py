@@ -34,7 +34,7 @@ class Guide:
         self.shares = torch.tensor(shares)
         self.thresholds: Tensor | None = None  # (5,), in the measure of `work_done`
 
-    def first(self, work: Tensor) -> Tensor:
+    def thresholds_for(self, work: Tensor) -> Tensor:
         """(B, 1, h, w) -> (5,) thresholds that give these pixels the shares."""
         return torch.quantile(work.float().flatten(), 1 - self.shares.to(work.device))
 
@@ -44,7 +44,7 @@ class Guide:
         Args:
             active: (5,) shares of the pixels, 0..1, at this step.
         """
-        assert self.thresholds is not None, "first comes before"
+        assert self.thresholds is not None, "set from `thresholds_for`"
         self.thresholds = self.thresholds * torch.exp(GAIN * (active - self.shares.to(active.device)))
 
     def loss(self, logits: Sequence[Tensor], work: Tensor) -> Tensor:
@@ -55,7 +55,7 @@ class Guide:
             logits: of each SMM, (B, 1, h, w).
             work: (B, 1, h, w), from `work_done`.
         """
-        assert self.thresholds is not None, "first comes before"
+        assert self.thresholds is not None, "set from `thresholds_for`"
         losses = []
         for logit, threshold in zip(logits, self.thresholds, strict=True):
             above = work - threshold

@@ -170,7 +170,7 @@ class Trainer:
         with torch.no_grad(), self._autocast():
             work = work_done(self.family[scale], lr_image[some], hr_image[some])
         if self.guide.thresholds is None:
-            self.guide.thresholds = self._mean(self.guide.first(work))
+            self.guide.thresholds = self._mean(self.guide.thresholds_for(work))
         active = torch.stack([(part > 0).float().mean() for part in logits])
         self.guide.follow(self._mean(active))
         return self.guide.loss([part[some] for part in logits], work)

@@ -143,20 +143,6 @@ def store(weights: Weights, path: Path | str, dtype: type[np.floating] = np.floa
     Path(path).write_bytes(save(tensors, metadata=metadata))
 
 
-def check_target(path: Path, overwrite: bool) -> None:
-    """See before the work that `store` may write there.
-
-    Raises:
-        WeightsError: the name does not end in .safetensors, its folder is missing, or the file exists.
-    """
-    if path.suffix != ".safetensors":
-        raise WeightsError(f"the target must end in .safetensors, got {path}.")
-    if not path.parent.is_dir():
-        raise WeightsError(f"{path.parent} is not a folder. Make it first.")
-    if path.exists() and not overwrite:
-        raise WeightsError(f"{path} exists. Give --overwrite to replace it.")
-
-
 def shipped(scale: int, model: str = "smsr") -> Path:
     """Path of the weights that come with the package.
 
