@@ -16,7 +16,7 @@ from vs_smsr.evaluation import Evaluation, ImageScore, evaluate
 from vs_smsr.evaluation.bicubic import crop_to_multiple, imresize
 from vs_smsr.evaluation.metrics import luma
 from vs_smsr.media.images import read_image
-from vs_smsr.weights import Weights, shapes
+from vs_smsr.weights import Weights, load, shapes, shipped
 
 SHARED = Path(__file__).parents[2].parent / "shared"
 SET5 = SHARED / "data" / "set5"
@@ -68,6 +68,18 @@ def test_official_weights_give_the_published_figure(name: str) -> None:
     each = {"baby": 38.888, "bird": 43.282, "butterfly": 35.382, "head": 35.988, "woman": 36.415}
     assert {image.name: image.psnr for image in result.images} == pytest.approx(each, abs=0.003)
     assert result.sparsity == pytest.approx(0.58, abs=0.005)  # the paper's supplement
+
+
+@needs_set5
+@pytest.mark.parametrize(("scale", "psnr"), [(2, 37.60), (3, 33.80), (4, 31.50)])
+def test_the_shipped_weights_are_as_good_as_they_say_and_have_to_be(scale: int, psnr: float) -> None:
+    weights = load(shipped(scale))
+    result = evaluate(CpuEngine(weights, precision="fp32"), SET5 / "HR", SET5 / "LR_bicubic" / f"X{scale}")
+    assert result.psnr >= psnr
+    assert result.sparsity >= 0.65
+    assert float(weights.metadata["psnr_set5"]) == pytest.approx(result.psnr, abs=0.01)
+    assert float(weights.metadata["sparsity_set5"]) == pytest.approx(result.sparsity, abs=0.001)
+    assert shipped(scale).stat().st_size <= 2.2e6
 
 
 @needs_set5
