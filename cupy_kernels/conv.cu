@@ -13,11 +13,11 @@ constexpr int STAGE_BYTES = (TILE_PIXELS + OUT) * SLICE_BYTES;
 constexpr int KEPT = (OWN + 7) / 8;  // channel sums that a thread keeps: those from lane_row() * KEPT of its own
 
 // Channel sums must not depend on which pixels share a tile: a frame in windows has the sums of the whole frame. So every
-// value is split into a multiple of 2^-1 and one of 2^-24, and both multiples are added as integers. Adding 1.5 * 2^23
-// units to a float rounds it to a multiple of the unit, which then stands in its low bits.
-constexpr float COARSE = 1.5f * (1 << 22), FINE = 0.75f;
+// value is split into a multiple of 2^-1 and one of 1 / SUM_SCALE, and both multiples are added as integers. Adding
+// 1.5 * 2^23 units to a float rounds it to a multiple of the unit, which then stands in its low bits.
+constexpr float COARSE = 1.5f * (1 << 22), FINE = 1.5f * (1 << 23) / SUM_SCALE;
 constexpr float SUM_LIMIT = (1 << 21) - 1;  // values beyond it, far beyond any half, count as it
-static_assert(SUM_SCALE == 1 << 24, "FINE is 1.5 * 2^23 / SUM_SCALE");
+static_assert(SUM_SCALE >= 1 << 16 && SUM_SCALE <= 1 << 24, "FINE must hold a rest of up to 1/4 exactly");
 
 DEVICE void add(unsigned& coarse, unsigned& fine, float value, float counted) {
     const float most = fmaf(value, counted, COARSE);
@@ -148,7 +148,7 @@ extern "C" KERNEL(THREADS, 2) conv_listed(
         share_out(fine);
         for (int i = 0; i < KEPT; ++i) {  // sums of 32 values: what was added to each for rounding goes
             const int most = int(coarse[i] - 32 * float_bits(COARSE)), rest = int(fine[i] - 32 * float_bits(FINE));
-            kept[i] += int64(most) * (1 << 23) + rest;
+            kept[i] += int64(most) * (SUM_SCALE / 2) + rest;
         }
         barrier();  // the places of this tile are read no more
     }

@@ -6,7 +6,10 @@ from collections.abc import Iterator
 
 from cupy_kernels.device import Macros
 
-CHANNELS = 64
+CHANNELS = 64  # of features; narrower networks are padded with zeros
+LAYERS = 4  # masked layers of a block, at most
+MASK_CHANNELS = 16  # of a mask branch
+ATTENTION_CHANNELS = 4  # inside channel attention
 TILES = {
     "TILE_PIXELS": 128,  # pixels (and threads) of a block of a convolution
     "SLICE_CHUNKS": 4,  # 16-byte chunks of a pixel's channels that are staged at once
@@ -14,7 +17,7 @@ TILES = {
     "WINDOW_WIDTH": 16,  # a full-frame block computes a window of that width
     "MASK_SIDE": 16,  # half-resolution positions of a block of the mask branch, per side
     "SELECT_THREADS": 256,  # threads that count and list pixels, 16 pixels each
-    "SUM_SCALE": 1 << 24,  # channel sums are integers in units of 1 / SUM_SCALE
+    "SUM_SCALE": 1 << 20,  # channel sums are integers in units of 1 / SUM_SCALE
 }
 SLICE_BYTES = 16 * TILES["SLICE_CHUNKS"]
 WINDOW_HEIGHT = TILES["TILE_PIXELS"] // TILES["WINDOW_WIDTH"]

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from cupy_kernels import compilation, cost, geometry
-from vs_smsr.engine.cuda.network import Channels
-from vs_smsr.weights import LAYERS, MODULES, load, shipped
+from vs_smsr.engine.cuda.network import stored_channels
+from vs_smsr.weights import load, shipped
 
 # Per multiprocessor: registers, shared bytes, threads, blocks; a block's shared memory costs 1 KiB more from sm_80 on.
 LIMITS = {
@@ -151,10 +151,7 @@ def print_kernels(rows: list[dict[str, Any]]) -> None:
 def estimate(gpu: cost.Gpu, half: bool) -> dict[str, Any]:
     """Print and return the floor of a frame on a GPU."""
     weights = load(shipped(2))
-    stored = [
-        [Channels.of(weights.dense_channels(module, layer)).stored for layer in range(LAYERS)]
-        for module in range(MODULES)
-    ]
+    stored = stored_channels(weights)
     shape = cost.Shape(*FRAME, ACTIVE, stored, 2, half)
     costs = cost.frame(shape)
     total = sum(item.seconds(gpu) for item in costs)

@@ -25,13 +25,14 @@ from numpy.typing import NDArray
 
 import vs_smsr
 from cupy_kernels import cost
-from vs_smsr.engine import State, cuda
+from vs_smsr.engine import Overrides, cuda
 from vs_smsr.engine.contract import Upscaled
 from vs_smsr.engine.cpu import CpuEngine
-from vs_smsr.engine.cuda.network import Channels
+from vs_smsr.engine.cuda.network import stored_channels
 from vs_smsr.errors import MemoryBudgetError
+from vs_smsr.families.smsr import LAYERS, MODULES
 from vs_smsr.options import EngineOptions
-from vs_smsr.weights import LAYERS, MODULES, Weights, load, shipped
+from vs_smsr.weights import Weights, load, shipped
 
 SIZES = ((360, 640), (720, 1280), (1080, 1920))  # inputs
 REPEATS = 20
@@ -88,12 +89,12 @@ def correctness(weights: Weights, engine: cuda.CudaEngine, frame: Frame) -> dict
     """Against the cpu engine: masks, and pixels with the masks given; the same bits twice."""
     wanted = CpuEngine(weights).upscale(frame)
     got, again = engine.upscale(frame), engine.upscale(frame)
-    given = engine.upscale(frame, State(masks=wanted.masks))
+    given = engine.upscale(frame, Overrides(masks=wanted.masks))
     flips = sum(int((a != b).sum()) for a, b in zip(got.masks, wanted.masks, strict=True))
     error = float(np.abs(given.frame - wanted.frame).max())
     same = np.array_equal(got.frame, again.frame)
     quality = psnr(got, wanted)
-    share = flips / (MODULES * frame.shape[0] * frame.shape[1])
+    share = flips / (len(engine.weights.spec.blocks) * frame.shape[0] * frame.shape[1])
     limit = 1e-5 if engine.precision == "fp32" else 1e-3
     close = error < 0.02 if engine.precision == "fp32" else quality > 50
     return {
@@ -108,15 +109,15 @@ def correctness(weights: Weights, engine: cuda.CudaEngine, frame: Frame) -> dict
 
 def memory(engine: cuda.CudaEngine, size: tuple[int, int]) -> dict[str, Any]:
     """What the weights and one frame take, as allocated, beside what was counted for the planner: as a hard limit."""
-    counted = engine.resident_bytes + engine.workspace_bytes(*size)
-    engine.limit_memory(counted)
+    counted = engine.memory.in_use() + engine.memory.workspace(*size)
+    engine.memory.limit(counted)
     try:
         engine.upscale(picture(*size))
-        held = engine.held_bytes()
+        held = engine.memory.held()
     except MemoryBudgetError:
         held = counted + 1
     finally:
-        engine.limit_memory(0)
+        engine.memory.limit(0)
     return {
         "input": f"{size[1]}x{size[0]}",
         "precision": engine.precision,
@@ -151,7 +152,7 @@ def speed(engine: cuda.CudaEngine, weights: Weights, size: tuple[int, int], repe
         started = time.perf_counter()
         list(pool.map(engine.upscale, [frame] * (3 * repeats)))
         together = (time.perf_counter() - started) / (3 * repeats)
-    stored = [[Channels.of(weights.dense_channels(m, i)).stored for i in range(LAYERS)] for m in range(MODULES)]
+    stored = stored_channels(weights)
     counted = cost.frame(cost.Shape(*size, active, stored, 2, engine.precision == "fp16"))
     return {
         "input": f"{size[1]}x{size[0]}",
@@ -162,7 +163,7 @@ def speed(engine: cuda.CudaEngine, weights: Weights, size: tuple[int, int], repe
         "fps_three_in_flight": 1 / together,
         "gflop": sum(item.operations for item in counted) / 1e9,
         "compulsory_mb": sum(item.bytes for item in counted) / 1e6,
-        "device_mb_per_frame_in_flight": engine.workspace_bytes(*size) / 2**20,
+        "device_mb_per_frame_in_flight": engine.memory.workspace(*size) / 2**20,
     }
 
 

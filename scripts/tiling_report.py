@@ -27,12 +27,13 @@ import numpy as np
 
 from vs_smsr import engine as engines
 from vs_smsr.engine.contract import Frame
+from vs_smsr.families import family
 from vs_smsr.media.colour import to_rgb
 from vs_smsr.media.reader import Reader
 from vs_smsr.options import EngineOptions, TilingOptions, parse_bytes
-from vs_smsr.tiling import Sequence, TemporalTile, TiledFrame, Tiler
+from vs_smsr.tiling import Sequence, TemporalTile, TiledFrame, Tiler, TileState, open_tile
 from vs_smsr.tiling.clip import psnr
-from vs_smsr.weights import Weights, load, shapes, shipped, store
+from vs_smsr.weights import Weights, load, shipped, store
 
 NAMES = ("film", "world", "static_camera")
 
@@ -130,11 +131,12 @@ class Bench:
         source = load(shipped(2))
         rng = np.random.default_rng(0)
         tensors = dict(source.tensors)
-        for name, shape in shapes(scale).items():
+        spec = family(source.spec.family).spec(scale)
+        for name, shape in spec.shapes.items():
             if name.startswith("tail"):
                 tensors[name] = (rng.standard_normal(shape) * 0.01).astype(np.float32)
         path = self.folder / f"x{scale}.safetensors"
-        store(Weights(scale, tensors), path)
+        store(Weights(spec, tensors), path)
         return path
 
     def peak(self, source: Path, *arguments: str) -> tuple[int, float]:
@@ -251,12 +253,13 @@ def order(bench: Bench) -> None:
             engine = engines.create(EngineOptions(precision=bench.precision, threads=threads))  # type: ignore[arg-type]
             for in_flight in (1, 2, 4, 8):
                 tiler = Tiler(engine, TilingOptions(attention=attention), in_flight=in_flight)  # type: ignore[arg-type]
-                tile = TemporalTile(tiler, frames[0])
+                tile = open_tile(tiler, TemporalTile(0, len(frames)))
+                tile.upscale(0, frames[0])
                 same = _in_random_order(tile, frames, [result.frame for result in expected], in_flight)
                 print(f"random order, {attention}, {threads} threads, {in_flight} in flight: {same} of 10 equal")
 
 
-def _in_random_order(tile: TemporalTile, frames: Items[Frame], expected: Items[Frame], in_flight: int) -> int:
+def _in_random_order(tile: TileState, frames: Items[Frame], expected: Items[Frame], in_flight: int) -> int:
     """How many frames are equal to what is expected."""
     turns = [int(n) for n in np.random.default_rng(in_flight).permutation(len(frames))]
     same: list[bool] = []
@@ -264,7 +267,7 @@ def _in_random_order(tile: TemporalTile, frames: Items[Frame], expected: Items[F
     def work() -> None:
         while turns:
             n = turns.pop()
-            same.append(np.array_equal(tile.upscale(frames[n]).frame, expected[n]))
+            same.append(np.array_equal(tile.upscale(n, frames[n]).frame, expected[n]))
 
     workers = [threading.Thread(target=work) for _ in range(in_flight)]
     for worker in workers:

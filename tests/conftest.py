@@ -10,8 +10,12 @@ import numpy as np
 import openvino  # noqa: F401  before VapourSynth loads mlrt-ov, which brings its own: a process holds one
 import pytest
 
-from vs_smsr.engine.contract import Frame, State, Upscaled
-from vs_smsr.weights import MODULES, Weights, load, shapes, shipped
+from vs_smsr.engine.contract import Capabilities, Frame, Overrides, Upscaled
+from vs_smsr.engine.memory import HostMemory
+from vs_smsr.families import smsr
+from vs_smsr.families.smsr import MODULES
+from vs_smsr.tiling.scheduler import WARM_UP
+from vs_smsr.weights import Weights, load, shipped
 
 SHARED = Path(__file__).parents[1].parent / "shared"
 EXPECTED_SKIPS = 0  # of a whole run on a machine that has ../shared and no GPU; CI fails above it
@@ -43,18 +47,21 @@ def demo_clip() -> Path:
 class StandInEngine:
     """Repeats each pixel scale x scale times; for tests in which the network's pixels do not matter."""
 
-    name, device, precision = "stand-in", "cpu", "fp32"
+    name, device, precision, profile = "stand-in", "cpu", "fp32", None
+    capabilities = Capabilities(windows=False)
+    memory = HostMemory(256, lambda height, width: 12 * height * width)
 
     def __init__(self, scale: int = 2) -> None:
         self.weights = load(shipped(2)) if scale == 2 else zero_weights(scale)
         self.frames: list[Frame] = []  # what it was given
 
-    def upscale(self, frame: Frame, state: State | None = None) -> Upscaled:
+    def upscale(self, frame: Frame, overrides: Overrides | None = None) -> Upscaled:
         height, width, channels = frame.shape
         assert (height % 2, width % 2, channels) == (0, 0, 3), frame.shape
         assert frame.dtype == np.float32
         assert frame.flags.c_contiguous
-        self.frames.append(frame)
+        if frame.shape != WARM_UP or frame.any():  # else the scheduler gets the engine ready
+            self.frames.append(frame)
         scale = self.weights.scale
         masks = (np.zeros((height, width), np.uint8),) * MODULES
         attention = (np.ones(64, np.float32),) * MODULES
@@ -64,7 +71,9 @@ class StandInEngine:
 
 def zero_weights(scale: int) -> Weights:
     """Weights of the right names and shapes, all zero."""
-    return Weights(scale, {name: np.zeros(shape, np.float32) for name, shape in shapes(scale).items()})
+    return Weights(
+        smsr.spec(scale), {name: np.zeros(shape, np.float32) for name, shape in smsr.spec(scale).shapes.items()}
+    )
 
 
 @pytest.fixture

@@ -66,6 +66,7 @@ class VideoOptions:
 
 
 Attention = Literal["frame", "held", "auto"]
+IN_ORDER: Attention = "auto"  # the default where frames come in order: files, `Upscaler.frames`
 UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 

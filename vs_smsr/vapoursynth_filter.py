@@ -75,7 +75,8 @@ def smsr(
         engine: "auto", "cpu", "cuda" or "reference".
         precision: "fp32", "bf16", "fp16" or "auto" (the fastest the device has); None: "fp32" for a float clip, "auto"
             for all others.
-        num_streams: how many frames are in the network at the same time; each costs memory.
+        num_streams: how many frames are in the network at the same time; each costs memory. With attention "held" or
+            "auto" a frame reuses what the one before it left, so they go one by one unless reuse is "off".
         threads: CPU threads of the network; 0 = all.
         memory: most memory that the process may use, such as "2G" or in bytes; None: a share of what is free.
         tile: side of a tile in source pixels; 0 = as large as the memory allows.
@@ -122,18 +123,18 @@ def smsr(
             reuse=reuse,
             temporal_tile=temporal_tile,
         )
-        in_flight, tiles = (1, TILES) if tiling.has_temporal_tiles else (num_streams, 1)
-        tiler = Tiler(engines.create(options), tiling, in_flight=in_flight, tiles=tiles)
+        tiles = TILES if tiling.has_temporal_tiles else 1
+        tiler = Tiler(engines.create(options), tiling, in_flight=num_streams, tiles=tiles)
         large = scale**2 * clip.width * clip.height
-        tiler.reserve((num_streams + 2) * FLOATS * (large + clip.width * clip.height))  # frames that VapourSynth holds
+        overhead = (num_streams + 2) * FLOATS * (large + clip.width * clip.height)  # frames that VapourSynth holds
         if memory is not None:
-            tiler.plan(clip.height, clip.width)  # a budget that cannot work fails at once
+            tiler.plan(clip.height, clip.width, overhead)  # a budget that cannot work fails at once
     except SmsrError as error:
         raise vs.Error(f"smsr: {plain(error)}") from error
 
     if clip.format.id in (vs.RGBS, vs.RGBH):
-        return _upscaled(clip, clip, tiler, num_streams)
-    return _from_rgb(_upscaled(_to_rgb(clip), clip, tiler, num_streams), clip)
+        return _upscaled(clip, clip, tiler, num_streams, overhead)
+    return _from_rgb(_upscaled(_to_rgb(clip), clip, tiler, num_streams, overhead), clip)
 
 
 def _refuse_unknown(unknown: Mapping[str, object]) -> None:
@@ -156,7 +157,7 @@ def _check_clip(clip: object) -> None:
         raise vs.Error(f"smsr: clip must have at most 16 bits per integer sample, got {clip.format.name}.")
 
 
-def _upscaled(rgb: vs.VideoNode, source: vs.VideoNode, tiler: Tiler, num_streams: int) -> vs.VideoNode:
+def _upscaled(rgb: vs.VideoNode, source: vs.VideoNode, tiler: Tiler, num_streams: int, overhead: int) -> vs.VideoNode:
     """The RGBS or RGBH clip through the network, with the frame props of `source` and our own.
 
     VapourSynth calls the function of one ModifyFrame for one frame at a time. So there are `num_streams` of them, and
@@ -177,8 +178,8 @@ def _upscaled(rgb: vs.VideoNode, source: vs.VideoNode, tiler: Tiler, num_streams
         return _filled(large, result)
 
     if tiler.options.has_temporal_tiles:
-        return tiled(rgb, source, blank, tiler, _read, finish)
-    frames = Frames(tiler)
+        return tiled(rgb, source, blank, tiler, _read, finish, num_streams=num_streams, overhead=overhead)
+    frames = Frames(tiler, overhead)
 
     def run(n: int, f: list[vs.VideoFrame]) -> vs.VideoFrame:
         small = _read(n, f[1])

@@ -6,6 +6,7 @@ worked out by nodes of one pixel, and a node made for that tile then names its f
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -16,8 +17,8 @@ import vapoursynth as vs
 
 from vs_smsr.engine.contract import Frame
 from vs_smsr.errors import SmsrError
-from vs_smsr.tiling import TemporalTile, TiledFrame, Tiler
-from vs_smsr.tiling.temporal import difference, is_cut, luma
+from vs_smsr.tiling import TiledFrame, Tiler, TileState, open_tile
+from vs_smsr.tiling.temporal import StartRule, luma
 
 TILES = 2  # that are kept: frames in flight may lie on both sides of a border
 Read = Callable[[int, vs.VideoFrame], Frame]  # number and frame to (H, W, 3) float32 RGB 0..255
@@ -25,7 +26,15 @@ Finish = Callable[[int, vs.VideoFrame, TiledFrame], vs.VideoFrame]  # fill a cop
 
 
 def tiled(
-    rgb: vs.VideoNode, source: vs.VideoNode, blank: vs.VideoNode, tiler: Tiler, read: Read, finish: Finish
+    rgb: vs.VideoNode,
+    source: vs.VideoNode,
+    blank: vs.VideoNode,
+    tiler: Tiler,
+    read: Read,
+    finish: Finish,
+    *,
+    num_streams: int,
+    overhead: int,
 ) -> vs.VideoNode:
     """The clip upscaled by temporal tiles.
 
@@ -33,41 +42,51 @@ def tiled(
         rgb: RGBS or RGBH.
         source: whose `_SceneChangePrev` counts, where it is set.
         blank: of the result's size, with the result's props.
+        num_streams: frames that are computed at the same time, where the tiler's plan allows for it.
+        overhead: see `Tiler`.
     """
     core = vs.core
-    tiles = _Tiles(tiler)
+    rule = StartRule(tiler.options.temporal_tile)
+    tiles = _Tiles(tiler, rule, overhead)
     last = len(rgb) - 1
 
     @lru_cache(maxsize=TILES + 1)
-    def node(start: int) -> vs.VideoNode:
-        first, second = (_kept(rgb[min(n, last)], len(rgb)) for n in (start, start + 1))
+    def first_two(start: int) -> tuple[vs.VideoNode, vs.VideoNode]:
+        return _kept(rgb[start], len(rgb)), _kept(rgb[min(start + 1, last)], len(rgb))
 
+    @lru_cache(maxsize=(TILES + 1) * num_streams)
+    def node(start: int, stream: int) -> vs.VideoNode:  # each computes one frame at a time, so there are several
         def run(n: int, f: list[vs.VideoFrame]) -> vs.VideoFrame:
+            frames = {start: f[2], start + 1: f[3], n: f[1]}
             with errors_of_frame(n):
-                tile = tiles.get(start, lambda: read(start, f[2]), lambda: read(start + 1, f[3]))
-                result = tile.upscale(read(n, f[1]))
+                result = tiles.upscale(start, n, lambda number: read(number, frames[number]))
             return finish(n, f[0].copy(), result)
 
-        made = core.std.ModifyFrame(blank, [blank, rgb, first, second], run)
+        made = core.std.ModifyFrame(blank, [blank, rgb, *first_two(start)], run)
         core.std.SetVideoCache(made, mode=0)
         return made
 
-    begins = starts(rgb, source, tiler.options.temporal_tile, read)
-    return core.std.FrameEval(blank, lambda n, f: node(f.props["SMSRStart"]), prop_src=[begins], clip_src=[blank, rgb])
+    turns = itertools.count()
+
+    def choose(n: int, f: vs.VideoFrame) -> vs.VideoNode:
+        return node(f.props["SMSRStart"], next(turns) % num_streams)
+
+    begins = starts(rgb, source, rule, read)
+    return core.std.FrameEval(blank, choose, prop_src=[begins], clip_src=[blank, rgb])
 
 
-def starts(rgb: vs.VideoNode, source: vs.VideoNode, length: int, read: Read) -> vs.VideoNode:
+def starts(rgb: vs.VideoNode, source: vs.VideoNode, rule: StartRule, read: Read) -> vs.VideoNode:
     """A clip of one pixel whose prop SMSRStart is the number of the frame that begins the frame's temporal tile.
 
-    The same as `tiling.temporal.Starts` says, without going through the clip in order: each node looks back twice as
-    far as the one before.
+    Without going through the clip in order: each node looks back twice as far as the one before.
     """
     core = vs.core
     point = core.std.BlankClip(format=vs.GRAY8, width=1, height=1, length=len(rgb), keep=True)
 
     def measure(n: int, f: list[vs.VideoFrame]) -> vs.VideoFrame:
         frame = f[0].copy()
-        frame.props["SMSRDifference"] = difference(luma(read(n, f[1])), luma(read(n - 1, f[2]))) if n % length else 0.0
+        before, now = luma(read(max(n - 1, 0), f[2])), luma(read(n, f[1]))
+        frame.props["SMSRDifference"] = rule.difference(n, before, now)
         return frame
 
     differences = core.std.ModifyFrame(point, [point, rgb, _later(rgb, 1)], measure)
@@ -75,8 +94,9 @@ def starts(rgb: vs.VideoNode, source: vs.VideoNode, length: int, read: Read) -> 
     def begin(n: int, f: list[vs.VideoFrame]) -> vs.VideoFrame:
         frame = f[0].copy()
         told = f[3].props.get("_SceneChangePrev")
-        cut = is_cut(f[2].props["SMSRDifference"], f[1].props["SMSRDifference"]) if told is None else bool(told)
-        frame.props["SMSRStart"] = n if cut or n % length == 0 else -1
+        cut = None if told is None else bool(told)
+        begins = rule.starts(n, f[2].props["SMSRDifference"], f[1].props["SMSRDifference"], cut)
+        frame.props["SMSRStart"] = n if begins else -1
         return frame
 
     found = core.std.ModifyFrame(point, [point, differences, _later(differences, 1), source], begin)
@@ -85,7 +105,7 @@ def starts(rgb: vs.VideoNode, source: vs.VideoNode, length: int, read: Read) -> 
         return f[1 if f[0].props["SMSRStart"] < 0 else 0].copy()
 
     step = 1
-    while step < length:
+    while step < rule.length:
         found = core.std.ModifyFrame(point, [found, _later(found, step)], look_back)
         step *= 2
     return found
@@ -119,21 +139,25 @@ def errors_of_frame(n: int) -> Iterator[None]:
 class _Tiles:
     """The temporal tiles that were used last."""
 
-    def __init__(self, tiler: Tiler) -> None:
-        self._tiler = tiler
+    def __init__(self, tiler: Tiler, rule: StartRule, overhead: int) -> None:
+        self._tiler, self._rule, self._overhead = tiler, rule, overhead
         self._lock = threading.Lock()
-        self._tiles: OrderedDict[int, TemporalTile] = OrderedDict()
+        self._tiles: OrderedDict[int, TileState] = OrderedDict()
 
-    def get(self, start: int, first: Callable[[], Frame], second: Callable[[], Frame]) -> TemporalTile:
-        """The tile that begins at that frame; made from its first two frames if it is not there."""
+    def upscale(self, start: int, number: int, read: Callable[[int], Frame]) -> TiledFrame:
+        """Upscale a frame of the tile that begins at `start`; `read` gives that frame, and the tile's first two."""
         with self._lock:
-            if start not in self._tiles:
-                while len(self._tiles) >= TILES:
-                    self._tiles.popitem(last=False)
-                tile = TemporalTile(self._tiler, first())
-                tile.take_result()
-                if tile.held is None:
-                    tile.decide(second())
-                self._tiles[start] = tile
-            self._tiles.move_to_end(start)
-            return self._tiles[start]
+            tile = self._open(start)
+            while (first := tile.awaits) is not None:
+                result = tile.upscale(first, read(first))
+                if first == number:
+                    return result
+        return tile.upscale(number, read(number))
+
+    def _open(self, start: int) -> TileState:
+        if start not in self._tiles:
+            while len(self._tiles) >= TILES:
+                self._tiles.popitem(last=False)
+            self._tiles[start] = open_tile(self._tiler, self._rule.tile(start), self._overhead)
+        self._tiles.move_to_end(start)
+        return self._tiles[start]

@@ -17,8 +17,8 @@ import torch
 from bench.dense import Dense, export
 from bench.gather import Gather, Indexed, Unfolded
 from vs_smsr.engine import cpu
-from vs_smsr.engine.contract import Frame, Mask, State
-from vs_smsr.engine.cpu.profile import Profile
+from vs_smsr.engine.contract import Frame, Mask, Overrides
+from vs_smsr.engine.profile import Profile
 from vs_smsr.network import SMSR
 from vs_smsr.options import EngineOptions
 from vs_smsr.weights import Weights
@@ -59,7 +59,7 @@ class Ours:
 
     def __init__(self, weights: Weights, precision: str, threads: int, name: str = "ours") -> None:
         self.name, self.precision = name, precision
-        self._weights = weights
+        self._weights, self.spec = weights, weights.spec
         self._options = EngineOptions(scale=weights.scale, engine="cpu", precision=precision, threads=threads)
         self.engine = cpu.create(weights, self._options)
 
@@ -70,17 +70,17 @@ class Ours:
         result = self.engine.upscale(frame)
         return Output(result.frame, result.masks)
 
-    def profiled(self, frame: Frame, rounds: int, state: State | None = None) -> Profile:
+    def profiled(self, frame: Frame, rounds: int, overrides: Overrides | None = None) -> Profile:
         """Time by kernel and SMM of `rounds` frames, warm; good until the next call.
 
         They run on an engine of their own: the one that races takes no times.
         """
         engine = self._profiling
-        engine.upscale(frame, state)
+        engine.upscale(frame, overrides)
         assert engine.profile is not None, "it was asked for"
         engine.profile.seconds.clear()
         for _ in range(rounds):
-            engine.upscale(frame, state)
+            engine.upscale(frame, overrides)
         return engine.profile
 
     @cached_property

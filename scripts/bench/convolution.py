@@ -13,9 +13,8 @@ import torch
 
 from bench.contenders import Ours
 from bench.profile import SPARSE, seconds
-from bench.work import LAYER
-from vs_smsr.engine.contract import Frame, Mask, State
-from vs_smsr.weights import LAYERS, MODULES
+from bench.work import masked_macs
+from vs_smsr.engine.contract import Frame, Mask, Overrides
 
 SIDE = 2048  # of the matrices
 SHARES = (0.1, 0.2, 0.4, 0.6)
@@ -46,6 +45,7 @@ def measure(contender: Ours, frame: Frame, rounds: int, side: int = SIDE) -> dic
         gemm_gflops, the rates, and the least share of the matrix product's rate over the contiguous masks.
     """
     height, width = frame.shape[:2]
+    spec = contender.spec
     cases = {(kind, share): mask(kind, share, height, width) for kind in ("blobs", "random") for share in SHARES}
     left, right = (torch.rand(side, side).to(DTYPES[contender.precision]) for _ in range(2))
     torch.mm(left, right)
@@ -53,7 +53,7 @@ def measure(contender: Ours, frame: Frame, rounds: int, side: int = SIDE) -> dic
     times: dict[tuple[str, float], list[float]] = {case: [] for case in cases}
     for _ in range(rounds):
         for case, active in cases.items():
-            profile = contender.profiled(frame, 1, State(masks=(active,) * MODULES))
+            profile = contender.profiled(frame, 1, Overrides(masks=(active,) * len(spec.blocks)))
             times[case].append(seconds(profile, SPARSE))
         for _ in range(3):
             start = time.perf_counter()
@@ -62,7 +62,7 @@ def measure(contender: Ours, frame: Frame, rounds: int, side: int = SIDE) -> dic
     gemm = 2 * side**3 / best / 1e9
     rates = []
     for (kind, share), active in cases.items():
-        operations = 2 * LAYER * LAYERS * MODULES * int(active.sum())
+        operations = 2 * masked_macs(spec) * int(active.sum())
         gflops = operations / statistics.median(times[kind, share]) / 1e9
         rates.append(asdict(Rate(kind, share, gflops, gflops / gemm)))
     least = min(rate["of_gemm"] for rate in rates if rate["pattern"] == "blobs")

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from vs_smsr.engine.cpu.profile import Profile
+from vs_smsr.engine.profile import Profile
 
 MULTIPLYING = {  # kernels that are convolutions; their loads, stores, relu and sums are counted with them
     "convolution",
     "quad_convolution",
     "pooled_convolution",
     "active_layer",
-    "active_total",
-    "inactive_total",
+    "active_fuse",
+    "inactive_fuse",
     "residual_collect",
     "tail_convolution",
 }

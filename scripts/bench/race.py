@@ -125,7 +125,7 @@ def _heat(
     for (who, precision), (error, masks) in checked.items():
         times = seconds[who, precision]
         median = statistics.median(times)
-        dense = dense_macs(weights.scale) * height * width
+        dense = dense_macs(weights.spec) * height * width
         used = dense if masks is None else used_macs(weights, masks)
         gflops, gflops_dense = (2 * macs / median / 1e9 for macs in (used, dense))
         heat.laps[who, precision] = Lap(median, times, gflops, gflops_dense, error, error.reason(precision))

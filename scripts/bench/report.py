@@ -12,7 +12,6 @@ from rich.table import Table
 
 from bench.contenders import AGAINST
 from bench.race import Heat
-from vs_smsr.weights import MODULES
 
 COLOURS = {"fp32": "#1f6fb4", "bf16": "#d9662b"}
 
@@ -48,7 +47,7 @@ def _contenders(result: Mapping[str, Any], heats: Sequence[Heat]) -> Table:
 
 def _frames(result: Mapping[str, Any], heats: Sequence[Heat]) -> Table:
     keys = [(name, precision) for name, precision in heats[0].laps if name in AGAINST]
-    table = Table(title="Speed-up by frame; active = share of active pixels in each of the five SMMs")
+    table = Table(title="Speed-up by frame; active = share of active pixels in each SMM")
     table.add_column("frame")
     table.add_column("active", justify="right")
     for name, precision in keys:
@@ -62,8 +61,9 @@ def _frames(result: Mapping[str, Any], heats: Sequence[Heat]) -> Table:
 
 def _shares(precision: str, shares: Mapping[str, float]) -> Table:
     table = Table("kernel", title=f"Share of our time, {precision}")
-    columns = ("", *(f"/{module + 1}" for module in range(MODULES)))
-    for heading in ("no SMM", *(f"SMM {module + 1}" for module in range(MODULES)), "all"):
+    blocks = sorted({int(name.partition("/")[2]) for name in shares if "/" in name})
+    columns = ("", *(f"/{block}" for block in blocks))
+    for heading in ("no SMM", *(f"SMM {block}" for block in blocks), "all"):
         table.add_column(heading, justify="right")
     rows = {}
     for kernel in {name.partition("/")[0] for name in shares}:

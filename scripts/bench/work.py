@@ -2,39 +2,46 @@
 
 from __future__ import annotations
 
-from math import prod
-
 import numpy as np
 
 from vs_smsr.engine.contract import Mask
-from vs_smsr.weights import CHANNELS, LAYERS, MASK_CHANNELS, MODULES, Weights, shapes
-
-LAYER = CHANNELS * CHANNELS * 9  # a masked convolution at an active pixel
-MASK_BRANCH = MASK_CHANNELS * (CHANNELS * 9 + MASK_CHANNELS * 9 / 4 + 2 * 9 / 4)  # at a pixel; two layers at a quarter
+from vs_smsr.families import NetworkSpec
+from vs_smsr.weights import Weights
 
 
-def dense_macs(scale: int) -> int:
+def dense_macs(spec: NetworkSpec) -> int:
     """Of the network without masks, for one pixel: the work of the dense contenders."""
-    names = [name for name in shapes(scale) if name.endswith(".weight")]
-    return sum(prod(shapes(scale)[name]) for name in names if ".spa_mask." not in name and ".ca." not in name)
+    branches = [block.mask for block in spec.blocks if block.mask]
+    masks = sum(mask.first.macs + mask.second.macs // 4 + mask.decide.macs for mask in branches)
+    return spec.macs - masks
+
+
+def branch_macs(spec: NetworkSpec, block: int) -> float:
+    """Of a block's mask branch, for one pixel; two of its convolutions work at a quarter of the pixels."""
+    mask = spec.blocks[block].mask
+    return mask.first.macs + mask.second.macs / 4 + mask.decide.macs / 4 if mask else 0
 
 
 def used_macs(weights: Weights, masks: tuple[Mask, ...]) -> float:
     """Of the network with these masks, for the whole frame."""
-    pixels = masks[0].size
-    body = CHANNELS * CHANNELS * (9 + 1) * LAYERS
-    total = pixels * (dense_macs(weights.scale) - MODULES * body + MODULES * MASK_BRANCH)
-    for module in range(MODULES):
-        active = int(np.count_nonzero(masks[module]))
-        total += active * body + (pixels - active) * _inactive(weights, module)
+    spec, pixels = weights.spec, masks[0].size
+    total: float = pixels * dense_macs(spec)
+    for block, mask in enumerate(masks):
+        inactive = pixels - int(np.count_nonzero(mask))
+        total += pixels * branch_macs(spec, block) - inactive * (spec.body_macs(block) - _inactive(weights, block))
     return total
 
 
-def _inactive(weights: Weights, module: int) -> int:
-    """One SMM at an inactive pixel: dense outputs from dense inputs."""
-    macs, inputs = 0, CHANNELS
-    for layer in range(LAYERS):
-        outputs = int(weights.dense_channels(module, layer).sum())
-        macs += 9 * inputs * outputs + CHANNELS * outputs
+def masked_macs(spec: NetworkSpec) -> int:
+    """Of all masked convolutions, for a pixel that is active in every block."""
+    return sum(layer.macs for block in spec.blocks for layer in block.layers)
+
+
+def _inactive(weights: Weights, block: int) -> int:
+    """One block at an inactive pixel: dense outputs from dense inputs."""
+    macs, inputs = 0, weights.spec.width
+    for number, layer in enumerate(weights.spec.blocks[block].layers):
+        outputs = int(weights.dense_channels(block, number).sum())
+        macs += layer.size**2 * inputs * outputs + weights.spec.width * outputs
         inputs = outputs
     return macs

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from vs_smsr.weights import CHANNELS, LAYERS, MODULES, Weights, shapes
+from vs_smsr.families import smsr
+from vs_smsr.families.smsr import CHANNELS, LAYERS, MODULES
+from vs_smsr.weights import Weights
 
 MIXED, ALL, NONE = (24, 9, 0, 5), (64, 64, 64, 64), (0, 0, 0, 0)  # dense channels of the four layers
 
@@ -14,7 +16,7 @@ def network(stack: tuple[int, ...] = MIXED, scale: int = 2, seed: int = 0) -> We
     """Random weights whose features stay near 1, with so many dense channels per layer, scattered."""
     rng = np.random.default_rng(seed)
     tensors = {}
-    for name, shape in shapes(scale).items():
+    for name, shape in smsr.spec(scale).shapes.items():
         fan_in = int(np.prod(shape[1:])) if len(shape) > 1 else 10
         gain = 1 / 80 if name == "head.0.weight" else 1.4
         tensors[name] = (rng.standard_normal(shape) * gain / np.sqrt(fan_in)).astype(np.float32)
@@ -23,7 +25,7 @@ def network(stack: tuple[int, ...] = MIXED, scale: int = 2, seed: int = 0) -> We
         logits[:] = (0, 1)
         for layer in range(LAYERS):
             logits[0, rng.permutation(CHANNELS)[: stack[layer]], layer] = (1, 0)
-    return Weights(scale, tensors)
+    return Weights(smsr.spec(scale), tensors)
 
 
 def image(height: int, width: int, seed: int = 0) -> NDArray[np.float32]:

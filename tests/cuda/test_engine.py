@@ -15,12 +15,13 @@ import pytest
 from host.device import HostDevice, HostMemory
 from networks import ALL, MIXED, NONE, image, masks, network, psnr
 
-from vs_smsr.engine import State
+from vs_smsr.engine import Overrides
 from vs_smsr.engine.cpu import CpuEngine
 from vs_smsr.engine.cuda import CudaEngine
-from vs_smsr.engine.cuda.ops import buffers
+from vs_smsr.engine.cuda.buffers import buffers
 from vs_smsr.errors import EngineError, MemoryBudgetError
-from vs_smsr.weights import MODULES, Weights
+from vs_smsr.families.smsr import MODULES
+from vs_smsr.weights import Weights
 
 pytestmark = pytest.mark.usefixtures("gpp")
 FP32_LIMIT = 0.02  # of 0..255: the largest difference allowed
@@ -78,7 +79,7 @@ def test_real_weights_on_a_real_picture(shared: Path, precision: str) -> None:
     else:
         assert flips <= MODULES * frame.shape[0] * frame.shape[1] / 1000
         assert psnr(got.frame, wanted.frame) > FP16_PSNR
-    given = engine(weights, precision).upscale(frame, State(masks=wanted.masks))
+    given = engine(weights, precision).upscale(frame, Overrides(masks=wanted.masks))
     assert np.abs(given.frame - wanted.frame).max() < (FP32_LIMIT if precision == "fp32" else 0.5)
 
 
@@ -87,7 +88,7 @@ def test_real_weights_on_a_real_picture(shared: Path, precision: str) -> None:
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_given_masks(precision: str, share: float, stack: tuple[int, ...]) -> None:
     weights, frame = network(stack), image(10, 22)
-    state = State(masks=masks(share, 10, 22))
+    state = Overrides(masks=masks(share, 10, 22))
     wanted = CpuEngine(weights, threads=1).upscale(frame, state)
     got = engine(weights, precision).upscale(frame, state)
     assert all(np.array_equal(a, b) for a, b in zip(got.masks, state.masks or (), strict=True))
@@ -99,7 +100,7 @@ def test_given_masks(precision: str, share: float, stack: tuple[int, ...]) -> No
 
 def test_given_attention_is_used() -> None:
     weights, frame = network(), image(10, 18)
-    state = State(attention=tuple(np.full(64, 0.2 * k, np.float32) for k in range(MODULES)))
+    state = Overrides(attention=tuple(np.full(64, 0.2 * k, np.float32) for k in range(MODULES)))
     wanted = CpuEngine(weights, threads=1).upscale(frame, state)
     cuda = engine(weights, "fp32")
     got = cuda.upscale(frame, state)
@@ -160,7 +161,7 @@ def test_streams_are_used_again_and_buffers_of_other_sizes_let_go() -> None:
     weights_bytes = memory.held
     for size in ((2, 2), (2, 4), (4, 2), (2, 2)):
         cuda.upscale(image(*size))
-        assert memory.held - weights_bytes <= cuda.workspace_bytes(*size)
+        assert memory.held - weights_bytes <= cuda.memory.workspace(*size)
     assert len(devices) == 2  # one for the weights, one for the frames
 
 
@@ -171,15 +172,15 @@ def test_memory_is_what_was_counted(precision: str) -> None:
     weights_bytes = memory.held
     cuda.upscale(image(6, 34))
     held = memory.held - weights_bytes
-    counted = cuda.workspace_bytes(6, 34)
-    assert held <= counted <= held + 512 * len(buffers(6, 34, 2, precision == "fp16"))
+    counted = cuda.memory.workspace(6, 34)
+    assert held <= counted <= held + 512 * len(buffers(cuda.weights.spec, 6, 34, precision == "fp16"))
     assert memory.peak == memory.held  # nothing is allocated on the way
 
 
 def test_too_little_memory_is_said_and_does_not_stick() -> None:
     memory = HostMemory()
     cuda = engine(network(), "fp32", memory=memory)
-    memory.limit = memory.held + cuda.workspace_bytes(8, 8)
+    memory.limit = memory.held + cuda.memory.workspace(8, 8)
     with pytest.raises(MemoryBudgetError, match=r"34x18, which takes .* Use smaller tiles"):
         cuda.upscale(image(18, 34))
     cuda.upscale(image(8, 8))
@@ -237,7 +238,7 @@ def test_a_recorded_frame_is_replayed() -> None:
 
     weights, memory = network(), HostMemory()
     cuda, plain = CudaEngine(weights, make, half=False), engine(weights, "fp32")
-    given = State(masks=masks(0.3, 8, 10))
+    given = Overrides(masks=masks(0.3, 8, 10))
     for seed, state in ((0, None), (1, None), (2, None), (3, given), (4, None)):
         frame = image(8, 10, seed)
         assert np.array_equal(cuda.upscale(frame, state).frame, plain.upscale(frame, state).frame)

@@ -46,7 +46,7 @@ def test_memory_is_measured_under_its_limit(script: ModuleType) -> None:
     assert found["passed"], found
     assert 0.9 < found["held_mb"] / found["counted_mb"] <= 1
     assert memory.budget is None
-    engine.workspace_bytes = lambda height, width: 1000  # type: ignore[method-assign]
+    engine.memory.workspace = lambda height, width: 1000  # type: ignore[method-assign]
     assert not script.memory(engine, (8, 12))["passed"]
 
 

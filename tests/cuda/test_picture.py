@@ -15,9 +15,9 @@ from cupy_kernels import Kernels
 from cupy_kernels.geometry import PICTURE_TYPES
 from vs_smsr.engine.cuda import CudaEngine
 from vs_smsr.engine.picture import WHITE, from_frame, to_frame
+from vs_smsr.jobs.arrays import upscale_array
 from vs_smsr.options import TilingOptions
 from vs_smsr.tiling import Tiler
-from vs_smsr.upscaler import upscale_array
 
 pytestmark = pytest.mark.usefixtures("gpp")
 Array = NDArray[Any]

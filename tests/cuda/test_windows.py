@@ -7,14 +7,14 @@ import pytest
 from host.device import HostDevice, HostMemory
 from networks import ALL, MIXED, NONE, image, masks, network
 
-from vs_smsr.engine import State, Upscaled
+from vs_smsr.engine import Overrides, Upscaled
 from vs_smsr.engine.cuda import CudaEngine
-from vs_smsr.engine.tiled import STAGES, InMemory, TiledWalk
+from vs_smsr.engine.staged import StagedFrame
+from vs_smsr.engine.stores import InMemory
 from vs_smsr.engine.window import Window
 from vs_smsr.errors import MemoryBudgetError
 from vs_smsr.options import TilingOptions
 from vs_smsr.tiling import Sequence, Tiler
-from vs_smsr.weights import LAYERS
 
 pytestmark = pytest.mark.usefixtures("gpp")
 HEIGHT, WIDTH = 16, 22
@@ -33,9 +33,9 @@ def cores(height: int, width: int, side: int) -> list[Window]:
     ]
 
 
-def tiled(cuda: CudaEngine, frame: np.ndarray, state: State, side: int) -> Upscaled:
+def tiled(cuda: CudaEngine, frame: np.ndarray, state: Overrides, side: int) -> Upscaled:
     height, width = frame.shape[:2]
-    walk = TiledWalk(cuda, [InMemory(height, width) for _ in range(STAGES)], height, width)
+    walk = StagedFrame(cuda, [InMemory(height, width) for _ in range(cuda.weights.spec.stages)], height, width)
     return walk.upscale(frame, state, cores(height, width, side))
 
 
@@ -52,26 +52,29 @@ def test_a_frame_in_tiles_has_the_bits_of_the_whole_frame(size: tuple[int, int],
     cuda, frame = engine(precision), image(*size)
     whole = cuda.upscale(frame)
     assert 0.05 < np.mean(whole.active) < 0.95  # the masks do something
-    assert same(tiled(cuda, frame, State(), side), whole)
+    assert same(tiled(cuda, frame, Overrides(), side), whole)
 
 
 @pytest.mark.parametrize("stack", [NONE, ALL])
 def test_tiles_make_no_seams_with_given_masks(stack: tuple[int, ...]) -> None:
-    cuda, frame, state = engine("fp16", stack), image(HEIGHT, WIDTH), State(masks=masks(0.4, HEIGHT, WIDTH))
+    cuda, frame, state = engine("fp16", stack), image(HEIGHT, WIDTH), Overrides(masks=masks(0.4, HEIGHT, WIDTH))
     assert same(tiled(cuda, frame, state, 12), cuda.upscale(frame, state))
 
 
 def test_tiles_make_no_seams_with_given_attention() -> None:
     cuda, frame = engine("fp32"), image(HEIGHT, WIDTH)
-    state = State(attention=(np.linspace(0, 1, 64, dtype=np.float32),) * 5)
+    state = Overrides(attention=(np.linspace(0, 1, 64, dtype=np.float32),) * 5)
     assert same(tiled(cuda, frame, state, 12), cuda.upscale(frame, state))
 
 
 def test_stages_that_are_kept_are_those_of_the_tiles() -> None:
     """And so is the attention, although windows of the same size had been asked for parts of theirs before."""
     cuda, frame = engine("fp16"), image(HEIGHT, WIDTH)
-    kept, walked = (TiledWalk(cuda, [InMemory(HEIGHT, WIDTH) for _ in range(STAGES)], HEIGHT, WIDTH) for _ in range(2))
-    results = walked.upscale(frame, State(), cores(HEIGHT, WIDTH, 12)), kept.keep(frame, State())
+    kept, walked = (
+        StagedFrame(cuda, [InMemory(HEIGHT, WIDTH) for _ in range(cuda.weights.spec.stages)], HEIGHT, WIDTH)
+        for _ in range(2)
+    )
+    results = walked.upscale(frame, Overrides(), cores(HEIGHT, WIDTH, 12)), kept.keep(frame, Overrides())
     everything = Window(0, 0, HEIGHT, WIDTH)
     for stage, (a, b) in enumerate(zip(kept.stores, walked.stores, strict=True)):
         assert np.array_equal(a.read(everything), b.read(everything)), stage
@@ -87,21 +90,20 @@ def test_only_the_wanted_pixels_are_listed() -> None:
     core[:] = True
     results = []
     for only in (core, listed):
-        with cuda.windowed(HEIGHT, WIDTH) as ops:
-            ops.want(Window(0, 0, HEIGHT, WIDTH))
-            head = ops.head(frame)
-            ops.only(only)
-            pixels = ops.select(ops.given_mask(mask))
-            assert pixels.active[1] == (mask[only] == 1).sum()
-            assert pixels.inactive[1] == (mask[only] == 0).sum()
-            source, total = head, None
-            for layer in range(LAYERS):
-                source, total = ops.conv3x3(0, layer, source, pixels, total)
-            scales = ops.given_attention(np.full(64, 0.5, np.float32))
-            features, _ = ops.residual(0, head, total, scales, None)
-            values = ops.read(features, Window(0, 0, HEIGHT, WIDTH))
-            given = ops.given_total(values)
-            assert given.parts[0][1][1] == only.sum()
+        with cuda.open(HEIGHT, WIDTH) as ops:
+            bounds = Window(0, 0, HEIGHT, WIDTH)
+            ops.head(frame)
+            ops.restrict(only)
+            ops.give_mask(0, mask)
+            ops.masked_block(0, "head", bounds)
+            (_, (_, active)), (_, (_, inactive)) = ops._fused.parts
+            assert active == (mask[only] == 1).sum()
+            assert inactive == (mask[only] == 0).sum()
+            ops.give_attention(0, np.full(64, 0.5, np.float32))
+            ops.residual(0, "head", collect=True)
+            values = ops.read("features", bounds)
+            ops.write("fused", values)
+            assert ops._fused.parts[0][1][1] == only.sum()
         results.append(values)
     assert np.array_equal(results[0][wanted], results[1][wanted])
     assert not np.array_equal(results[0], results[1])
@@ -116,7 +118,7 @@ def test_what_changed_is_recomputed_to_the_same_bits() -> None:
     sequence.upscale(first, cut=True)
     got = sequence.upscale(second, cut=False)
     assert 0.1 < got.reused < 0.9
-    wanted = cuda.upscale(second, State(attention=got.attention))
+    wanted = cuda.upscale(second, Overrides(attention=got.attention))
     assert np.array_equal(got.frame, wanted.frame)
     assert all(np.array_equal(a, b) for a, b in zip(got.masks, wanted.masks, strict=True))
 
@@ -125,18 +127,17 @@ def test_the_engine_keeps_the_budget() -> None:
     """The plan's budget is the limit of what the devices take; it suffices for what was planned."""
     memory = HostMemory()
     cuda = CudaEngine(network(), lambda: HostDevice(memory=memory), half=True)
-    assert memory.held <= cuda.resident_bytes <= memory.held + 512 * 200
+    assert memory.held <= cuda.memory.in_use() <= memory.held + 512 * 200
     frame = image(34, 16)
     wanted = cuda.upscale(frame)
-    limit = cuda.resident_bytes + cuda.workspace_bytes(34, 16) - 1
+    limit = cuda.memory.in_use() + cuda.memory.workspace(34, 16) - 1
     tiler = Tiler(cuda, TilingOptions(memory=limit))
     chosen = tiler.plan(34, 16)
-    assert chosen is not None
     assert chosen.tile is not None  # one byte too few for the whole frame
-    assert chosen.total <= limit == memory.budget
+    assert chosen.total <= limit
     memory.peak = 0
     assert same(tiler.upscale(frame), wanted)
-    assert memory.peak <= limit
+    assert memory.peak <= limit == memory.budget
     with pytest.raises(MemoryBudgetError, match="no memory for a frame of 64x64"):
         cuda.upscale(image(64, 64))
 
@@ -147,17 +148,15 @@ def test_the_tile_is_halved_where_the_plan_does_not_hold(caplog: pytest.LogCaptu
     cuda = CudaEngine(network(), lambda: HostDevice(memory=memory), half=False)
     picture = image(64, 6).astype(np.uint8)
     tiler = Tiler(cuda, TilingOptions(memory=1 << 40))
+    assert tiler.plan(64, 6).tile is None
     wanted = tiler.upscale_picture(picture)
-    tiler = Tiler(cuda, TilingOptions(memory=1 << 40))
-    chosen = tiler.plan(64, 6)
-    assert chosen is not None
-    assert chosen.tile is None
-    cuda.limit_memory(cuda.resident_bytes + cuda.workspace_bytes(54, 6))
+    cuda.upscale(image(2, 2))  # lets the buffers of the larger size go
+    cuda.memory.limit(cuda.memory.in_use() + cuda.memory.workspace(54, 6))
     for _ in range(2):
         assert np.array_equal(tiler.upscale_picture(picture).frame, wanted.frame)
     assert [record.message for record in caplog.records if "memory" in record.message] == [
         "memory: ran out; going on with tiles of 32 instead of whole frames"
     ]
-    cuda.limit_memory(cuda.resident_bytes)
+    cuda.memory.limit(cuda.memory.in_use())
     with pytest.raises(MemoryBudgetError, match="even in tiles of 32"):
         tiler.upscale_picture(picture)

@@ -13,14 +13,15 @@ import numpy as np
 import pytest
 from av.sidedata.sidedata import Type as SideData
 
-from vs_smsr import pipeline
 from vs_smsr.engine import create
 from vs_smsr.engine.contract import Upscaled
 from vs_smsr.errors import OptionError
+from vs_smsr.jobs import video as pipeline
+from vs_smsr.jobs.report import Progress, Report
+from vs_smsr.jobs.video import upscale_video
 from vs_smsr.media.colour import to_rgb
 from vs_smsr.media.reader import Reader
 from vs_smsr.options import EngineOptions, VideoOptions
-from vs_smsr.pipeline import Progress, Report, upscale_video
 from vs_smsr.tiling import Tiler
 
 BT709 = {"colorspace": 1, "color_range": 1, "color_primaries": 1, "color_trc": 1, "chroma_sample_location": 1}

@@ -14,8 +14,9 @@ import pytest
 
 from vs_smsr.engine.contract import Upscaled
 from vs_smsr.errors import EngineError, MediaError, OptionError, OutputExistsError, SmsrError
+from vs_smsr.jobs.report import Progress
+from vs_smsr.jobs.video import upscale_video
 from vs_smsr.options import VideoOptions
-from vs_smsr.pipeline import Progress, upscale_video
 from vs_smsr.tiling import Tiler
 
 

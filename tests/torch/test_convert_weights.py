@@ -14,8 +14,9 @@ import pytest
 import torch
 
 from vs_smsr.errors import WeightsError
+from vs_smsr.families import smsr
 from vs_smsr.network import SMSR
-from vs_smsr.weights import load, shapes
+from vs_smsr.weights import load
 
 REPOSITORY = Path(__file__).parents[2]
 SCRIPT = REPOSITORY / "scripts" / "convert_weights.py"
@@ -51,7 +52,7 @@ def test_round_trip(tmp_path: Path, checkpoint: Path, wrapped: str) -> None:
     weights = load(tmp_path / "net.safetensors")
     assert weights.scale == 3
     assert (weights.metadata["licence"], weights.metadata["note"]) == ("MIT", "a=b")
-    assert all(np.array_equal(weights.tensors[name], state[name].numpy()) for name in shapes(3))
+    assert all(np.array_equal(weights.tensors[name], state[name].numpy()) for name in smsr.spec(3).shapes)
     convert(checkpoint, tmp_path / "half.safetensors", [])
     assert (tmp_path / "half.safetensors").stat().st_size < 2.2e6
 

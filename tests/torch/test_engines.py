@@ -10,14 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vs_smsr.engine.contract import State, Upscaled
-from vs_smsr.engine.cpu import CpuEngine, buffers
+from vs_smsr.engine.contract import Overrides, Upscaled
+from vs_smsr.engine.cpu import CpuEngine, arena
 from vs_smsr.engine.cpu.body import bands
 from vs_smsr.engine.cpu.isa import choose, supported
 from vs_smsr.engine.reference import ReferenceEngine
 from vs_smsr.errors import EngineError
+from vs_smsr.families import smsr
+from vs_smsr.families.smsr import LAYERS, MODULES
 from vs_smsr.tiling import Tiler
-from vs_smsr.weights import LAYERS, MODULES, Weights, load, shapes, shipped
+from vs_smsr.weights import Weights, load, shipped
 
 PRECISIONS = ["fp32", "bf16"] if choose().bf16 else ["fp32"]
 MOST = 0.01  # of 0..255: largest difference allowed with the same masks
@@ -27,7 +29,7 @@ def random_weights(scale: int, seed: int, dense: float | None = None) -> Weights
     """Weights whose features stay near 1, with random channel splits (or that share of dense channels)."""
     rng = np.random.default_rng(seed)
     tensors = {}
-    for name, shape in shapes(scale).items():
+    for name, shape in smsr.spec(scale).shapes.items():
         if name.endswith("ch_mask"):
             logits = rng.standard_normal(shape)
             if dense is not None:
@@ -38,7 +40,7 @@ def random_weights(scale: int, seed: int, dense: float | None = None) -> Weights
             fan_in = int(np.prod(shape[1:])) if len(shape) > 1 else 10
             gain = 1 / 80 if name == "head.0.weight" else 1.4
             tensors[name] = (rng.standard_normal(shape) * gain / np.sqrt(fan_in)).astype(np.float32)
-    return Weights(scale, tensors)
+    return Weights(smsr.spec(scale), tensors)
 
 
 def image(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -78,7 +80,7 @@ KINDS = ("empty", "full", "random", "sparse", "single", "corner", "last row and 
 def test_same_masks_same_pixels(isa: str, kind: str) -> None:
     weights = random_weights(2, seed=3)
     frame = image(22, 34)
-    state = State(masks=masks_of(kind, 22, 34))
+    state = Overrides(masks=masks_of(kind, 22, 34))
     expected = ReferenceEngine(weights).upscale(frame, state)
     got = CpuEngine(weights, isa=isa).upscale(frame, state)
     assert np.abs(got.frame - expected.frame).max() < MOST
@@ -91,11 +93,11 @@ def test_same_masks_same_pixels(isa: str, kind: str) -> None:
 def test_bands_change_no_bit(monkeypatch: pytest.MonkeyPatch, kind: str, precision: str) -> None:
     """A high frame, whose layers keep a few rows from band to band, against itself in one band."""
     weights = random_weights(2, seed=4)
-    frame, state = image(102, 14), State(masks=masks_of(kind, 102, 14))
+    frame, state = image(102, 14), Overrides(masks=masks_of(kind, 102, 14))
     whole = CpuEngine(weights, precision=precision).upscale(frame, state)
-    monkeypatch.setattr(buffers, "BAND", 0)
+    monkeypatch.setattr(arena, "BAND", 0)
     engine = CpuEngine(weights, precision=precision)
-    assert len(list(bands(102, buffers.band_rows(engine._network, 102, 14)))) == 5
+    assert len(list(bands(102, arena.band_rows(engine._network, 102, 14), LAYERS - 1))) == 5
     for _ in range(2):  # the second time what lay in the buffers is there
         banded = engine.upscale(frame, state)
         assert np.array_equal(banded.frame, whole.frame)
@@ -108,7 +110,7 @@ def test_bands_change_no_bit(monkeypatch: pytest.MonkeyPatch, kind: str, precisi
 def test_channel_splits_and_scales(isa: str, dense: float, scale: int) -> None:
     weights = random_weights(scale, seed=5, dense=dense)
     frame = image(14, 26, seed=scale)
-    state = State(masks=masks_of("random", 14, 26))
+    state = Overrides(masks=masks_of("random", 14, 26))
     expected = ReferenceEngine(weights).upscale(frame, state).frame
     assert expected.shape == (14 * scale, 26 * scale, 3)
     got = CpuEngine(weights, isa=isa).upscale(frame, state).frame
@@ -139,7 +141,7 @@ def test_real_picture_flips_at_most_one_mask_pixel_in_10_000(shared: Path) -> No
     expected = ReferenceEngine(weights).upscale(np.ascontiguousarray(frame))
     got = CpuEngine(weights).upscale(np.ascontiguousarray(frame))
     assert flips(got, expected) <= 5 * 180 * 320 / 10_000
-    given = CpuEngine(weights).upscale(np.ascontiguousarray(frame), State(masks=expected.masks))
+    given = CpuEngine(weights).upscale(np.ascontiguousarray(frame), Overrides(masks=expected.masks))
     assert np.abs(given.frame - expected.frame).max() < MOST
 
 
@@ -147,7 +149,7 @@ def test_given_attention_is_used() -> None:
     weights = random_weights(2, seed=9)
     frame = image(16, 16)
     attention = tuple(np.full(64, 0.1 * k, np.float32) for k in range(MODULES))
-    state = State(attention=attention)
+    state = Overrides(attention=attention)
     expected = ReferenceEngine(weights).upscale(frame, state)
     got = CpuEngine(weights).upscale(frame, state)
     assert np.array_equal(got.attention, attention)
@@ -197,7 +199,7 @@ def test_a_dense_tie_counts_as_dense() -> None:
     weights = random_weights(2, seed=17)
     for module in range(MODULES):
         weights.tensors[f"body.{module}.body.ch_mask"][:, :, LAYERS - 2] = 0.25
-    frame, state = image(12, 12), State(masks=masks_of("empty", 12, 12))
+    frame, state = image(12, 12), Overrides(masks=masks_of("empty", 12, 12))
     got = CpuEngine(weights).upscale(frame, state).frame
     assert np.abs(got - ReferenceEngine(weights).upscale(frame, state).frame).max() < MOST
 

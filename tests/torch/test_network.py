@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from vs_smsr.families import smsr
 from vs_smsr.network import SMSR, read_checkpoint, to_network, to_weights
 from vs_smsr.network.smsr import MaskedConvolutions, gumbel_pair
 from vs_smsr.training.validate import Validator
-from vs_smsr.weights import shapes
 
 SHARED = Path(__file__).parents[2].parent / "shared"
 OFFICIAL = SHARED / "weights" / "smsr_x2_official.pt"
@@ -53,7 +53,7 @@ def test_official_weights_give_the_published_psnr_on_set5() -> None:
 @pytest.mark.parametrize("scale", [2, 3, 4])
 def test_parameters_have_the_names_and_shapes_of_the_weights_format(scale: int) -> None:
     found = {name: tuple(p.shape) for name, p in SMSR(scale).named_parameters()}
-    assert found == shapes(scale)
+    assert found == smsr.spec(scale).shapes
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
@@ -177,5 +177,5 @@ def test_gradients_reach_every_parameter_in_the_masked_form() -> None:
 def test_weights_survive_the_way_through_a_network() -> None:
     weights = to_weights(network(4), 4, {"note": "kept"})
     again = to_weights(to_network(weights), 4)
-    assert all(np.array_equal(weights.tensors[name], again.tensors[name]) for name in shapes(4))
+    assert all(np.array_equal(weights.tensors[name], again.tensors[name]) for name in smsr.spec(4).shapes)
     assert weights.metadata == {"note": "kept"}

@@ -22,8 +22,10 @@ import pytest
 import torch
 
 from vs_smsr.engine.cpu.isa import choose
+from vs_smsr.families import smsr
+from vs_smsr.families.smsr import MODULES
 from vs_smsr.network import SMSR, to_network, to_weights
-from vs_smsr.weights import MODULES, Weights, shapes
+from vs_smsr.weights import Weights
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 Module = Callable[[str], ModuleType]
@@ -100,7 +102,7 @@ def test_gather_with_no_active_pixel_and_with_all(part: Module, weights: Weights
         tensors = dict(weights.tensors)
         for module in range(MODULES):
             tensors[f"body.{module}.spa_mask.5.bias"] = np.array([0, bias], np.float32)
-        network = to_network(Weights(2, tensors))
+        network = to_network(Weights(smsr.spec(2), tensors))
         reference = part("bench.check").Reference(network, frame)
         for name in ("gather", "gather-rows"):
             output = part("bench.contenders").GatherTorch(network, name).run(frame)
@@ -145,16 +147,18 @@ def test_no_ratio_for_a_wrong_output(part: Module) -> None:
 def test_work_agrees_with_the_network_at_both_ends(part: Module, weights: Weights) -> None:
     work = part("bench.work")
     size = 10 * 20
-    branch = MODULES * work.MASK_BRANCH * size
+    branch = sum(work.branch_macs(weights.spec, block) for block in range(MODULES)) * size
     full = (np.ones((10, 20), np.uint8),) * MODULES
-    assert work.used_macs(weights, full) == pytest.approx(work.dense_macs(2) * size + branch)
-    assert work.dense_macs(2) == 922_048  # 38.6K head, 5 x 163.8K, 57.3K collect, 6.9K tail
+    assert work.used_macs(weights, full) == pytest.approx(work.dense_macs(smsr.spec(2)) * size + branch)
+    assert work.dense_macs(smsr.spec(2)) == 922_048  # 38.6K head, 5 x 163.8K, 57.3K collect, 6.9K tail
     tensors = {name: value.copy() for name, value in weights.tensors.items()}
     for module in range(MODULES):
         tensors[f"body.{module}.body.ch_mask"][..., 0] = -1  # every channel sparse
     nothing = tuple(np.zeros_like(mask) for mask in full)
     body = MODULES * 4 * 64 * 64 * 10
-    assert work.used_macs(Weights(2, tensors), nothing) == pytest.approx((work.dense_macs(2) - body) * size + branch)
+    assert work.used_macs(Weights(smsr.spec(2), tensors), nothing) == pytest.approx(
+        (work.dense_macs(smsr.spec(2)) - body) * size + branch
+    )
 
 
 @pytest.mark.parametrize("kind", ["blobs", "random"])
@@ -280,4 +284,4 @@ def test_filters_agree_with_pytorch(part: Module, weights: Weights, frame: Any, 
 
 
 def test_random_weights_are_complete(weights: Weights) -> None:
-    assert weights.tensors.keys() == shapes(2).keys()
+    assert weights.tensors.keys() == smsr.spec(2).shapes.keys()

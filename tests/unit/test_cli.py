@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from vs_smsr.cli.app import app
+from vs_smsr.families import smsr
 from vs_smsr.media.images import Image, read_image, write_image
 from vs_smsr.upscaler import Upscaler
 from vs_smsr.weights import shipped
@@ -177,11 +178,11 @@ def test_the_final_size_chooses_among_the_shipped_scales(quick, monkeypatch, sta
 
 
 def test_the_scale_of_a_weights_file(program, tmp_path):
-    from vs_smsr.weights import Weights, shapes, store
+    from vs_smsr.weights import Weights, store
 
     rng = np.random.default_rng(0)
-    tensors = {name: rng.normal(0, 0.02, shape).astype(np.float32) for name, shape in shapes(3).items()}
-    store(Weights(3, tensors), tmp_path / "x3.safetensors")
+    tensors = {name: rng.normal(0, 0.02, shape).astype(np.float32) for name, shape in smsr.spec(3).shapes.items()}
+    store(Weights(smsr.spec(3), tensors), tmp_path / "x3.safetensors")
     image("a.png", 4, 6)
     ended = program("upscale", "a.png", "--weights", "x3.safetensors", "--engine", "reference")
     assert ended.code == 0, ended.err

@@ -14,17 +14,17 @@ import numpy as np
 import pytest
 from numba import njit
 
-from vs_smsr.engine.cpu.block import contract, pointer
-from vs_smsr.engine.cpu.isa import ISAS, Shape, supported
+from vs_smsr.engine.cpu.gemm import indirect_gemm, pointer
+from vs_smsr.engine.cpu.isa import ISAS, RegisterTile, supported
 
 
-def multiply(shape: Shape, mode: int = 0, fresh: int = 0):
+def multiply(shape: RegisterTile, mode: int = 0, fresh: int = 0):
     """A compiled function with nothing in it but the register block; it gives what NumPy does."""
     lanes, vectors, pixels = shape.lanes, shape.vectors, shape.pixels
 
     @njit(nogil=True)
     def run(tile, source, offsets, words, weights, starts):
-        contract(
+        indirect_gemm(
             lanes, vectors, pixels, mode, fresh, pointer(tile, 0), lanes * vectors, 1, 1, pointer(source, 0),
             pointer(offsets, 0), pixels, starts.shape[0], words, pointer(weights, 0), pointer(starts, 0), 0,
         )  # fmt: skip
@@ -46,7 +46,7 @@ SHAPES = sorted({(isa.name, shape) for isa in ISAS.values() for shape in isa.sha
 
 
 @pytest.mark.parametrize(("isa", "shape"), SHAPES, ids=lambda value: str(getattr(value, "width", value)))
-def test_every_register_block_multiplies(isa: str, shape: Shape) -> None:
+def test_every_register_block_multiplies(isa: str, shape: RegisterTile) -> None:
     assert 12 % shape.pixels == 0
     for fresh in (0, 1):
         multiply(shape, fresh=fresh)
@@ -87,7 +87,7 @@ def test_bf16_code_uses_dot_products() -> None:
 
     @njit(nogil=True)
     def run(tile, source, offsets, weights, starts):
-        contract(
+        indirect_gemm(
             16, 4, 6, 1, 0, pointer(tile, 0), 64, 1, 1, pointer(source, 0), pointer(offsets, 0), 6, 1, 1,
             pointer(weights, 0), pointer(starts, 0), 0,
         )  # fmt: skip

@@ -9,21 +9,21 @@ import numpy as np
 import pytest
 
 from vs_smsr.engine.compiled import compiled
-from vs_smsr.engine.cpu.block import fetch_add
-from vs_smsr.engine.cpu.claims import claim, copy_rows
-from vs_smsr.engine.cpu.places import Only
+from vs_smsr.engine.cpu.gemm import atomic_add
+from vs_smsr.engine.cpu.index_lists import SomePixels
 from vs_smsr.engine.cpu.pool import Pool
-from vs_smsr.engine.cpu.signals import add, cell, reaches
+from vs_smsr.engine.cpu.spin import add, cell, reaches
+from vs_smsr.engine.cpu.work_stealing import claim, copy_rows
 
 
 @compiled
-def visit(claimed: Any, me: Any, visits: Any, step: Any) -> None:
+def visit(claimed: Any, thread_id: Any, visits: Any, step: Any) -> None:
     while True:
-        start, stop = claim(claimed, me, visits.shape[0], step)
+        start, stop = claim(claimed, thread_id, visits.shape[0], step)
         if start == stop:
             break
         for item in range(start, stop):
-            fetch_add(visits, item, 1)
+            atomic_add(visits, item, 1)
 
 
 @pytest.fixture
@@ -56,8 +56,8 @@ def test_jobs_of_several_callers_are_done_when_run_returns(pool: Pool) -> None:
 def test_an_error_in_a_helper_reaches_the_caller(pool: Pool) -> None:
     helping = threading.Event()
 
-    def kernel(_claimed: Any, me: int) -> None:
-        if me:
+    def kernel(_claimed: Any, thread_id: int) -> None:
+        if thread_id:
             helping.set()
             raise ValueError("in a helper")
         assert helping.wait(10)
@@ -72,8 +72,8 @@ def test_an_error_in_a_helper_reaches_the_caller(pool: Pool) -> None:
 def test_an_error_of_the_caller_waits_for_the_helpers(pool: Pool) -> None:
     helping, ended = threading.Event(), threading.Event()
 
-    def kernel(_claimed: Any, me: int) -> None:
-        if me:
+    def kernel(_claimed: Any, thread_id: int) -> None:
+        if thread_id:
             helping.set()
             threading.Event().wait(0.05)
             ended.set()
@@ -90,8 +90,8 @@ def test_a_job_that_is_closed_is_not_entered_any_more() -> None:
     pool, busy, go_on = Pool(2), threading.Event(), threading.Event()
     calls: list[int] = []
 
-    def hold(_claimed: Any, me: int) -> None:
-        if me:
+    def hold(_claimed: Any, thread_id: int) -> None:
+        if thread_id:
             busy.set()
             assert go_on.wait(10)
         else:
@@ -100,7 +100,7 @@ def test_a_job_that_is_closed_is_not_entered_any_more() -> None:
     other = threading.Thread(target=pool.run, args=([(hold, ())],))
     other.start()
     assert busy.wait(10)  # the only helper is in the other caller's job
-    pool.run([(lambda _claimed, me: calls.append(me), ())])
+    pool.run([(lambda _claimed, thread_id: calls.append(thread_id), ())])
     go_on.set()
     other.join(10)
     pool.shutdown()
@@ -130,7 +130,7 @@ def test_rows_are_copied_by_all_threads(pool: Pool, rows: int) -> None:
 @pytest.mark.parametrize("size", [(2, 2), (2, 8), (10, 2), (14, 22)])
 def test_lists_of_chosen_pixels(size: tuple[int, int], density: float) -> None:
     chosen = np.random.default_rng(1).random(size) < density
-    found, pitch = Only(chosen), size[1] + 2
+    found, pitch = SomePixels(chosen), size[1] + 2
     assert found.pixels.tolist() == np.flatnonzero(np.pad(chosen, 1)).tolist()
     quads = chosen.reshape(size[0] // 2, 2, size[1] // 2, 2).any((1, 3))
     first = [(2 * y + 1) * pitch + 2 * x + 1 for y, x in np.argwhere(quads)]

@@ -9,14 +9,15 @@ import cv2
 import numpy as np
 import pytest
 
-from vs_smsr.engine.contract import State, Upscaled
+from vs_smsr.engine.contract import Overrides, Upscaled
 from vs_smsr.engine.cpu import CpuEngine
 from vs_smsr.errors import MediaError
 from vs_smsr.evaluation import Evaluation, ImageScore, evaluate
 from vs_smsr.evaluation.bicubic import crop_to_multiple, imresize
 from vs_smsr.evaluation.metrics import luma
+from vs_smsr.families import smsr
 from vs_smsr.media.images import read_image
-from vs_smsr.weights import Weights, load, shapes, shipped
+from vs_smsr.weights import Weights, load, shipped
 
 SHARED = Path(__file__).parents[2].parent / "shared"
 SET5 = SHARED / "data" / "set5"
@@ -31,9 +32,11 @@ class Bicubic:
     name, device, precision = "cpu", "cpu", "fp32"
 
     def __init__(self, scale: int = 2) -> None:
-        self.weights = Weights(scale, {name: np.zeros(shape, np.float32) for name, shape in shapes(scale).items()})
+        self.weights = Weights(
+            smsr.spec(scale), {name: np.zeros(shape, np.float32) for name, shape in smsr.spec(scale).shapes.items()}
+        )
 
-    def upscale(self, frame: np.ndarray, state: State | None = None) -> Upscaled:
+    def upscale(self, frame: np.ndarray, state: Overrides | None = None) -> Upscaled:
         assert frame.shape[0] % 2 == frame.shape[1] % 2 == 0
         masks = (np.ones(frame.shape[:2], np.uint8),) * 5
         large = imresize(frame.astype(np.uint8), self.weights.scale)
@@ -179,7 +182,7 @@ def test_the_result_is_rounded_to_8_bits(tmp_path: Path) -> None:
     """An engine that is 0.4 too bright everywhere scores as one that is right."""
 
     class Bright(Bicubic):
-        def upscale(self, frame: np.ndarray, state: State | None = None) -> Upscaled:
+        def upscale(self, frame: np.ndarray, state: Overrides | None = None) -> Upscaled:
             result = super().upscale(frame, state)
             result.frame[...] += 0.4
             return result

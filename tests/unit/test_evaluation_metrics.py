@@ -9,6 +9,7 @@ from skimage.metrics import structural_similarity
 from vs_smsr.errors import OptionError
 from vs_smsr.evaluation import flops
 from vs_smsr.evaluation.metrics import luma, psnr, ssim
+from vs_smsr.families import smsr
 
 
 def pair(height: int, width: int, noise: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -82,9 +83,9 @@ def test_ssim_refuses_what_its_window_does_not_fit_into() -> None:
 )
 def test_flops_are_those_of_the_paper(scale: int, dense: float, computed: float, used: float) -> None:
     """Table of the paper; its shares have two digits, so `used` is known to within half a hundredth of the bodies."""
-    assert flops.gflops_720p(scale) == pytest.approx(dense, abs=0.05)
-    slack = 0.005 * 5 * flops.body_macs() * flops.HR_PIXELS / scale**2 / 1e9
-    assert flops.gflops_720p(scale, [1 - computed] * 5) == pytest.approx(used, abs=slack)
+    assert flops.gflops_720p(smsr.spec(scale)) == pytest.approx(dense, abs=0.05)
+    slack = 0.005 * 5 * smsr.spec(scale).body_macs(0) * flops.HR_PIXELS / scale**2 / 1e9
+    assert flops.gflops_720p(smsr.spec(scale), [1 - computed] * 5) == pytest.approx(used, abs=slack)
 
 
 def test_flops_by_hand() -> None:
@@ -93,6 +94,8 @@ def test_flops_by_hand() -> None:
     mask = 64 * 16 * 9 + 16 * 16 * 9 // 4 + 16 * 2 * 9
     body = 4 * 64 * 64 * 9 + 256 * 64
     collect = 320 * 64 + 64 * 64 * 9
-    assert flops.body_macs() == body
-    assert flops.dense_macs(2) == head + 5 * (mask + body) + collect + 64 * 12 * 9
-    assert flops.gflops_720p(2, [1, 0, 0, 0, 0]) == pytest.approx(flops.gflops_720p(2) - body * 640 * 360 / 1e9)
+    assert smsr.spec(2).body_macs(0) == body
+    assert smsr.spec(2).macs == head + 5 * (mask + body) + collect + 64 * 12 * 9
+    assert flops.gflops_720p(smsr.spec(2), [1, 0, 0, 0, 0]) == pytest.approx(
+        flops.gflops_720p(smsr.spec(2)) - body * 640 * 360 / 1e9
+    )

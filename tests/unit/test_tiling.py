@@ -17,18 +17,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vs_smsr.engine.contract import State, Upscaled
+from vs_smsr.engine.contract import Capabilities, Overrides, Upscaled
 from vs_smsr.engine.cpu import CpuEngine
 from vs_smsr.engine.cpu.isa import choose
-from vs_smsr.engine.tiled import STAGES, InMemory, OnDisk, TiledWalk
+from vs_smsr.engine.memory import HostMemory
+from vs_smsr.engine.staged import StagedFrame
+from vs_smsr.engine.stores import InMemory, OnDisk
 from vs_smsr.engine.window import whole
 from vs_smsr.errors import EngineError, MemoryBudgetError
+from vs_smsr.families import smsr
 from vs_smsr.options import TilingOptions, parse_bytes
-from vs_smsr.tiling import Sequence, TemporalTile, Tiler
+from vs_smsr.tiling import Sequence, TemporalTile, Tiler, open_tile
 from vs_smsr.tiling.clip import psnr
 from vs_smsr.tiling.geometry import cover
 from vs_smsr.tiling.planner import plan
-from vs_smsr.weights import Weights, shapes
+from vs_smsr.weights import Weights
 
 Frame = np.ndarray[Any, Any]
 PRECISIONS = ["fp32", "bf16"] if choose().bf16 else ["fp32"]
@@ -38,11 +41,11 @@ def weights(scale: int = 2, seed: int = 5) -> Weights:
     """Random weights whose features stay near 1 and whose masks are active at about half of the pixels."""
     rng = np.random.default_rng(seed)
     tensors = {}
-    for name, shape in shapes(scale).items():
+    for name, shape in smsr.spec(scale).shapes.items():
         fan_in = int(np.prod(shape[1:])) if len(shape) > 1 else 10
         gain = 1 / 80 if name == "head.0.weight" else 1.4
         tensors[name] = (rng.standard_normal(shape) * gain / np.sqrt(fan_in)).astype(np.float32)
-    return Weights(scale, tensors)
+    return Weights(smsr.spec(scale), tensors)
 
 
 @pytest.fixture(scope="module", params=PRECISIONS)
@@ -94,10 +97,10 @@ def test_independent_tiles_equal_untiled() -> None:
 
 
 @pytest.mark.parametrize("store", [InMemory, OnDisk])
-def test_a_walk_by_tiles_with_masks_given(engine: CpuEngine, store: type[InMemory] | type[OnDisk]) -> None:
-    frame, state = picture(46, 62), State(masks=tuple(np.random.default_rng(1).random((5, 46, 62)) < 0.3))
-    walk = TiledWalk(engine, [store(46, 62) for _ in range(STAGES)], 46, 62)
-    assert same(walk.upscale(frame, state, cover(whole(46, 62), 24, 18)), engine.upscale(frame, state))
+def test_staged_frames_with_masks_given(engine: CpuEngine, store: type[InMemory] | type[OnDisk]) -> None:
+    frame, overrides = picture(46, 62), Overrides(masks=tuple(np.random.default_rng(1).random((5, 46, 62)) < 0.3))
+    staged = StagedFrame(engine, [store(46, 62) for _ in range(smsr.spec(2).stages)], 46, 62)
+    assert same(staged.upscale(frame, overrides, cover(whole(46, 62), 24, 18)), engine.upscale(frame, overrides))
 
 
 @pytest.mark.parametrize("scale", [3, 4])
@@ -128,12 +131,12 @@ def results(engine: CpuEngine, frames: list[Frame], **options: Any) -> list[Any]
 def budget_for(engine: CpuEngine, keep: str, height: int, width: int) -> int:
     """A budget with which a plan keeps that of the last frame."""
     rich = plan(engine, height, width, TilingOptions(attention="held"))
-    assert rich.keep == "stages"
-    spared = {"stages": 0, "regions": rich.bytes["features"] // 2}[keep]
+    assert rich.keep == "features"
+    spared = {"features": 0, "regions": rich.bytes["features"] // 2}[keep]
     return rich.total - spared + (1 << 20)
 
 
-@pytest.mark.parametrize("keep", ["stages", "regions"])
+@pytest.mark.parametrize("keep", ["features", "regions"])
 def test_reuse_changes_no_bit(engine: CpuEngine, keep: str) -> None:
     frames = moving(5)
     frames[3:3] = [frames[2], frames[0]]  # one again, and back to the first
@@ -149,7 +152,7 @@ def test_reuse_changes_no_bit(engine: CpuEngine, keep: str) -> None:
     reused = [result.reused for result in got]
     assert reused[3] == 1
     assert reused[0] == reused[-1] == 0
-    if keep == "stages":  # its halo is small enough for so small a frame
+    if keep == "features":  # its halo is small enough for so small a frame
         assert min(reused[1:3]) > 0.4
     kept = [result.frame.copy() for result in got]
     sequence.upscale(frames[1])
@@ -157,7 +160,7 @@ def test_reuse_changes_no_bit(engine: CpuEngine, keep: str) -> None:
 
 
 def test_reuse_through_changes_of_every_size(engine: CpuEngine) -> None:
-    """Pixels, lines, scattered noise, corners, odd sizes: what `Stages` skips must never matter."""
+    """Pixels, lines, scattered noise, corners, odd sizes: what `FeatureReuse` skips must never matter."""
     rng = np.random.default_rng(8)
     frames = [picture(87, 101)]
     for n in range(10):
@@ -190,7 +193,7 @@ def test_held_uses_the_first_frame_s_attention_and_auto_measures() -> None:
     held = results(engine, frames, attention="held")
     first = engine.upscale(frames[0])
     assert same(held[0], first)
-    assert same(held[1], engine.upscale(frames[1], State(attention=first.attention)))
+    assert same(held[1], engine.upscale(frames[1], Overrides(attention=first.attention)))
     likeness = psnr(held[1].frame, engine.upscale(frames[1]).frame)
     auto = results(engine, frames, attention="auto", temporal_tile=3)
     expected = likeness > 55
@@ -233,16 +236,16 @@ def test_any_order_and_any_threads_give_the_same_bits(attention: str, reuse: str
     frames = moving(6, 64, 80)
     expected = results(CpuEngine(weights(), threads=1), frames, attention=attention, reuse=reuse)
     engine = CpuEngine(weights(), threads=2)
-    tile = TemporalTile(Tiler(engine, TilingOptions(attention=attention, reuse=reuse), in_flight=4), frames[0])
-    if attention == "auto":
-        tile.decide(frames[1])
+    tile = open_tile(Tiler(engine, TilingOptions(attention=attention, reuse=reuse), in_flight=4), TemporalTile(0, 6))
+    while (number := tile.awaits) is not None:
+        assert same(tile.upscale(number, frames[number]), expected[number])
     order = [int(n) for n in np.random.default_rng(6).permutation([n for n in range(1, 6) for _ in range(3)])]
     found: list[Any] = [None] * len(order)
     turns = itertools.count()
 
     def work() -> None:
         while (turn := next(turns)) < len(order):
-            found[turn] = tile.upscale(frames[order[turn]])
+            found[turn] = tile.upscale(order[turn], frames[order[turn]])
 
     run_in_threads(work, 4)
     assert all(same(result, expected[n]) for result, n in zip(found, order, strict=True))
@@ -284,15 +287,15 @@ class Counting:
         if self._fail_at(self.calls):
             raise MemoryBudgetError("injected")
 
-    def upscale(self, frame: Frame, state: State | None = None) -> Upscaled:
+    def upscale(self, frame: Frame, overrides: Overrides | None = None) -> Upscaled:
         if frame.shape != (16, 16, 3):  # what the tiler warms up with
             self._allocate()
-        return self._engine.upscale(frame, state)
+        return self._engine.upscale(frame, overrides)
 
     @contextmanager
-    def windowed(self, height: int, width: int) -> Iterator[Any]:
+    def open(self, height: int, width: int) -> Iterator[Any]:
         self._allocate()
-        with self._engine.windowed(height, width) as ops:
+        with self._engine.open(height, width) as ops:
             yield ops
 
 
@@ -322,7 +325,7 @@ def test_when_memory_runs_out_again_and_again_tiles_get_smaller(caplog: pytest.L
 
 
 def test_an_allocation_of_the_engine_itself_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    import vs_smsr.engine.cpu.buffers as buffers
+    import vs_smsr.engine.cpu.arena as arena
 
     engine = CpuEngine(weights(), threads=1)
     frame = picture(64, 96)
@@ -339,7 +342,7 @@ def test_an_allocation_of_the_engine_itself_that_fails(monkeypatch: pytest.Monke
                 raise MemoryError
             return real(count, dtype)
 
-    monkeypatch.setattr(buffers, "np", Failing())
+    monkeypatch.setattr(arena, "np", Failing())
     tiler = Tiler(engine)
     assert same(tiler.upscale(frame), expected)
     assert next(made) > 4
@@ -347,7 +350,7 @@ def test_an_allocation_of_the_engine_itself_that_fails(monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("attention", ["frame", "held"])
 def test_plans_grow_with_the_budget_and_are_kept(attention: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vs_smsr.tiling.budget.resident", lambda: 200 << 20)
+    monkeypatch.setattr("vs_smsr.engine.memory.resident", lambda: 200 << 20)
     engine = CpuEngine(weights(), threads=1)
     options = TilingOptions(attention=attention)
     with pytest.raises(MemoryBudgetError, match=r"at least [\d.]+[MG] for frames of 1920x1080"):
@@ -364,32 +367,42 @@ def test_plans_grow_with_the_budget_and_are_kept(attention: str, monkeypatch: py
     sides = [one.tile or 9999 for one in ladder]
     assert sides == sorted(sides)
     assert ladder[-1].tile is None
-    assert ladder[-1].keep == ("stages" if attention == "held" else "frames")
+    assert ladder[-1].keep == ("features" if attention == "held" else "frames")
     for one in ladder:
         assert one.total <= one.budget
         assert one.total == sum(one.bytes.values())
+
+
+class DeviceMemory(HostMemory):
+    """As a GPU tells it: what the host has is not its."""
+
+    on_host = False
+
+    def __init__(self, in_use: int, workspace: Callable[[int, int], int]) -> None:
+        super().__init__(256, workspace)
+        self._in_use = in_use
+
+    def in_use(self) -> int:
+        return self._in_use
 
 
 def test_features_beside_a_gpu_take_a_share_of_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
     """The budget is the GPU's; the stores lie on the host and are bounded by what is free there."""
 
     class Gpu:
-        name, device, precision, weights = "cuda", "cuda:0", "fp16", weights()
-        feature_bytes, resident_bytes, windowed = 256, 100 << 20, None
-
-        def workspace_bytes(self, height: int, width: int) -> int:
-            return 1000 * height * width
+        name, weights, capabilities = "cuda", weights(), Capabilities()
+        memory = DeviceMemory(in_use=100 << 20, workspace=lambda height, width: 1000 * height * width)
 
     store = 256 * 1080 * 1920
     found = {}
     for free in (0, 3 * store, 60 * store):
-        monkeypatch.setattr("vs_smsr.tiling.budget.available", lambda free=free: free)
+        monkeypatch.setattr("vs_smsr.engine.memory.available", lambda free=free: free)
         options = TilingOptions(memory=8 << 30, attention="held")
         tiled = plan(Gpu(), 1080, 1920, dataclasses.replace(options, memory=500 << 20))  # type: ignore[arg-type]
         found[free // store] = plan(Gpu(), 1080, 1920, options).keep, tiled.in_memory  # type: ignore[arg-type]
         assert tiled.tile
         assert tiled.bytes["features"] == 0
-    assert found == {0: ("regions", 0), 3: ("regions", 1), 60: ("stages", STAGES)}
+    assert found == {0: ("regions", 0), 3: ("regions", 1), 60: ("features", 6)}
 
 
 def test_the_buffers_of_the_last_size_are_not_counted_twice(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -399,10 +412,10 @@ def test_the_buffers_of_the_last_size_are_not_counted_twice(monkeypatch: pytest.
     held: list[int] = []
 
     def resident() -> int:
-        held.append(sum(a.nbytes for space in engine._idle for a in space._buffers._arrays.values()))
+        held.append(sum(a.nbytes for space in engine._idle for a in space._arena._arrays.values()))
         return 200 << 20
 
-    monkeypatch.setattr("vs_smsr.tiling.budget.resident", resident)
+    monkeypatch.setattr("vs_smsr.engine.memory.resident", resident)
     for width in (64, 66, 64):
         tiler.upscale(np.full((32, width, 3), 128, np.float32))
     assert held == [0, 0], "each size is planned once"
@@ -417,11 +430,11 @@ def test_frames_of_two_sizes_take_turns() -> None:
     seen: set[tuple[tuple[int, ...], ...]] = set()
 
     class Watched(Counting):
-        def upscale(self, frame: Frame, state: State | None = None) -> Upscaled:
+        def upscale(self, frame: Frame, overrides: Overrides | None = None) -> Upscaled:
             inside.append(frame.shape)
             seen.add(tuple(inside))
             time.sleep(0.005)
-            result = super().upscale(frame, state)
+            result = super().upscale(frame, overrides)
             inside.remove(frame.shape)
             return result
 
@@ -445,7 +458,7 @@ def test_a_smaller_tile_is_remembered_while_other_sizes_come(caplog: pytest.LogC
     for frame in (picture(96, 140), picture(40, 40), picture(96, 140)):
         assert same(tiler.upscale(frame), engine.upscale(frame))
     assert len(caplog.records) == 1
-    assert tiler._way(96, 140).tile == 70
+    assert tiler.plan(96, 140).tile == 70
 
 
 def test_helper_threads_end_with_their_engine() -> None:
@@ -473,9 +486,10 @@ def test_a_full_disk_is_told_where_it_is(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_engine_buffers_are_what_was_planned() -> None:
     engine = CpuEngine(weights(), threads=1)
     frame = np.full((64, 96, 3), 128, np.float32)
-    engine.upscale(frame, State(masks=(np.ones((64, 96), np.uint8),) * 5))
-    held = sum(array.nbytes for array in engine._idle[0]._buffers._arrays.values())
-    assert held <= engine.workspace_bytes(64, 96) <= 1.05 * held
-    with engine.windowed(64, 96) as ops:
-        features = ops.read(ops.head(frame), whole(64, 96))
-    assert features.nbytes == engine.feature_bytes * 64 * 96
+    engine.upscale(frame, Overrides(masks=(np.ones((64, 96), np.uint8),) * 5))
+    held = sum(array.nbytes for array in engine._idle[0]._arena._arrays.values())
+    assert held <= engine.memory.workspace(64, 96) <= 1.05 * held
+    with engine.open(64, 96) as ops:
+        ops.head(frame)
+        features = ops.read("head", whole(64, 96))
+    assert features.nbytes == engine.memory.feature_bytes * 64 * 96

@@ -7,25 +7,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vs_smsr.engine.contract import State
+from vs_smsr.engine.contract import Overrides
 from vs_smsr.engine.cpu import CpuEngine
-from vs_smsr.engine.tiled import STAGES, InMemory, TiledWalk
-from vs_smsr.engine.window import (
-    Window,
-    end_affects,
-    end_needs,
-    head_affects,
-    head_needs,
-    network_affects,
-    network_needs,
-    smm_affects,
-    smm_needs,
-    whole,
-)
+from vs_smsr.engine.reach import around, reach
+from vs_smsr.engine.staged import StagedFrame
+from vs_smsr.engine.stores import InMemory
+from vs_smsr.engine.window import Window, whole
+from vs_smsr.families import smsr
+from vs_smsr.tiling.changes import affected
 from vs_smsr.tiling.geometry import cover, rectangles
-from vs_smsr.tiling.stages import _spread
-from vs_smsr.weights import MODULES, Weights, shapes
+from vs_smsr.weights import Weights
 
+SPEC = smsr.spec(2)
+NETWORK = reach(SPEC)
+HEAD, BLOCK, END = around(NETWORK.head), NETWORK.blocks[0], around(NETWORK.end)
 evens = st.integers(1, 60).map(lambda half: 2 * half)
 
 
@@ -67,7 +62,7 @@ def test_scattered_changes_do_not_make_many_rectangles() -> None:
 
 @pytest.mark.parametrize(
     ("needs", "affects"),
-    [(head_needs, head_affects), (smm_needs, smm_affects), (end_needs, end_affects), (network_needs, network_affects)],
+    [(HEAD, HEAD), (BLOCK.needs, BLOCK.affects), (END, END), (NETWORK.needs, NETWORK.affects)],
 )
 def test_needs_and_affects_are_two_views_of_one_thing(needs, affects) -> None:
     for x in range(200, 204):
@@ -77,21 +72,21 @@ def test_needs_and_affects_are_two_views_of_one_thing(needs, affects) -> None:
 
 
 def test_the_reach_that_the_paper_network_has() -> None:
-    spans = [network_needs((x, x + 1)) for x in range(2)]
+    spans = [NETWORK.needs((x, x + 1)) for x in range(2)]
     assert max(x - span[0] for x, span in enumerate(spans)) == 35
     assert max(span[1] - 1 - x for x, span in enumerate(spans)) == 44
-    assert Window(100, 100, 200, 200).spread(network_needs, whole(400, 400)) == Window(64, 64, 244, 244)
+    assert Window(100, 100, 200, 200).expand(NETWORK.needs, whole(400, 400)) == Window(64, 64, 244, 244)
 
 
 def lively_weights(seed: int) -> Weights:
     """Weights with which masks flip at a touch and changes do not fade."""
     rng = np.random.default_rng(seed)
     tensors = {}
-    for name, shape in shapes(2).items():
+    for name, shape in SPEC.shapes.items():
         fan_in = int(np.prod(shape[1:])) if len(shape) > 1 else 10
         gain = 1 / 80 if name == "head.0.weight" else 1.4
         tensors[name] = (rng.standard_normal(shape) * gain / np.sqrt(fan_in)).astype(np.float32)
-    return Weights(2, tensors)
+    return Weights(SPEC, tensors)
 
 
 @pytest.fixture(scope="module")
@@ -103,11 +98,11 @@ SIDE = 132
 
 
 @pytest.fixture(scope="module")
-def walk(engine: CpuEngine) -> TiledWalk:
-    """A walk over a random frame with all its features at hand."""
-    walk = TiledWalk(engine, [InMemory(SIDE, SIDE) for _ in range(STAGES)], SIDE, SIDE)
-    walk.keep(np.random.default_rng(2).uniform(0, 255, (SIDE, SIDE, 3)).astype(np.float32), State())
-    return walk
+def staged(engine: CpuEngine) -> StagedFrame:
+    """A random frame by stages, with all its features at hand."""
+    made = StagedFrame(engine, [InMemory(SIDE, SIDE) for _ in range(SPEC.stages)], SIDE, SIDE)
+    made.keep(np.random.default_rng(2).uniform(0, 255, (SIDE, SIDE, 3)).astype(np.float32), Overrides())
+    return made
 
 
 def impulses(window: Window, core: Window) -> list[tuple[int, int]]:
@@ -116,17 +111,23 @@ def impulses(window: Window, core: Window) -> list[tuple[int, int]]:
     return [(window.top, x), (window.bottom - 1, x), (y, window.left), (y, window.right - 1)]
 
 
-@pytest.mark.parametrize("stage", range(STAGES + 1))
+@pytest.mark.parametrize("stage", range(SPEC.stages + 1))
 @pytest.mark.parametrize("core", [Window(40, 44, 60, 70), Window(42, 40, 44, 42)])
-def test_an_impulse_outside_a_stage_s_halo_does_not_change_its_core(walk: TiledWalk, stage: int, core: Window) -> None:
-    frame, stores = walk.frame, walk.stores
+def test_an_impulse_outside_a_stage_s_halo_does_not_change_its_core(
+    staged: StagedFrame, stage: int, core: Window
+) -> None:
+    frame, stores = staged.frame, staged.stores
     if stage == 0:
-        needs, compute, maps = head_needs, lambda: walk.head(core), [frame]
-    elif stage < STAGES:
-        needs, compute, maps = smm_needs, lambda: walk.module(stage - 1, core), [stores[stage - 1].read(walk.bounds)]
+        needs, compute, maps = HEAD, lambda: staged.head(core), [frame]
+    elif stage < SPEC.stages:
+        needs, compute, maps = (
+            BLOCK.needs,
+            lambda: staged._block(stage - 1, core),
+            [stores[stage - 1].read(staged.bounds)],
+        )
     else:
-        needs, compute = end_needs, lambda: walk.end(core)
-        maps = [frame, *(store.read(walk.bounds) for store in stores)]
+        needs, compute = END, lambda: staged.end(core)
+        maps = [frame, *(store.read(staged.bounds) for store in stores)]
     expected = compute()
     inner = exact(core, needs)
     outer = Window(inner.top - 1, inner.left - 1, inner.bottom + 1, inner.right + 1)
@@ -142,7 +143,9 @@ def test_an_impulse_outside_a_stage_s_halo_does_not_change_its_core(walk: TiledW
         maps[0][y, x] = 1000 - kept
         changes += not np.array_equal(compute(), expected)
         maps[0][y, x] = kept
-    assert changes >= (4 if stage in (0, STAGES) else 1)  # an SMM's outermost pixels only speak through a mask's flip
+    assert changes >= (
+        4 if stage in (0, SPEC.stages) else 1
+    )  # an SMM's outermost pixels only speak through a mask's flip
 
 
 def exact(core: Window, needs) -> Window:
@@ -157,7 +160,7 @@ def test_an_impulse_outside_the_network_s_halo_does_not_change_a_tile(engine: Cp
     frame = np.random.default_rng(3).uniform(0, 255, (height, width, 3)).astype(np.float32)
     attention = engine.upscale(frame).attention
     core = data.draw(st.sampled_from(cover(whole(height, width), 24, 24)))
-    window = core.spread(network_needs, whole(height, width))
+    window = core.expand(NETWORK.needs, whole(height, width))
     assert (window.top % 2, window.left % 2) == (0, 0)
     outside = np.ones((height, width), np.bool_)
     outside[window.slices] = False
@@ -168,22 +171,22 @@ def test_an_impulse_outside_the_network_s_halo_does_not_change_a_tile(engine: Cp
         other[y, x] = 255 - other[y, x]
     else:
         other = frame
-    state = State(attention=attention)
-    part = engine.upscale(np.ascontiguousarray(other[window.slices]), state)
-    expected = engine.upscale(frame, state)
+    overrides = Overrides(attention=attention)
+    part = engine.upscale(np.ascontiguousarray(other[window.slices]), overrides)
+    expected = engine.upscale(frame, overrides)
     inner = core.within(window)
     assert np.array_equal(part.frame[inner.scaled(2).slices], expected.frame[core.scaled(2).slices])
-    for module in range(MODULES):
+    for module in range(len(SPEC.blocks)):
         assert np.array_equal(part.masks[module][inner.slices], expected.masks[module][core.slices])
 
 
 @settings(deadline=None)
 @given(st.integers(0, 39), st.integers(0, 39))
-def test_spread_holds_what_a_pixel_affects(y: int, x: int) -> None:
+def test_what_is_affected_holds_what_a_pixel_affects(y: int, x: int) -> None:
     changed = np.zeros((40, 40), np.bool_)
     changed[y, x] = True
-    for affects in (head_affects, smm_affects, end_affects):
+    for affects in (HEAD, BLOCK.affects, END):
         (top, bottom), (left, right) = affects((y, y + 1)), affects((x, x + 1))
-        spread = _spread(changed, affects)
-        assert spread[max(top, 0) : bottom, max(left, 0) : right].all()
-        assert spread.sum() <= (bottom - top + 1) * (right - left + 1)
+        reached = affected(changed, affects)
+        assert reached[max(top, 0) : bottom, max(left, 0) : right].all()
+        assert reached.sum() <= (bottom - top + 1) * (right - left + 1)

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from vs_smsr import EngineError, MemoryBudgetError, OptionError, Upscaler, WeightsError
+from vs_smsr.engine.picture import WHITE
+from vs_smsr.jobs.arrays import upscale_array
 from vs_smsr.tiling.tiler import Tiler
-from vs_smsr.upscaler import WHITE, upscale_array
 
 
 def picture(height: int, width: int, channels: int, seed: int = 0) -> np.ndarray:

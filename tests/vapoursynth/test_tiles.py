@@ -13,7 +13,7 @@ from vs_smsr import engine as engines
 from vs_smsr import smsr
 from vs_smsr.options import EngineOptions, TilingOptions
 from vs_smsr.tiling import Sequence, Tiler
-from vs_smsr.tiling.temporal import Starts
+from vs_smsr.tiling.temporal import StartRule, Starts
 from vs_smsr.vapoursynth_filter import _read
 from vs_smsr.vapoursynth_tiles import starts
 
@@ -60,7 +60,7 @@ def test_starts_are_those_of_going_through_in_order(length: int, cuts: dict[int,
         if in_order.starts(frame * np.float32(255), told):
             start = n
         expected.append(start)
-    node = starts(clip, clip, length, _read)
+    node = starts(clip, clip, StartRule(length), _read)
     order = list(range(LENGTH))
     random.Random(1).shuffle(order)
     found = {n: node.get_frame(n).props["SMSRStart"] for n in order}

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import Annotated
 
 import typer
 
 from vs_smsr.cli import interrupts
+from vs_smsr.cli import parameters as p
 from vs_smsr.cli.report import LEVELS, error_line, set_up_logging, warn
 from vs_smsr.errors import OptionError
-from vs_smsr.options import Attention as AttentionMode
-from vs_smsr.options import EngineName, EngineOptions, Precision, TilingOptions, VideoOptions, parse_bytes, require
+from vs_smsr.options import IN_ORDER, EngineOptions, TilingOptions, VideoOptions, parse_bytes, require
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 
@@ -66,14 +66,6 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-def _print_devices(wanted: bool) -> None:
-    if wanted:
-        from vs_smsr.cli.doctor import list_devices
-
-        list_devices()
-        raise typer.Exit
-
-
 @app.callback()
 def _program(
     version: Annotated[
@@ -83,175 +75,40 @@ def _program(
     pass
 
 
-# Options that several commands share. Groups are headings of --help.
-NETWORK, VIDEO, FRAMES, RUN = "Network and device", "Result", "Memory and reuse", "Run"
-Model = Annotated[
-    str, typer.Option("--model", "-m", metavar="NAME", help="Shipped weights to use.", rich_help_panel=NETWORK)
-]
-Weights = Annotated[
-    Path | None,
-    typer.Option("--weights", metavar="FILE", help="A .safetensors file instead.", rich_help_panel=NETWORK),
-]
-Scale = Annotated[
-    int | None,
-    typer.Option(
-        "--scale",
-        "-s",
-        min=2,
-        max=4,
-        metavar="N",
-        help="2, 3 or 4. Default: that of --weights; what --width and --height need; else 2.",
-        rich_help_panel=NETWORK,
-    ),
-]
-Device = Annotated[
-    str, typer.Option("--device", "-d", metavar="auto|cpu|cuda|cuda:N", help="Where to run.", rich_help_panel=NETWORK)
-]
-EngineChoice = Annotated[
-    str,
-    typer.Option("--engine", metavar="|".join(get_args(EngineName)), help="What runs it.", rich_help_panel=NETWORK),
-]
-PrecisionChoice = Annotated[
-    str,
-    typer.Option(
-        "--precision",
-        metavar="|".join(get_args(Precision)),
-        help="Number format of convolutions; auto takes the fastest that the device has.",
-        rich_help_panel=NETWORK,
-    ),
-]
-Threads = Annotated[
-    int, typer.Option("--threads", min=0, metavar="N", help="CPU threads; 0 = all.", rich_help_panel=NETWORK)
-]
-Memory = Annotated[
-    str | None,
-    typer.Option(
-        "--memory",
-        metavar="SIZE",
-        help="Most memory to use, such as 1.5G. Default: 60% of what is free.",
-        rich_help_panel=FRAMES,
-    ),
-]
-Tile = Annotated[
-    int,
-    typer.Option(
-        "--tile", min=0, metavar="N", help="Side of a tile; 0 = what the memory allows.", rich_help_panel=FRAMES
-    ),
-]
-Attention = Annotated[
-    str,
-    typer.Option(
-        "--attention",
-        metavar="|".join(get_args(AttentionMode)),
-        help="Of videos: each frame's own, that of a scene's first frame, or that where it makes no difference.",
-        rich_help_panel=FRAMES,
-    ),
-]
-Reuse = Annotated[
-    str,
-    typer.Option(
-        "--reuse",
-        metavar="exact|near:N|off",
-        help="Copy what did not change; near:2 takes changes up to 2 of 255 for none.",
-        rich_help_panel=FRAMES,
-    ),
-]
-TemporalTile = Annotated[
-    int,
-    typer.Option("--temporal-tile", min=2, metavar="N", help="Most frames with one attention.", rich_help_panel=FRAMES),
-]
-LogLevel = Annotated[
-    str, typer.Option("--log-level", metavar="|".join(LEVELS), help="What to tell on stderr.", rich_help_panel=RUN)
-]
-ListDevices = Annotated[
-    bool,
-    typer.Option(
-        "--list-devices", callback=_print_devices, is_eager=True, help="List devices and exit.", rich_help_panel=RUN
-    ),
-]
-
-
 @app.command(no_args_is_help=True)
 def upscale(
-    inputs: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="INPUT...", help="Videos, images, folders or quoted globs.", show_default=False),
-    ] = None,
-    more_inputs: Annotated[
-        list[str] | None, typer.Option("--input", "-i", metavar="INPUT", help="The same as INPUT.")
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", metavar="OUT", help="File or folder. Default: name_x2.ext beside the input."),
-    ] = None,
-    scale: Scale = None,
-    model: Model = "smsr",
-    weights: Weights = None,
-    device: Device = "auto",
-    engine: EngineChoice = "auto",
-    precision: PrecisionChoice = "auto",
-    threads: Threads = 0,
-    codec: Annotated[
-        str, typer.Option("--codec", "-c", metavar="NAME", help="Any encoder of FFmpeg.", rich_help_panel=VIDEO)
-    ] = "libx264",
-    crf: Annotated[
-        float | None,
-        typer.Option("--crf", min=0, metavar="N", help="Quality, lower is better. Default: 16.", rich_help_panel=VIDEO),
-    ] = None,
-    preset: Annotated[
-        str | None, typer.Option("--preset", metavar="NAME", help="The encoder's preset.", rich_help_panel=VIDEO)
-    ] = None,
-    pix_fmt: Annotated[
-        str | None,
-        typer.Option(
-            "--pix-fmt", metavar="NAME", help="Default: yuv420p, or 10 bit for such a source.", rich_help_panel=VIDEO
-        ),
-    ] = None,
-    encoder_options: Annotated[
-        list[str] | None,
-        typer.Option("--extra-encoder-option", "-e", metavar="KEY=VALUE", help="Repeatable.", rich_help_panel=VIDEO),
-    ] = None,
-    width: Annotated[
-        int | None,
-        typer.Option(
-            "--width", min=1, metavar="N", help="Final size; one alone keeps the shape.", rich_help_panel=VIDEO
-        ),
-    ] = None,
-    height: Annotated[
-        int | None, typer.Option("--height", min=1, metavar="N", help="Such as 2160 for 4K.", rich_help_panel=VIDEO)
-    ] = None,
-    no_copy_audio_streams: Annotated[
-        bool, typer.Option("--no-copy-audio-streams", help="Leave sound out.", rich_help_panel=VIDEO)
-    ] = False,
-    no_copy_subtitle_streams: Annotated[
-        bool, typer.Option("--no-copy-subtitle-streams", help="Leave subtitles out.", rich_help_panel=VIDEO)
-    ] = False,
-    memory: Memory = None,
-    tile: Tile = 0,
-    attention: Attention = "auto",
-    reuse: Reuse = "exact",
-    temporal_tile: TemporalTile = 48,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace files that exist.", rich_help_panel=RUN)
-    ] = False,
-    recursive: Annotated[
-        bool, typer.Option("--recursive", "-r", help="Search folders in folders too.", rich_help_panel=RUN)
-    ] = False,
-    no_progress: Annotated[
-        bool, typer.Option("--no-progress", help="Show no progress bar.", rich_help_panel=RUN)
-    ] = False,
-    profile: Annotated[
-        bool, typer.Option("--profile", help="Print the time per op and SMM (cpu).", rich_help_panel=RUN)
-    ] = False,
-    json: Annotated[
-        Path | None,
-        typer.Option("--json", metavar="FILE", help="Write what became of each file as JSON too.", rich_help_panel=RUN),
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the plan and write nothing.", rich_help_panel=RUN)
-    ] = False,
-    log_level: LogLevel = "warning",
-    list_devices: ListDevices = False,
+    inputs: p.Inputs = None,
+    more_inputs: p.MoreInputs = None,
+    output: p.Output = None,
+    scale: p.Scale = None,
+    model: p.Model = EngineOptions.model,
+    weights: p.Weights = None,
+    device: p.Device = EngineOptions.device,
+    engine: p.EngineChoice = EngineOptions.engine,
+    precision: p.PrecisionChoice = EngineOptions.precision,
+    threads: p.Threads = EngineOptions.threads,
+    codec: p.Codec = VideoOptions.codec,
+    crf: p.Crf = None,
+    preset: p.Preset = None,
+    pix_fmt: p.PixFmt = None,
+    encoder_options: p.EncoderOptions = None,
+    width: p.Width = None,
+    height: p.Height = None,
+    no_copy_audio_streams: p.NoAudio = False,
+    no_copy_subtitle_streams: p.NoSubtitles = False,
+    memory: p.Memory = None,
+    tile: p.Tile = TilingOptions.tile,
+    attention: p.Attention = IN_ORDER,
+    reuse: p.Reuse = TilingOptions.reuse,
+    temporal_tile: p.TemporalTile = TilingOptions.temporal_tile,
+    overwrite: p.Overwrite = False,
+    recursive: p.Recursive = False,
+    no_progress: p.NoProgress = False,
+    profile: p.Profiled = False,
+    json: p.Json = None,
+    dry_run: p.DryRun = False,
+    log_level: p.LogLevel = "warning",
+    list_devices: p.ListDevices = False,
 ) -> None:
     """Upscale videos and images.
 
@@ -346,14 +203,14 @@ def evaluate(
         typer.Option("--lr", metavar="DIR", help="The same small. Default: made by MATLAB's bicubic."),
     ] = None,
     json: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the figures here too.")] = None,
-    scale: Scale = None,
-    model: Model = "smsr",
-    weights: Weights = None,
-    device: Device = "auto",
-    engine: EngineChoice = "auto",
-    precision: PrecisionChoice = "auto",
-    threads: Threads = 0,
-    log_level: LogLevel = "warning",
+    scale: p.Scale = None,
+    model: p.Model = EngineOptions.model,
+    weights: p.Weights = None,
+    device: p.Device = EngineOptions.device,
+    engine: p.EngineChoice = EngineOptions.engine,
+    precision: p.PrecisionChoice = EngineOptions.precision,
+    threads: p.Threads = EngineOptions.threads,
+    log_level: p.LogLevel = "warning",
 ) -> None:
     """Measure PSNR, SSIM and sparsity on a benchmark set, as the literature defines them."""
     with _exit_codes(log_level):
@@ -365,19 +222,19 @@ def evaluate(
 @app.command(no_args_is_help=True)
 def plan(
     inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="Videos, images, folders or quoted globs.")],
-    scale: Scale = None,
-    model: Model = "smsr",
-    weights: Weights = None,
-    device: Device = "auto",
-    engine: EngineChoice = "auto",
-    precision: PrecisionChoice = "auto",
-    threads: Threads = 0,
-    memory: Memory = None,
-    tile: Tile = 0,
-    attention: Attention = "auto",
-    reuse: Reuse = "exact",
-    temporal_tile: TemporalTile = 48,
-    log_level: LogLevel = "warning",
+    scale: p.Scale = None,
+    model: p.Model = EngineOptions.model,
+    weights: p.Weights = None,
+    device: p.Device = EngineOptions.device,
+    engine: p.EngineChoice = EngineOptions.engine,
+    precision: p.PrecisionChoice = EngineOptions.precision,
+    threads: p.Threads = EngineOptions.threads,
+    memory: p.Memory = None,
+    tile: p.Tile = TilingOptions.tile,
+    attention: p.Attention = IN_ORDER,
+    reuse: p.Reuse = TilingOptions.reuse,
+    temporal_tile: p.TemporalTile = TilingOptions.temporal_tile,
+    log_level: p.LogLevel = "warning",
 ) -> None:
     """Print how files would be upscaled: tiles, memory, streams and time. The same as upscale --dry-run."""
     with _exit_codes(log_level):
@@ -404,21 +261,21 @@ def masks(
         Path, typer.Option("--output", "-o", metavar="DIR", help="Where the pictures go.", show_default=False)
     ],
     frames: Annotated[int, typer.Option("--frames", min=1, metavar="N", help="How many frames to look at.")] = 48,
-    scale: Scale = None,
-    model: Model = "smsr",
-    weights: Weights = None,
-    device: Device = "auto",
-    engine: EngineChoice = "auto",
-    precision: PrecisionChoice = "auto",
-    threads: Threads = 0,
-    memory: Memory = None,
-    tile: Tile = 0,
-    attention: Attention = "held",
-    reuse: Reuse = "exact",
-    temporal_tile: TemporalTile = 48,
-    log_level: LogLevel = "warning",
+    scale: p.Scale = None,
+    model: p.Model = EngineOptions.model,
+    weights: p.Weights = None,
+    device: p.Device = EngineOptions.device,
+    engine: p.EngineChoice = EngineOptions.engine,
+    precision: p.PrecisionChoice = EngineOptions.precision,
+    threads: p.Threads = EngineOptions.threads,
+    memory: p.Memory = None,
+    tile: p.Tile = TilingOptions.tile,
+    attention: p.Attention = "held",
+    reuse: p.Reuse = TilingOptions.reuse,
+    temporal_tile: p.TemporalTile = TilingOptions.temporal_tile,
+    log_level: p.LogLevel = "warning",
 ) -> None:
-    """Draw where the network works: masks of each SMM, reused regions, sparsity over time, channel masks."""
+    """Draw where the network works: each SMM's mask, reused regions, sparsity over time, channel masks."""
     with _exit_codes(log_level):
         from vs_smsr.cli.masks import draw
 
@@ -433,7 +290,7 @@ def masks(
 
 @app.command()
 def doctor() -> None:
-    """Tell which engines work here and what the others lack."""
+    """Report which engines work here and what the others lack."""
     with _exit_codes("warning"):
         from vs_smsr.cli.doctor import examine
 

@@ -13,7 +13,6 @@ from vs_smsr.cli.report import say
 from vs_smsr.errors import MediaError
 from vs_smsr.evaluation import ImageScore, evaluate
 from vs_smsr.options import EngineOptions
-from vs_smsr.weights import MODULES
 
 
 def run(options: EngineOptions, hr: Path, lr: Path | None, json: Path | None) -> None:
@@ -27,7 +26,8 @@ def run(options: EngineOptions, hr: Path, lr: Path | None, json: Path | None) ->
     result = evaluate(engine.create(options), hr, lr)
     table = Table(title=f"x{result.scale} on {hr.name}: PSNR and SSIM on Y, sparsity", title_justify="left")
     table.add_column("image")
-    for heading in ("PSNR dB", "SSIM", *(f"SMM {number}" for number in range(1, MODULES + 1)), "mean"):
+    blocks = (f"SMM {number}" for number, _ in enumerate(result.module_sparsity, 1))
+    for heading in ("PSNR dB", "SSIM", *blocks, "mean"):
         table.add_column(heading, justify="right")
     for score in result.images:
         table.add_row(*_row(score))

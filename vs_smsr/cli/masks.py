@@ -9,20 +9,21 @@ from pathlib import Path
 import numpy as np
 
 from vs_smsr import engine
+from vs_smsr.cli import charts
 from vs_smsr.cli.report import say
 from vs_smsr.engine.contract import Frame
 from vs_smsr.engine.window import whole
 from vs_smsr.media.images import Image, is_image, read_image, write_image
 from vs_smsr.options import EngineOptions, TilingOptions
-from vs_smsr.tiling import Sequence, TiledFrame, Tiler, pictures
+from vs_smsr.tiling import Sequence, TiledFrame, Tiler
 from vs_smsr.tiling.geometry import cover
 
 GRID = 128  # side of the tiles that are drawn where the memory needs none
 
 
 def draw(source: Path, folder: Path, frames: int, engine_options: EngineOptions, tiling_options: TilingOptions) -> None:
-    """Upscale the first frames and write smm_1.png ... smm_5.png and work.png (of the last of them), sparsity.png and
-    channels.png.
+    """Upscale the first frames and write pictures: smm_1.png ... (the masks of the last of them), work.png (its
+    masks, tiles and reused regions), sparsity.png and channels.png.
 
     Raises:
         MediaError: the source cannot be read, or the folder not be written.
@@ -37,13 +38,13 @@ def draw(source: Path, folder: Path, frames: int, engine_options: EngineOptions,
     assert last is not None, "a file that can be read has a frame"
     frame, result = last
     plan = tiler.plan(*frame.shape[:2])
-    side = plan.tile if plan and plan.tile else GRID
+    side = plan.tile or GRID
     tiles = cover(whole(*result.masks[0].shape), side, side)
     drawn = {
-        **{f"smm_{k}.png": pictures.mask_overlay(frame, mask) for k, mask in enumerate(result.masks, 1)},
-        "work.png": pictures.work_overlay(frame, result.masks, result.computed, tiles),
-        "sparsity.png": pictures.sparsity_chart([one for one, _ in results], [reused for _, reused in results]),
-        "channels.png": pictures.channel_chart(tiler.engine.weights),
+        **{f"smm_{k}.png": charts.mask_overlay(frame, mask) for k, mask in enumerate(result.masks, 1)},
+        "work.png": charts.work_overlay(frame, result.masks, result.computed, tiles),
+        "sparsity.png": charts.sparsity_chart([one for one, _ in results], [reused for _, reused in results]),
+        "channels.png": charts.channel_chart(tiler.engine.weights),
     }
     folder.mkdir(parents=True, exist_ok=True)
     for name, picture in drawn.items():

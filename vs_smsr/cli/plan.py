@@ -9,15 +9,15 @@ import numpy as np
 from av.stream import Stream
 
 from vs_smsr.engine.contract import Frame
-from vs_smsr.engine.tiled import STAGES
-from vs_smsr.engine.window import end_needs, network_needs, smm_needs, whole
+from vs_smsr.engine.memory import size
+from vs_smsr.engine.reach import around, reach
+from vs_smsr.engine.window import whole
+from vs_smsr.jobs.arrays import conversion_bytes
 from vs_smsr.media.images import is_image, read_image
 from vs_smsr.media.streams import name_of, refusal, wanted
 from vs_smsr.options import VideoOptions
-from vs_smsr.tiling import Plan, Tiler
-from vs_smsr.tiling.budget import size
+from vs_smsr.tiling import FramePlan, Tiler
 from vs_smsr.tiling.geometry import cover
-from vs_smsr.upscaler import converted
 
 CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".webm": "webm"}
 PROBE = 192  # side of the piece of picture that the time is predicted from
@@ -34,22 +34,23 @@ def describe(source: Path, target: Path, tiler: Tiler, options: VideoOptions) ->
 
 def _image(source: Path, tiler: Tiler) -> list[str]:
     pixels = read_image(source).pixels
-    tiler.reserve(0, converted(pixels))
     height, width = pixels.shape[:2]
+    plan = tiler.plan(height, width, conversion_bytes(pixels, tiler.scale))
     lines = [f"{source}: image, {width}x{height} -> {width * tiler.scale}x{height * tiler.scale}"]
     grey = pixels.reshape(height, width, -1)[..., :1]
-    return lines + _engine(tiler, tiler.plan(height, width), np.repeat(grey.astype(np.float32), 3, axis=2), 1)
+    return lines + _engine(tiler, plan, np.repeat(grey.astype(np.float32), 3, axis=2), 1)
 
 
 def _video(source: Path, target: Path, tiler: Tiler, options: VideoOptions) -> list[str]:
+    from vs_smsr.jobs.sizing import Size, final_size
+    from vs_smsr.jobs.video import fit
     from vs_smsr.media.colour import to_rgb
     from vs_smsr.media.reader import Reader
-    from vs_smsr.pipeline import final_size, fit
 
     with Reader(source) as reader:
         info = reader.info
-        large = final_size(info, tiler.scale, options)
-        level, plan = fit(tiler, info, large, options)
+        large = final_size(Size(info.width, info.height), tiler.scale, options, multiple=2)
+        level, _, plan = fit(tiler, info, large, options)
         count = f"{info.frames} frames" if info.frames else "frames not told"
         lines = [f"{source}: video, {info.width}x{info.height} -> {large[0]}x{large[1]}, {count}, {options.codec}"]
         for stream in reader.container.streams:
@@ -68,26 +69,25 @@ def _fate(stream: Stream, target: Path, options: VideoOptions) -> str:
     return f"dropped: {reason}" if reason else "copied"
 
 
-def _engine(tiler: Tiler, plan: Plan | None, frame: Frame, frames: int | None) -> list[str]:
+def _engine(tiler: Tiler, plan: FramePlan, frame: Frame, frames: int | None) -> list[str]:
     engine = tiler.engine
     lines = [f"  engine                   {engine.name}, {engine.device}, {engine.precision}, x{tiler.scale}"]
-    if plan is None:
-        return lines
-    bounds = whole(plan.height, plan.width)
+    bounds, spec = whole(plan.height, plan.width), engine.weights.spec
+    network = reach(spec)
     passes = "1 pass over the whole frame"
     if plan.tile is not None:
         tiles = cover(bounds, plan.tile, plan.tile)
-        halo = tiles[len(tiles) // 2].spread(smm_needs, bounds)
+        halo = tiles[len(tiles) // 2].expand(network.stage_needs, bounds)
         passes = (
-            f"{STAGES + 5} passes over {len(tiles)} tiles of at most {plan.tile}x{plan.tile}, "
+            f"{spec.stages + len(spec.blocks)} passes over {len(tiles)} tiles of at most {plan.tile}x{plan.tile}, "
             f"windows up to {halo.width}x{halo.height}; features of {plan.in_memory} stages in memory, "
             f"{plan.on_disk} on disk"
         )
     lines += [f"  tiles                    {passes}", f"  frames at the same time  {plan.in_flight}"]
-    far = network_needs((0, 1))[1] - 1
-    lines.append(f"  halo                     8 pixels a stage, {far} through the whole network")
+    stage, far = (max(-first, end - 1) for first, end in (network.stage_needs((0, 1)), network.needs((0, 1))))
+    lines.append(f"  halo                     {stage} pixels a stage, {far} through the whole network")
     kept = {
-        "stages": "the features of every stage, so that only changed pixels are computed",
+        "features": "the features of every stage, so that only changed pixels are computed",
         "regions": "input and result, so that unchanged regions are copied",
         "frames": "input and result, so that a repeated frame is copied",
         "nothing": "nothing",
@@ -97,7 +97,8 @@ def _engine(tiler: Tiler, plan: Plan | None, frame: Frame, frames: int | None) -
     lines.append(f"  memory, sum              {size(plan.total):>7} of {size(plan.budget)}")
     seconds = _seconds(tiler, frame)
     if plan.tile is not None:
-        seconds *= sum(core.spread(smm_needs, bounds).spread(end_needs, bounds).area for core in tiles) / bounds.area
+        windows = (core.expand(network.stage_needs, bounds).expand(around(network.end), bounds) for core in tiles)
+        seconds *= sum(window.area for window in windows) / bounds.area
     total = f", {seconds * frames / 60:.1f} min for {frames} frames" if frames and frames > 1 else ""
     lines.append(f"  time                     about {seconds:.2f} s a frame{total}, when nothing is reused")
     return lines

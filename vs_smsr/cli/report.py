@@ -15,7 +15,7 @@ from vs_smsr.cli import interrupts
 
 if TYPE_CHECKING:
     from vs_smsr.engine import Engine
-    from vs_smsr.pipeline import Progress, Report
+    from vs_smsr.jobs.report import Progress, Report
 
 LEVELS = ("debug", "info", "warning", "error")
 console = Console(stderr=True, highlight=False)  # results go to stdout, all else to stderr
@@ -95,16 +95,16 @@ def progress_bar(name: str, shown: bool) -> Iterator[Callable[[Progress], None]]
 
 
 def print_profile(engine: Engine, frames: int) -> None:
-    """Time per op and SMM on stderr, the costliest first; `frames` is how many were upscaled."""
-    profile = getattr(engine, "profile", None)
+    """Time per kernel and block on stderr, the costliest first; `frames` is how many were upscaled."""
+    profile, blocks = engine.profile, len(engine.weights.spec.blocks)
     if profile is None:
         warn(f"note: the {engine.name} engine has no profile")
         return
     from rich.table import Table
 
     table = Table(title=f"{engine.name} {engine.precision} x{engine.weights.scale}: ms per frame, {frames} frames")
-    for heading in ("op", "SMM 1", "SMM 2", "SMM 3", "SMM 4", "SMM 5", "outside", "share"):
-        table.add_column(heading, justify="left" if heading == "op" else "right")
-    for name, times, share in profile.table(frames):
+    for heading in ("kernel", *(f"SMM {block + 1}" for block in range(blocks)), "outside", "share"):
+        table.add_column(heading, justify="left" if heading == "kernel" else "right")
+    for name, times, share in profile.table(frames, blocks):
         table.add_row(name, *(f"{ms:.2f}" if ms else "" for ms in times), f"{share:.1%}")
     console.print(table)

@@ -17,13 +17,14 @@ from vs_smsr.cli.inputs import Job, plan
 from vs_smsr.cli.plan import describe
 from vs_smsr.cli.report import error_line, print_profile, progress_bar, say, summary, warn
 from vs_smsr.errors import MediaError, WeightsError
+from vs_smsr.jobs.sizing import Size, label, sufficient_scale
 from vs_smsr.media.images import read_image
 from vs_smsr.options import SCALES, EngineOptions, TilingOptions, VideoOptions
 from vs_smsr.tiling import Tiler
 from vs_smsr.weights import shipped
 
 if TYPE_CHECKING:
-    from vs_smsr.pipeline import Report
+    from vs_smsr.jobs.report import Report
 
 
 def upscale_all(
@@ -56,7 +57,7 @@ def upscale_all(
     sized = bool(video_options.width or video_options.height)
     free = sized and not scale_given and engine_options.weights is None
     scales = (shipped_scales(engine_options.model) if free else []) or [engine_options.scale]
-    jobs = plan(inputs, out, recursive, _label(scales[0], video_options), video_options)
+    jobs = plan(inputs, out, recursive, label(scales[0], video_options), video_options)
 
     @functools.cache
     def tiler(scale: int) -> Tiler:
@@ -72,9 +73,9 @@ def upscale_all(
         name = job.source.name if len(jobs) == 1 else f"[{number}/{len(jobs)}] {job.source.name}"
         try:
             if dry_run:
-                say(describe(job.source, job.target, tiler(_enough(scales, job, video_options)), video_options))
+                say(describe(job.source, job.target, tiler(_scale(scales, job, video_options)), video_options))
             else:
-                scale = _enough(scales, job, video_options)
+                scale = _scale(scales, job, video_options)
                 made = _upscale(job, tiler(scale), video_options, name, progress)
                 frames[scale] += made.frames
                 entries.append({"source": str(job.source), **dataclasses.asdict(made), "output": str(made.output)})
@@ -103,8 +104,8 @@ def _write(report: Path | None, entries: list[dict[str, Any]]) -> None:
 
 
 def _upscale(job: Job, tiler: Tiler, options: VideoOptions, name: str, progress: bool) -> Report:
-    from vs_smsr.image_pipeline import upscale_image
-    from vs_smsr.pipeline import upscale_video
+    from vs_smsr.jobs.image import upscale_image
+    from vs_smsr.jobs.video import upscale_video
 
     if not job.source.exists():
         raise MediaError(f"{job.source}: no such file.")
@@ -131,30 +132,16 @@ def shipped_scales(model: str) -> list[int]:
     return there
 
 
-def _enough(scales: list[int], job: Job, options: VideoOptions) -> int:
-    """The least scale that reaches the final size without enlarging afterwards; else the greatest there is."""
-    if len(scales) == 1:
-        return scales[0]
-    width, height = _size(job)
-    needed = max((options.width or 0) / width, (options.height or 0) / height)
-    return next((scale for scale in scales if scale >= needed), scales[-1])
+def _scale(scales: list[int], job: Job, options: VideoOptions) -> int:
+    return scales[0] if len(scales) == 1 else sufficient_scale(scales, _size(job), options)
 
 
-def _size(job: Job) -> tuple[int, int]:
-    """Width and height of the source."""
+def _size(job: Job) -> Size:
+    """Of the source."""
     if job.is_image:
         height, width = read_image(job.source).pixels.shape[:2]
-        return width, height
+        return Size(width, height)
     from vs_smsr.media.reader import Reader
 
     with Reader(job.source) as reader:
-        return reader.info.width, reader.info.height
-
-
-def _label(scale: int, options: VideoOptions) -> str:
-    """What is added to the name of a result: x2, or the size that was asked for."""
-    if options.width and options.height:
-        return f"{options.width}x{options.height}"
-    if options.width or options.height:
-        return f"{options.width}w" if options.width else f"{options.height}p"
-    return f"x{scale}"
+        return Size(reader.info.width, reader.info.height)

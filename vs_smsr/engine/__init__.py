@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 from importlib import import_module, util
 
-from vs_smsr.engine.contract import Engine, State, Upscaled
+from vs_smsr.engine.contract import Capabilities, Engine, Overrides, Upscaled
 from vs_smsr.errors import EngineError
 from vs_smsr.options import EngineOptions
 from vs_smsr.weights import load, shipped
 
-__all__ = ["Engine", "State", "Upscaled", "create", "status"]
+__all__ = ["Capabilities", "Engine", "Overrides", "Upscaled", "create", "status"]
 
 log = logging.getLogger(__name__)
 ENGINES = ("cuda", "cpu", "reference")  # the order in which "auto" looks

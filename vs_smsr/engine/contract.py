@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vs_smsr.weights import LAYERS, MODULES, Weights
+from vs_smsr.engine.memory import Memory
+from vs_smsr.engine.profile import Profile
+from vs_smsr.engine.window import Window
+from vs_smsr.weights import Weights
 
 Frame = NDArray[np.float32]  # (H, W, 3) RGB, gamma as coded, 0..255
 Mask = NDArray[np.uint8]  # (H, W), 1 where a pixel is active
-Scales = NDArray[np.float32]  # (64,) channel attention of one SMM, 0..1
+Scales = NDArray[np.float32]  # (width,) channel attention of one block, 0..1
+Features = NDArray[Any]  # (h, w, n) of the engine's own type: the channels of each pixel, exactly as its maps hold them
+Sums = NDArray[np.int64]  # channel sums in units of `families.SUM_UNIT`, (..., width) in the engine's own shape
+Wanted = NDArray[np.bool_]  # (h, w)
+Map = Literal["head", "features", "fused"]  # f_0; the newest f_k; the newest block's fused layers, before attention
 
 
 @dataclass(frozen=True)
-class State:
+class Overrides:
     """What is given to a frame instead of being computed from it; None = compute it.
 
     Attributes:
-        masks: 5 masks (H, W), one per SMM.
-        attention: 5 x (64,) channel attention, one per SMM.
+        masks: a mask (H, W) per block.
+        attention: channel attention (width,) per block.
     """
 
     masks: tuple[Mask, ...] | None = None
@@ -34,9 +42,9 @@ class Upscaled:
 
     Attributes:
         frame: (scale * H, scale * W, 3) float32 RGB, 0..255; a new array.
-        masks: 5 masks (H, W) as they were used.
-        attention: 5 x (64,) channel attention as it was used.
-        sparsity: 5 shares of skipped (pixel, channel) positions, as the paper counts them, 0..1.
+        masks: a mask (H, W) per block, as they were used.
+        attention: channel attention (width,) per block, as it was used.
+        sparsity: per block, the share of skipped (pixel, channel) positions as the paper counts them, 0..1.
     """
 
     frame: Frame
@@ -46,13 +54,104 @@ class Upscaled:
 
     @property
     def active(self) -> tuple[float, ...]:
-        """5 shares of active pixels, 0..1."""
+        """Per block, the share of active pixels, 0..1."""
         return tuple(float(mask.mean()) for mask in self.masks)
 
     @property
     def skipped(self) -> float:
-        """Mean sparsity over the SMMs, 0..1."""
+        """Mean sparsity over the blocks, 0..1."""
         return sum(self.sparsity) / len(self.sparsity)
+
+
+class Ops(Protocol):
+    """What an engine does with a frame or a window of one, on buffers of that size.
+
+    Features stay on the device, in the maps that `Map` names; a block's mask and attention stay there too, by the
+    block's number. Blocks count from 0.
+    """
+
+    def head(self, frame: Frame) -> None:
+        """ "head" = f_0 = conv(relu(conv(frame - mean)))."""
+        ...
+
+    def mask(self, block: int, source: Map) -> None:
+        """The block's spatial mask from the features in `source`; decided in float32 in every precision."""
+        ...
+
+    def give_mask(self, block: int, mask: Mask) -> None:
+        """Take the block's mask from the host instead."""
+        ...
+
+    def masked_block(self, block: int, source: Map, core: Window) -> None:
+        """ "fused" = the block's masked layers and the 1x1 that fuses them, by its mask.
+
+        Args:
+            core: the part of the window that is wanted, and that channel sums are over.
+        """
+        ...
+
+    def sums(self) -> Sums:
+        """Channel sums of the newest masked block over its core."""
+        ...
+
+    def attention(self, block: int, pixels: int, sums: Sums | None = None) -> None:
+        """The block's channel attention from sums over that many pixels; None: the newest masked block's own."""
+        ...
+
+    def give_attention(self, block: int, scales: Scales) -> None:
+        """Take the block's channel attention from the host instead."""
+        ...
+
+    def residual(self, block: int, source: Map, *, collect: bool) -> None:
+        """ "features" = f_(k+1) = "fused" * attention + source; with `collect` also what `collect` does."""
+        ...
+
+    def collect(self, block: int) -> None:
+        """Add to the collect's 1x1 what the block's result, in "features", has in it; the first adds the bias.
+
+        Not for the last block, whose share ends with a relu: that is `residual`'s.
+        """
+        ...
+
+    def tail(self, frame: Frame) -> Frame:
+        """The rest of the collect (conv(relu(..)) + "head"), the tail, and the bicubic base; 0..255, on the host."""
+        ...
+
+    def restrict(self, wanted: Wanted) -> None:
+        """From now on results are wanted at these pixels of the window alone, elsewhere they are undefined.
+
+        An op's inputs must be right one pixel further than its wanted results (a mask's: as `reach` says).
+        """
+        ...
+
+    def write(self, target: Map, values: Features) -> None:
+        """Fill a map from the host."""
+        ...
+
+    def read(self, source: Map, window: Window) -> Features:
+        """A copy of part of a map on the host; reading "fused" may overwrite "features"."""
+        ...
+
+    def read_mask(self, block: int) -> Mask:
+        """A copy of the block's mask on the host."""
+        ...
+
+    def read_attention(self, block: int) -> Scales:
+        """A copy of the block's channel attention on the host."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Capabilities:
+    """What an engine can do beside computing whole frames.
+
+    Attributes:
+        windows: `Engine.open` works, so frames can go by tiles and stages.
+        pictures: `Engine.upscale_picture` converts on the device, so that small types are copied, not floats.
+    """
+
+    windows: bool = True
+    pictures: bool = False
 
 
 class Engine(Protocol):
@@ -60,33 +159,53 @@ class Engine(Protocol):
 
     Attributes:
         name: "cpu", "cuda" or "reference".
-        device: "cpu" or "cuda:N".
+        device: "cpu" or "cuda:N"; for messages.
         precision: "fp32", "bf16" or "fp16": the type that convolutions multiply in.
-        weights: the network's numbers; `weights.scale` is the factor.
+        weights: the network's numbers; `weights.spec` says what it is.
+        memory: what frames take, and how much there is.
+        profile: seconds by kernel, where the engine was asked for it.
     """
 
     name: str
     device: str
     precision: str
     weights: Weights
+    capabilities: Capabilities
+    memory: Memory
+    profile: Profile | None
 
-    def upscale(self, frame: Frame, state: State | None = None) -> Upscaled:
+    def upscale(self, frame: Frame, overrides: Overrides | None = None) -> Upscaled:
         """Upscale one frame.
 
         Args:
             frame: (H, W, 3) float32 RGB 0..255, C-contiguous, H and W even (the caller pads).
-            state: masks or attention to use instead of the frame's own.
+            overrides: masks or attention to use instead of the frame's own.
         Raises:
             EngineError: the device failed. MemoryBudgetError: an allocation failed.
         """
         ...
 
+    def upscale_picture(self, picture: NDArray[Any]) -> Upscaled:
+        """As `upscale`, for (H, W, 3) of the caller's own type (see `picture`); the result has it too.
+
+        Only with `capabilities.pictures`.
+        """
+        ...
+
+    def open(self, height: int, width: int) -> AbstractContextManager[Ops]:
+        """Ops for a frame or window of that (even) size. Only with `capabilities.windows`.
+
+        Raises:
+            MemoryBudgetError: an allocation failed.
+        """
+        ...
+
 
 def sparsity(weights: Weights, masks: tuple[Mask, ...]) -> tuple[float, ...]:
-    """5 shares of skipped (pixel, channel) positions: sparse channels at inactive pixels, mean over an SMM's layers."""
+    """Per block, the share of skipped (pixel, channel) positions: sparse channels at inactive pixels, over layers."""
     shares = []
-    for module in range(MODULES):
-        sparse = np.mean([1 - weights.dense_channels(module, layer).mean() for layer in range(LAYERS)])
-        active = np.count_nonzero(masks[module]) / masks[module].size
+    for block, (part, mask) in enumerate(zip(weights.spec.blocks, masks, strict=True)):
+        sparse = np.mean([1 - weights.dense_channels(block, layer).mean() for layer in range(len(part.layers))])
+        active = np.count_nonzero(mask) / mask.size
         shares.append(float((1 - active) * sparse))
     return tuple(shares)

@@ -4,26 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from copy import copy
 from importlib import util
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vs_smsr.engine.contract import Frame, Mask, Scales, State, Upscaled
-from vs_smsr.engine.tiled import Features, Slot, Sums, Wanted
-from vs_smsr.engine.walk import walk
+from vs_smsr.engine import interpreter
+from vs_smsr.engine.contract import Capabilities, Features, Frame, Map, Mask, Overrides, Scales, Sums, Upscaled, Wanted
+from vs_smsr.engine.memory import HostMemory, Memory
+from vs_smsr.engine.profile import Profile
 from vs_smsr.engine.window import Window
+from vs_smsr.errors import EngineError
+from vs_smsr.families import SUM_UNIT, Convolution
 from vs_smsr.options import EngineOptions
-from vs_smsr.weights import CHANNELS, MEAN, Weights
+from vs_smsr.weights import Weights
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 def status() -> tuple[bool, str]:
-    """(True, "PyTorch") if PyTorch is installed."""
+    """(True, "PyTorch, cpu") if PyTorch is installed."""
     if util.find_spec("torch") is None:
         return False, "PyTorch is not installed. Install it with: pip install 'vs-smsr[train]'"
     return True, "PyTorch, cpu"
@@ -34,16 +36,14 @@ def create(weights: Weights, options: EngineOptions) -> ReferenceEngine:
     return ReferenceEngine(weights, options.threads)
 
 
-SUM_SCALE = 1 << 20
-
-
 class ReferenceEngine:
     """See `contract.Engine`."""
 
     name = "reference"
     device = "cpu"
     precision = "fp32"
-    feature_bytes = 4 * CHANNELS
+    capabilities = Capabilities()
+    profile: Profile | None = None
 
     def __init__(self, weights: Weights, threads: int = 0) -> None:
         import torch
@@ -51,160 +51,156 @@ class ReferenceEngine:
         if threads:
             torch.set_num_threads(threads)
         self.weights = weights
-        self._ops = ReferenceOps(weights)
+        pixel = 4 * weights.spec.width
+        # An estimate: some twelve maps at the worst moment.
+        self.memory: Memory = HostMemory(pixel, lambda height, width: 12 * pixel * height * width)
+        self._tensors = {name: torch.from_numpy(np.ascontiguousarray(t)) for name, t in weights.tensors.items()}
 
-    def upscale(self, frame: Frame, state: State | None = None) -> Upscaled:
-        import torch
+    def upscale(self, frame: Frame, overrides: Overrides | None = None) -> Upscaled:
+        return interpreter.upscale(self, frame, overrides)
 
-        with torch.inference_mode():
-            return walk(self._ops, self.weights, frame, state or State())
+    def upscale_picture(self, picture: NDArray[Any]) -> Upscaled:
+        raise EngineError("reference: pictures are converted by the caller.")
 
     @contextmanager
-    def windowed(self, height: int, width: int) -> Iterator[ReferenceOps]:
-        """See `tiled.WindowEngine`."""
+    def open(self, height: int, width: int) -> Iterator[ReferenceOps]:
+        """See `contract.Engine`."""
         import torch
 
         with torch.inference_mode():
-            yield copy(self._ops)
-
-    def workspace_bytes(self, height: int, width: int) -> int:
-        """An estimate: some twelve maps of 64 channels at the worst moment."""
-        return 12 * 4 * CHANNELS * height * width
+            yield ReferenceOps(self.weights, self._tensors)
 
 
 class ReferenceOps:
-    """`walk.Ops` on torch tensors: a Map and a Layer are (1, 64, H, W), Pixels is the mask as float (1, 1, H, W)."""
+    """`contract.Ops` on torch tensors: a map is (1, width, H, W), a mask (1, 1, H, W) of 0.0 and 1.0."""
 
-    def __init__(self, weights: Weights) -> None:
-        import torch
+    def __init__(self, weights: Weights, tensors: dict[str, Tensor]) -> None:
+        self._weights, self._spec, self._tensors = weights, weights.spec, tensors
+        self._maps: dict[str, Tensor] = {}
+        self._masks: dict[int, Tensor] = {}
+        self._scales: dict[int, Tensor] = {}
+        self._collected: Tensor | None = None
+        self._core = Window(0, 0, 0, 0)
 
-        self._scale = weights.scale
-        self._tensors = {name: torch.from_numpy(np.ascontiguousarray(t)) for name, t in weights.tensors.items()}
-        self._dense = {
-            (module, layer): torch.from_numpy(weights.dense_channels(module, layer)).float().view(1, CHANNELS, 1, 1)
-            for module in range(5)
-            for layer in range(4)
-        }
+    def head(self, frame: Frame) -> None:
+        first, second = self._spec.head
+        self._maps["head"] = self._conv(second, self._conv(first, self._centred(frame)).relu())
 
-    def _conv(self, name: str, x: Tensor) -> Tensor:
-        from torch.nn.functional import conv2d
-
-        weight = self._tensors[f"{name}.weight"]
-        return conv2d(x, weight, self._tensors.get(f"{name}.bias"), padding=weight.shape[-1] // 2)
-
-    def head(self, frame: Frame) -> Tensor:
-        return self._conv("head.2", self._conv("head.0", _centred(frame)).relu())
-
-    def mask(self, module: int, features: Tensor) -> Tensor:
+    def mask(self, block: int, source: Map) -> None:
         from torch.nn.functional import avg_pool2d, conv_transpose2d
 
-        name = f"body.{module}.spa_mask"
-        pooled = avg_pool2d(self._conv(f"{name}.0", features).relu(), 2)
-        hidden = self._conv(f"{name}.3", pooled).relu()
-        weight, bias = self._tensors[f"{name}.5.weight"], self._tensors[f"{name}.5.bias"]
+        branch = self._spec.blocks[block].mask
+        assert branch is not None, "a block without a mask is given one"
+        pooled = avg_pool2d(self._conv(branch.first, self._maps[source]).relu(), 2)
+        hidden = self._conv(branch.second, pooled).relu()
+        weight, bias = (self._tensors[f"{branch.decide.name}.{part}"] for part in ("weight", "bias"))
         logits = conv_transpose2d(hidden, weight, bias, stride=2, padding=1, output_padding=1)
-        return logits[:, 1:] > logits[:, :1]
+        self._masks[block] = (logits[:, 1:] > logits[:, :1]).float()
 
-    def given_mask(self, mask: Mask) -> Tensor:
+    def give_mask(self, block: int, mask: Mask) -> None:
         import torch
 
-        return torch.from_numpy(mask.astype(bool))[None, None]
+        self._masks[block] = torch.from_numpy(mask.astype(np.float32))[None, None]
 
-    def select(self, mask: Tensor) -> Tensor:
-        return mask.float()
-
-    def conv3x3(
-        self, module: int, layer: int, source: Tensor, pixels: Tensor, total: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
+    def masked_block(self, block: int, source: Map, core: Window) -> None:
         from torch.nn.functional import conv2d
 
-        name = f"body.{module}.body"
-        weight = self._tensors[f"{name}.body.{layer}.weight"]
-        dense_in = self._dense[module, layer - 1] if layer else 1.0
-        dense_out = self._dense[module, layer]
-        everywhere = conv2d(source * dense_in, weight, padding=1)
-        if layer:
-            everywhere = everywhere + pixels * conv2d(source * (1 - dense_in), weight, padding=1)
-        output = (everywhere * (dense_out + (1 - dense_out) * pixels)).relu()
-        share = self._tensors[f"{name}.collect.weight"][:, layer * CHANNELS : (layer + 1) * CHANNELS]
-        if total is None:
-            return output, conv2d(output, share, self._tensors[f"{name}.collect.bias"])
-        return output, total + conv2d(output, share)
+        part, pixels, width = self._spec.blocks[block], self._masks[block], self._spec.width
+        values, dense_in, outputs = self._maps[source], self._channels(np.ones(width)), []
+        for number, layer in enumerate(part.layers):
+            weight = self._tensors[f"{layer.name}.weight"]
+            dense_out = self._channels(self._weights.dense_channels(block, number))
+            everywhere = conv2d(values * dense_in, weight, padding=layer.radius)
+            if number:
+                everywhere = everywhere + pixels * conv2d(values * (1 - dense_in), weight, padding=layer.radius)
+            values, dense_in = (everywhere * (dense_out + (1 - dense_out) * pixels)).relu(), dense_out
+            outputs.append(values)
+        fuse = self._tensors[f"{part.fuse.name}.weight"]
+        total = conv2d(outputs[0], fuse[:, :width], self._tensors[f"{part.fuse.name}.bias"])
+        for number, output in enumerate(outputs[1:], 1):
+            total = total + conv2d(output, fuse[:, number * width : (number + 1) * width])
+        self._maps["fused"], self._core = total, core
 
-    def attention(self, module: int, total: Tensor) -> Tensor:
-        return self._attention(module, total.mean((2, 3), keepdim=True))
+    def sums(self) -> Sums:
+        values = self.read("fused", self._core)
+        return np.rint(values * np.float32(1 / SUM_UNIT)).astype(np.int64).sum((0, 1))
 
-    def _attention(self, module: int, mean: Tensor) -> Tensor:
-        hidden = self._conv(f"body.{module}.ca.conv_du.0", mean).relu()
-        return self._conv(f"body.{module}.ca.conv_du.2", hidden).sigmoid()
-
-    def given_attention(self, scales: Scales) -> Tensor:
+    def attention(self, block: int, pixels: int, sums: Sums | None = None) -> None:
         import torch
 
-        return torch.from_numpy(scales).view(1, CHANNELS, 1, 1)
+        attention = self._spec.blocks[block].attention
+        assert attention is not None, "a block without attention is given ones"
+        if sums is None:
+            mean = self._maps["fused"].mean((2, 3), keepdim=True)
+        else:
+            mean = torch.from_numpy(sums * SUM_UNIT / pixels).float().view(1, -1, 1, 1)
+        self._scales[block] = self._conv(attention.up, self._conv(attention.down, mean).relu()).sigmoid()
 
-    def residual(
-        self, module: int, features: Tensor, total: Tensor, scales: Tensor, collected: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
+    def give_attention(self, block: int, scales: Scales) -> None:
+        import torch
+
+        self._scales[block] = torch.from_numpy(scales).view(1, -1, 1, 1)
+
+    def residual(self, block: int, source: Map, *, collect: bool) -> None:
+        self._maps["features"] = self._maps["fused"] * self._scales[block] + self._maps[source]
+        if collect:
+            self.collect(block)
+
+    def collect(self, block: int) -> None:
         from torch.nn.functional import conv2d
 
-        features = total * scales + features
-        share = self._tensors["collect.0.weight"][:, module * CHANNELS : (module + 1) * CHANNELS]
-        if collected is None:
-            return features, conv2d(features, share, self._tensors["collect.0.bias"])
-        return features, collected + conv2d(features, share)
+        name, width = self._spec.collect[0].name, self._spec.width
+        share = self._tensors[f"{name}.weight"][:, block * width : (block + 1) * width]
+        if self._collected is None:
+            self._collected = conv2d(self._maps["features"], share, self._tensors[f"{name}.bias"])
+        else:
+            self._collected = self._collected + conv2d(self._maps["features"], share)
 
-    def collect(self, collected: Tensor, head: Tensor) -> Tensor:
-        return self._conv("collect.2", collected.relu()) + head
-
-    def tail(self, features: Tensor, frame: Frame) -> NDArray[np.float32]:
+    def tail(self, frame: Frame) -> Frame:
         from torch.nn.functional import interpolate, pixel_shuffle
 
-        detail = pixel_shuffle(self._conv("tail.0", features), self._scale)
-        base = interpolate(_centred(frame), scale_factor=self._scale, mode="bicubic", align_corners=False)
-        result = (detail + base)[0].permute(1, 2, 0).contiguous().numpy() + MEAN
-        clamped: NDArray[np.float32] = np.clip(result, 0, 255, dtype=np.float32)
+        assert self._collected is not None, "the blocks come before the tail"
+        features = self._conv(self._spec.collect[1], self._collected.relu()) + self._maps["head"]
+        detail = pixel_shuffle(self._conv(self._spec.tail, features), self._spec.scale)
+        base = interpolate(self._centred(frame), scale_factor=self._spec.scale, mode="bicubic", align_corners=False)
+        result = (detail + base)[0].permute(1, 2, 0).contiguous().numpy() + self._weights.mean
+        clamped: Frame = np.clip(result, 0, 255, dtype=np.float32)
         return clamped
 
-    def write(self, slot: Slot, values: Features) -> Tensor:
-        import torch
-
-        return torch.from_numpy(np.ascontiguousarray(values)).permute(2, 0, 1)[None]
-
-    def read(self, features: Tensor, window: Window) -> Features:
-        values: Features = features[0].permute(1, 2, 0).numpy()[window.slices].copy()
-        return values
-
-    def only(self, pixels: Wanted) -> None:
+    def restrict(self, wanted: Wanted) -> None:
         """Nothing is left out: this engine is dense."""
 
-    def want(self, core: Window) -> None:
-        self._core = core
-
-    def finished(self, total: Tensor) -> tuple[Features, Sums]:
-        values = self.read(total, self._core)
-        return values, np.rint(values * np.float32(SUM_SCALE)).astype(np.int64).sum((0, 1))
-
-    def given_total(self, values: Features) -> Tensor:
-        return self.write("features", values)
-
-    def attention_of(self, module: int, sums: Sums, pixels: int) -> Tensor:
+    def write(self, target: Map, values: Features) -> None:
         import torch
 
-        mean = torch.from_numpy(sums / (SUM_SCALE * pixels)).float().view(1, CHANNELS, 1, 1)
-        return self._attention(module, mean)
+        self._maps[target] = torch.from_numpy(np.ascontiguousarray(values)).permute(2, 0, 1)[None]
 
-    def host_mask(self, mask: Tensor) -> Mask:
-        host: Mask = mask[0, 0].numpy().astype(np.uint8)
+    def read(self, source: Map, window: Window) -> Features:
+        values: Features = self._maps[source][0].permute(1, 2, 0).numpy()[window.slices].copy()
+        return values
+
+    def read_mask(self, block: int) -> Mask:
+        host: Mask = self._masks[block][0, 0].numpy().astype(np.uint8)
         return host
 
-    def host_attention(self, scales: Tensor) -> Scales:
-        host: Scales = scales.reshape(CHANNELS).numpy().copy()
+    def read_attention(self, block: int) -> Scales:
+        host: Scales = self._scales[block].reshape(-1).numpy().copy()
         return host
 
+    def _conv(self, convolution: Convolution, x: Tensor) -> Tensor:
+        from torch.nn.functional import conv2d
 
-def _centred(frame: Frame) -> Tensor:
-    """(1, 3, H, W) tensor of frame - mean."""
-    import torch
+        weight, bias = self._tensors[f"{convolution.name}.weight"], self._tensors.get(f"{convolution.name}.bias")
+        return conv2d(x, weight, bias, padding=convolution.radius)
 
-    return torch.from_numpy(frame - MEAN).permute(2, 0, 1)[None].contiguous()
+    def _centred(self, frame: Frame) -> Tensor:
+        """(1, 3, H, W) tensor of frame - mean."""
+        import torch
+
+        return torch.from_numpy(frame - self._weights.mean).permute(2, 0, 1)[None].contiguous()
+
+    @staticmethod
+    def _channels(values: NDArray[Any]) -> Tensor:
+        import torch
+
+        return torch.from_numpy(values.astype(np.float32)).view(1, -1, 1, 1)

@@ -17,6 +17,7 @@ from vs_smsr.errors import MediaError
 from vs_smsr.evaluation.bicubic import crop_to_multiple, imresize
 from vs_smsr.evaluation.flops import gflops_720p
 from vs_smsr.evaluation.metrics import WINDOW, Pixels, psnr, ssim
+from vs_smsr.families import NetworkSpec
 from vs_smsr.media.images import is_image, read_image
 from vs_smsr.tiling import Tiler
 
@@ -35,8 +36,12 @@ class ImageScore:
 class Evaluation:
     """The results for a folder; the means are over images, each counting the same."""
 
-    scale: int
+    spec: NetworkSpec
     images: tuple[ImageScore, ...]
+
+    @property
+    def scale(self) -> int:
+        return self.spec.scale
 
     @property
     def psnr(self) -> float:
@@ -48,18 +53,18 @@ class Evaluation:
 
     @property
     def module_sparsity(self) -> tuple[float, ...]:
-        """Sparsity of the 5 SMMs, 0..1."""
+        """Sparsity of each block, 0..1."""
         return tuple(float(share) for share in np.mean([image.sparsity for image in self.images], axis=0))
 
     @property
     def sparsity(self) -> float:
-        """Mean over SMMs: what the paper prints."""
+        """Mean over the blocks: what the paper prints."""
         return float(np.mean(self.module_sparsity))
 
     @property
     def gflops_720p(self) -> float:
         """10^9 multiply-adds for an HR frame of 1280x720 at this sparsity; see `flops`."""
-        return gflops_720p(self.scale, self.module_sparsity)
+        return gflops_720p(self.spec, self.module_sparsity)
 
     def to_json(self) -> str:
         """The numbers as JSON; an infinite PSNR (equal images) is null."""
@@ -104,7 +109,7 @@ def evaluate(
         scores.append(score)
         if on_image is not None:
             on_image(score)
-    return Evaluation(tiler.scale, tuple(scores))
+    return Evaluation(engine.weights.spec, tuple(scores))
 
 
 def _pairs(hr: Path, lr: Path | None, scale: int) -> Iterator[tuple[str, Pixels, Pixels]]:

@@ -15,29 +15,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vs_smsr.weights import MODULES, shapes
+from vs_smsr.families import NetworkSpec
 
 HR_PIXELS = 1280 * 720
-HALVED = ".spa_mask.3."  # the convolution that works at half the width and height
 
 
-def dense_macs(scale: int) -> int:
-    """Multiply-adds of the whole network for one LR pixel when nothing is skipped."""
-    counted = (name for name in shapes(scale) if name.endswith(".weight") and ".ca." not in name)
-    return sum(_macs(name, scale) for name in counted)
-
-
-def body_macs() -> int:
-    """Multiply-adds of one SMM's masked body for one LR pixel when nothing is skipped."""
-    return sum(_macs(name, 2) for name in shapes(2) if name.startswith("body.0.body.") and name.endswith(".weight"))
-
-
-def gflops_720p(scale: int, sparsity: Sequence[float] = (0.0,) * MODULES) -> float:
-    """10^9 multiply-adds for an HR frame of 1280x720 at this sparsity, one share 0..1 per SMM."""
-    used = dense_macs(scale) - body_macs() * sum(sparsity)
-    return used * HR_PIXELS / scale**2 / 1e9
-
-
-def _macs(name: str, scale: int) -> int:
-    first, second, height, width = shapes(scale)[name]
-    return first * second * height * width // (4 if HALVED in name else 1)
+def gflops_720p(spec: NetworkSpec, sparsity: Sequence[float] = ()) -> float:
+    """10^9 multiply-adds for an HR frame of 1280x720 at this sparsity, a share 0..1 per block; none: dense."""
+    skipped = sum(share * spec.body_macs(block) for block, share in enumerate(sparsity))
+    return (spec.macs - skipped) * HR_PIXELS / spec.scale**2 / 1e9

@@ -12,8 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vs_smsr.errors import WeightsError
+from vs_smsr.families import smsr
 from vs_smsr.network.smsr import SMSR
-from vs_smsr.weights import Weights, scale_of, shapes
+from vs_smsr.weights import Weights, recognise
 
 MEAN_KEYS = {f"{name}.{part}" for name in ("sub_mean", "add_mean") for part in ("weight", "bias")}
 
@@ -39,8 +40,8 @@ def read_checkpoint(path: Path | str) -> Weights:
         raise WeightsError(f"weights: {path} must be a PyTorch file of plain tensors, got: {reason}") from error
     state = _state_dict(found, path)
     tensors = {name: value.float().numpy() for name, value in state.items()}
-    scale = scale_of(tensors, str(path))
-    expected = shapes(scale)
+    spec = recognise(tensors, str(path))
+    scale, expected = spec.scale, spec.shapes
     for name in tensors:
         if name not in expected and name not in MEAN_KEYS:
             raise WeightsError(f"{path}: the key {name!r} is not part of SMSR x{scale}.")
@@ -50,7 +51,7 @@ def read_checkpoint(path: Path | str) -> Weights:
                 f"{path}: {name!r} must hold the DIV2K colour mean for the range 0..255, got "
                 f"{tensors[name].ravel().tolist()}. Weights for another range or mean cannot be converted."
             )
-    return Weights(scale, {name: tensors[name] for name in expected if name in tensors}, {}, str(path))
+    return Weights(spec, {name: tensors[name] for name in expected if name in tensors}, {}, str(path))
 
 
 def _state_dict(found: object, path: Path) -> Mapping[str, Tensor]:
@@ -78,7 +79,7 @@ def load_weights(network: SMSR, weights: Weights) -> None:
                   if name.startswith("tail.")}  # fmt: skip
     missing, unexpected = network.load_state_dict(state, strict=False)
     left = [name for name in missing if name not in MEAN_KEYS]
-    assert not left + unexpected, f"weights checked by shapes() must fill the network: {left}, {unexpected}"
+    assert not left + unexpected, f"weights of a spec must fill the network: {left}, {unexpected}"
 
 
 def _resample_tail(value: Tensor, scale: int, target: int) -> Tensor:
@@ -93,5 +94,5 @@ def to_weights(
 ) -> Weights:
     """The learned tensors of a network, without its fixed colour means, as float32 arrays."""
     state = network.state_dict()
-    tensors = {name: state[name].detach().float().cpu().numpy().copy() for name in shapes(scale)}
-    return Weights(scale, tensors, dict(metadata or {}), source)
+    tensors = {name: state[name].detach().float().cpu().numpy().copy() for name in smsr.spec(scale).shapes}
+    return Weights(smsr.spec(scale), tensors, dict(metadata or {}), source)

@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vs_smsr.weights import ATTENTION_CHANNELS, CHANNELS, LAYERS, MASK_CHANNELS, MEAN, MODULES
+from vs_smsr.families import smsr
+from vs_smsr.families.smsr import ATTENTION_CHANNELS, CHANNELS, LAYERS, MASK_CHANNELS, MEAN, MODULES
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class MeanShift(nn.Module):
     def __init__(self, sign: int) -> None:
         super().__init__()
         self.register_buffer("weight", torch.eye(3).view(3, 3, 1, 1))
-        self.register_buffer("bias", sign * torch.from_numpy(MEAN.copy()))
+        self.register_buffer("bias", sign * torch.tensor(MEAN))
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.bias.view(1, 3, 1, 1)
@@ -221,6 +222,7 @@ class SMSR(nn.Module):
     def __init__(self, scale: int) -> None:
         super().__init__()
         c = CHANNELS
+        self.spec = smsr.spec(scale)
         self.scale = scale
         self.sub_mean, self.add_mean = MeanShift(-1), MeanShift(1)
         self.head = nn.Sequential(conv(3, c, 3), nn.ReLU(), conv(c, c, 3))

@@ -1,9 +1,15 @@
-"""Frames of any size and length through an engine: padding, tiles, temporal tiles, memory budget, reuse."""
+"""Frames of any size and number through an engine: padding, tiles, memory budget, temporal tiles, reuse.
+
+From the bottom: `planner` decides from sizes and bytes how frames of one size are computed; `runner` computes them so;
+`scheduler` has one runner at work at a time; `tiler` is what callers hold. Clips: `temporal` says where temporal tiles
+start, `attention` computes frames with their own or with held attention, `clip` puts both together.
+"""
 
 from __future__ import annotations
 
-from vs_smsr.tiling.clip import Frames, Sequence, TemporalTile
-from vs_smsr.tiling.planner import Plan
+from vs_smsr.tiling.clip import Frames, Sequence, TileState, open_tile
+from vs_smsr.tiling.planner import FramePlan
+from vs_smsr.tiling.temporal import TemporalTile
 from vs_smsr.tiling.tiler import TiledFrame, Tiler
 
-__all__ = ["Frames", "Plan", "Sequence", "TemporalTile", "TiledFrame", "Tiler"]
+__all__ = ["FramePlan", "Frames", "Sequence", "TemporalTile", "TileState", "TiledFrame", "Tiler", "open_tile"]

@@ -53,7 +53,7 @@ def _components(changed: NDArray[np.bool_], cell: int) -> list[Window]:
     _, _, stats, _ = cv2.connectedComponentsWithStats(cells, connectivity=8)
     frame = Window(0, 0, height, width)
     return [
-        Window(y * cell, x * cell, (y + h) * cell, (x + w) * cell).cut(frame)
+        Window(y * cell, x * cell, (y + h) * cell, (x + w) * cell).intersect(frame)
         for x, y, w, h in stats[1:, : cv2.CC_STAT_AREA].tolist()
     ]
 

@@ -1,4 +1,7 @@
-"""From frame size, engine and memory budget to tiles: bytes are those of the arrays that will be allocated."""
+"""From frame size, engine and memory budget to a plan: bytes are those of the arrays that will be allocated.
+
+`plan` is pure: it reads the engine's `memory` and `capabilities` and changes nothing.
+"""
 
 from __future__ import annotations
 
@@ -6,33 +9,41 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Literal
 
+from vs_smsr.engine import memory
 from vs_smsr.engine.contract import Engine
-from vs_smsr.engine.tiled import STAGES
-from vs_smsr.engine.window import Window, smm_needs, whole
+from vs_smsr.engine.reach import reach
+from vs_smsr.engine.window import Reach, Window, whole
 from vs_smsr.errors import MemoryBudgetError
+from vs_smsr.families import NetworkSpec
 from vs_smsr.options import TilingOptions
-from vs_smsr.tiling import budget
 from vs_smsr.tiling.geometry import cover
 
-Keep = Literal["stages", "regions", "frames", "nothing"]
+Keep = Literal["features", "regions", "frames", "nothing"]
 SIDES = (1536, 1024, 768, 512, 384, 256, 192, 128, 96, 64, 48, 32)  # of tiles that are tried, the largest first
-HALO_MORE = 64  # what an independent tile's halo takes more than a stage's, both sides together
-LEAST_INDEPENDENT = 192
+LEAST_TILE = SIDES[-1]
+LEAST_INDEPENDENT = 192  # side of an independent tile; in a smaller one most of the work would be halo
 FLOATS = 4 * 3  # bytes of an RGB pixel
-MASKS = 5  # bytes of a pixel's masks
+SHARE = 0.6  # of the free memory that is used when no budget is given; the rest is for other programs
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class FramePlan:
     """How frames of one size are computed.
 
     Attributes:
-        budget: bytes that the process (device memory for a GPU) may use.
+        height, width: of the frames, even.
+        budget: bytes that the process (or on a device, the engine) may use.
         bytes: what they are for; their sum is the peak that is expected.
-        in_flight: frames that are computed at the same time.
-        tile: side of a tile that goes stage by stage, the features in stores; None: the frame is computed whole.
-        in_memory: how many of the stages' stores lie in memory, not on disk.
-        keep: what is kept of the last frame for the next: features of all stages, input and output, or nothing.
+        in_flight: most frames that are computed at the same time.
+        tile: side of a tile; frames go stage by stage, with the features between stages in stores. None: frames are
+            computed whole.
+        independent: side of a tile when the attention is given: such tiles do not need each other, having the whole
+            network's halo; their windows are no larger than those of `tile`. None: tiles go by stages all the same.
+        stages: stores that a tiled frame takes.
+        in_memory: how many of them lie in memory, the others on disk.
+        keep: what is kept of the last frame for the next: features of all stages; input and output, to copy unchanged
+            regions or repeated frames from; or nothing.
+        tiles: temporal tiles of which that is kept.
     """
 
     height: int
@@ -41,85 +52,20 @@ class Plan:
     bytes: dict[str, int]
     in_flight: int
     tile: int | None
+    independent: int | None
+    stages: int
     in_memory: int
     keep: Keep
+    tiles: int
 
     @property
     def total(self) -> int:
         return sum(self.bytes.values())
 
     @property
-    def held_tile(self) -> int | None:
-        """Side of a tile when the attention is given: tiles are then independent, with the whole network's halo.
-
-        Such a tile's window is no larger than that of `tile`. None: go by stages all the same, for with tiles so
-        small most of the work would be halo.
-        """
-        side = (self.tile or 0) - HALO_MORE
-        return side if side >= LEAST_INDEPENDENT else None
-
-    @property
     def on_disk(self) -> int:
         """Stores on disk."""
-        return 0 if self.tile is None else STAGES - self.in_memory
-
-
-@dataclass(frozen=True)
-class Costs:
-    """Bytes that an engine takes."""
-
-    engine: Engine
-    in_use: int  # what the process (or device) holds before the first frame
-    other: int  # decoder, encoder and their frames
-
-    @classmethod
-    def of(cls, engine: Engine, other: int) -> Costs:
-        on_host = engine.device == "cpu"
-        return cls(engine, resident(engine), other if on_host else 0)
-
-    def workspace(self, window: Window) -> int:
-        amount: int = self.engine.workspace_bytes(window.height, window.width)  # type: ignore[attr-defined]
-        return amount
-
-    def store(self, height: int, width: int) -> int:
-        """One stage of a frame, on the host."""
-        per_pixel: int = self.engine.feature_bytes  # type: ignore[attr-defined]
-        return per_pixel * height * width
-
-    def moved(self, window: Window) -> int:
-        """A window's features or its piece of the result on the way between the engine and the frame's own arrays."""
-        if self.engine.device != "cpu":
-            return 0
-        return max(self.store(window.height, window.width), FLOATS * self.engine.weights.scale**2 * window.area)
-
-    def room(self, spare: int) -> int:
-        """What stores may take: the budget's rest; beside a GPU, whose budget it is, a share of the host's memory."""
-        return spare if self.engine.device == "cpu" else int(budget.SHARE * budget.available())
-
-    def frame(self, height: int, width: int) -> int:
-        """Input and output of a frame, on the host."""
-        return FLOATS * height * width * (1 + self.engine.weights.scale**2) if self.engine.device == "cpu" else 0
-
-
-def measurable(engine: Engine) -> bool:
-    """Does the engine tell what it allocates?"""
-    return hasattr(engine, "workspace_bytes")
-
-
-def resident(engine: Engine) -> int:
-    """What the process (or on a device, the engine) holds before the first frame."""
-    if engine.device == "cpu":
-        return budget.resident()
-    held: int = engine.resident_bytes  # type: ignore[attr-defined]
-    return held
-
-
-def default_budget(engine: Engine) -> int:
-    """What is in use and a share of what is free."""
-    if engine.device == "cpu":
-        return resident(engine) + int(budget.SHARE * budget.available())
-    free: int = engine.free_bytes()  # type: ignore[attr-defined]
-    return resident(engine) + int(budget.SHARE * free)
+        return 0 if self.tile is None else self.stages - self.in_memory
 
 
 def plan(
@@ -128,91 +74,151 @@ def plan(
     width: int,
     options: TilingOptions,
     *,
+    overhead: int = 0,
     in_flight: int = 1,
     tiles: int = 1,
-    other: int = 0,
-) -> Plan:
-    """Plan for frames of that (even) size.
+) -> FramePlan:
+    """Plan for frames of one (even) size: whole frames if they fit, else the largest tiles that do.
 
     Args:
+        overhead: bytes of the host that the rest of the program will take once it runs.
         in_flight: most frames that are wanted at the same time.
         tiles: temporal tiles of which something is kept.
-        other: bytes that the rest of the program will take once it runs.
     Raises:
         MemoryBudgetError: the budget is too small for any plan; the message names the smallest that is not.
     """
-    costs = Costs.of(engine, other)
-    limit = options.memory or default_budget(engine)
-    sides: list[int | None] = (
-        [options.tile] if options.tile else [None, *(side for side in SIDES if side < max(height, width))]
-    )
-    if not hasattr(engine, "windowed"):
-        sides = [None]
-    smallest = None
-    for tile in sides:
+    if options.attention != "frame" and options.reuse != "off":
+        in_flight = 1  # each frame builds on the one before it
+    costs = _Costs(engine, engine.memory.in_use(), overhead)
+    budget = options.memory or costs.in_use + int(SHARE * engine.memory.available())
+    least = None
+    for tile in _sides(engine, height, width, options):
         for count in range(in_flight if tile is None else 1, 0, -1):
-            smallest = _layout(costs, height, width, limit, options, tile, count)
-            if smallest.total <= limit:
-                return _with_more(costs, smallest, options, tiles)
-    assert smallest is not None, "there is always a tile to try"
+            least = _least(costs, height, width, budget, tile, count, tiles)
+            if least.total <= budget:
+                return _with_more(costs, least, options)
+    assert least is not None, "there is always a side to try"
+    advice = "Raise --memory." if options.memory else "Free memory, or set --memory to use more than a share of it."
     raise MemoryBudgetError(
-        f"memory: the budget must be at least {budget.size(smallest.total)} for frames of {width}x{height} with "
-        f"the {engine.name} engine, got {budget.size(limit)}. {_advice(options)}"
+        f"memory: the budget must be at least {memory.size(least.total)} for frames of {width}x{height} with "
+        f"the {engine.name} engine, got {memory.size(budget)}. {advice}"
     )
 
 
-def _advice(options: TilingOptions) -> str:
-    return "Raise --memory." if options.memory else "Free memory, or set --memory to use more than a share of it."
+def smaller(plan: FramePlan, engine: Engine) -> FramePlan | None:
+    """The plan to go on with when memory ran out: half the tile, a frame at a time; None if that is too small."""
+    side = (plan.tile or max(plan.height, plan.width)) // 2 & -2
+    if side < LEAST_TILE or not engine.capabilities.windows:
+        return None
+    keep: Keep = "regions" if plan.keep == "features" else plan.keep
+    independent = _independent(engine.weights.spec, side)
+    return dataclasses.replace(plan, in_flight=1, tile=side, independent=independent, in_memory=0, keep=keep)
 
 
-def _layout(
-    costs: Costs, height: int, width: int, limit: int, options: TilingOptions, tile: int | None, in_flight: int
-) -> Plan:
+@dataclass(frozen=True)
+class _Costs:
+    """Bytes of what the budget is for: the host's memory, or a device's, beside which the host's is not counted."""
+
+    engine: Engine
+    in_use: int
+    overhead: int
+
+    @property
+    def on_host(self) -> bool:
+        return self.engine.memory.on_host
+
+    def counted(self, amount: int) -> int:
+        """Of bytes on the host."""
+        return amount if self.on_host else 0
+
+    def store(self, pixels: int) -> int:
+        """Features of one stage, on the host."""
+        return self.engine.memory.feature_bytes * pixels
+
+    def moved(self, window: Window) -> int:
+        """A window's features or its piece of the result on the way between the engine and the frame's own arrays."""
+        return self.counted(max(self.store(window.area), FLOATS * self.engine.weights.scale**2 * window.area))
+
+    def room(self, spare: int) -> int:
+        """What stores may take: the rest of the budget; where that is a device's, a share of the host's free memory."""
+        return spare if self.on_host else int(SHARE * memory.available())
+
+    def frame(self, pixels: int) -> int:
+        """Input and output of a frame."""
+        return self.counted(FLOATS * pixels * (1 + self.engine.weights.scale**2))
+
+
+def _sides(engine: Engine, height: int, width: int, options: TilingOptions) -> list[int | None]:
+    """Sides of tiles to try, the best first; None: the whole frame."""
+    longest = max(height, width)
+    if not engine.capabilities.windows:
+        return [None]
+    if options.tile:
+        return [options.tile & -2 if options.tile < longest else None]
+    return [None, *(side for side in SIDES if side < longest)]
+
+
+def _least(
+    costs: _Costs, height: int, width: int, budget: int, tile: int | None, in_flight: int, tiles: int
+) -> FramePlan:
     """The least that frames in such tiles take."""
-    frame = whole(height, width)
-    if tile is not None and tile >= max(height, width):
-        tile = None
-    window = frame
+    spec = costs.engine.weights.spec
+    window = frame = whole(height, width)
     if tile is not None:
-        tile &= -2
-        window = max((core.spread(smm_needs, frame) for core in cover(frame, tile, tile)), key=lambda one: one.area)
+        needs = reach(spec).stage_needs
+        window = max((core.expand(needs, frame) for core in cover(frame, tile, tile)), key=lambda one: one.area)
+    workspace = costs.engine.memory.workspace(window.height, window.width)
     taken = {
         "program": costs.in_use,
-        "decoder and encoder": costs.other,
-        "engine": in_flight * costs.workspace(window) + (0 if tile is None else costs.moved(window)),
-        "frames": in_flight * costs.frame(height, width),
+        "decoder and encoder": costs.counted(costs.overhead),
+        "engine": in_flight * workspace + (0 if tile is None else costs.moved(window)),
+        "frames": in_flight * costs.frame(frame.area),
     }
-    return Plan(
+    return FramePlan(
         height=height,
         width=width,
-        budget=limit,
+        budget=budget,
         bytes=taken,
         in_flight=in_flight,
         tile=tile,
+        independent=None if tile is None else _independent(spec, tile),
+        stages=spec.stages,
         in_memory=0,
         keep="nothing",
+        tiles=tiles,
     )
 
 
-def _with_more(costs: Costs, least: Plan, options: TilingOptions, tiles: int) -> Plan:
+def _with_more(costs: _Costs, least: FramePlan, options: TilingOptions) -> FramePlan:
     """Spend what the budget leaves: on stores in memory instead of on disk, then on what helps the next frame."""
     taken = dict(least.bytes)
-    spare = least.budget - least.total
-    room, counted = costs.room(spare), costs.engine.device == "cpu"
-    windowed = hasattr(costs.engine, "windowed")
-    store = costs.store(least.height, least.width) if windowed else 0
+    spare, pixels, windows = least.budget - least.total, least.height * least.width, costs.engine.capabilities.windows
+    room, store = costs.room(spare), costs.store(pixels)
     in_memory = 0
     if least.tile is not None:
-        in_memory = min(STAGES, room // store) if store else STAGES
-        taken["features"] = in_memory * store * counted
+        in_memory = min(least.stages, room // store)
+        taken["features"] = costs.counted(in_memory * store)
         spare -= taken["features"]
-    last = tiles * (costs.frame(least.height, least.width) + MASKS * least.height * least.width)
+    last = least.tiles * (costs.frame(pixels) + len(costs.engine.weights.spec.blocks) * pixels)
     keep: Keep = "nothing"
     if options.reuse != "off" and last <= spare:
         keep = "frames" if options.attention == "frame" else "regions"
         taken["last frame"] = last
-        whole_frame = least.tile is None and least.in_flight == 1
-        if keep == "regions" and whole_frame and windowed and last * counted + (tiles * STAGES + 1) * store <= room:
-            keep = "stages"  # and a copy of one stage, where a change reaches far
-            taken["features"] = (tiles * STAGES + 1) * store * counted
+        stores = (least.tiles * least.stages + 1) * store  # and a copy of one stage, where a change reaches far
+        if keep == "regions" and least.tile is None and windows and costs.counted(last) + stores <= room:
+            keep = "features"
+            taken["features"] = costs.counted(stores)
     return dataclasses.replace(least, bytes=taken, in_memory=in_memory, keep=keep)
+
+
+def _independent(spec: NetworkSpec, tile: int) -> int | None:
+    """Side of an independent tile whose window is as large as that of a tile that goes by stages."""
+    network = reach(spec)
+    side = tile - (_halo(network.needs) - _halo(network.stage_needs))
+    return side if side >= LEAST_INDEPENDENT else None
+
+
+def _halo(needs: Reach) -> int:
+    """Pixels by which an even window grows, both sides together."""
+    first, end = needs((0, 2))
+    return (end + 1 & -2) - (first & -2) - 2

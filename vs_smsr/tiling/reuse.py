@@ -1,8 +1,7 @@
 """Recompute only what changed since a frame that is at hand, the channel attention being the same: bit for bit.
 
-A pixel whose inputs within the network's reach are unchanged keeps its output. `Regions` asks the engine for windows
-with the whole network's halo; `stages.Stages` keeps the features of every stage and follows the changes from stage to
-stage.
+A pixel whose inputs within the network's reach are unchanged keeps its output. `RegionReuse` computes windows with the
+whole network's halo; `changes.FeatureReuse` keeps the features of every stage and follows changes from stage to stage.
 """
 
 from __future__ import annotations
@@ -14,19 +13,14 @@ from itertools import chain
 import numpy as np
 from numpy.typing import NDArray
 
-from vs_smsr.engine.contract import Engine, Frame, Mask, State, Upscaled
-from vs_smsr.engine.window import (
-    Span,
-    Window,
-    network_affects,
-    network_needs,
-)
+from vs_smsr.engine.contract import Engine, Frame, Mask, Overrides, Upscaled
+from vs_smsr.engine.reach import NetworkReach, reach
+from vs_smsr.engine.window import Window, whole
 from vs_smsr.tiling.geometry import cover, rectangles
 
 Changed = NDArray[np.bool_]  # (H, W)
-Reach = Callable[[Span], Span]
-WORTHWHILE = 0.8  # of the frame's work; a saving below that is not worth the trouble
-FIXED = 2000  # pixels' worth of work that a window costs beside its pixels
+WORTHWHILE = 0.8  # of a frame's work: an update that costs more is not worth the trouble
+WINDOW_COST = 2000  # pixels' worth of work that a window costs beside its pixels
 
 
 def changed_pixels(a: Frame, b: Frame) -> Changed:
@@ -36,16 +30,13 @@ def changed_pixels(a: Frame, b: Frame) -> Changed:
     return changed
 
 
-def _cost(bounds: Window, affects: Reach, needs: Reach) -> Callable[[Window], int]:
-    return lambda window: window.spread(affects, bounds).spread(needs, bounds).area + FIXED
-
-
 class Reuse(ABC):
     """The last frame that was computed, in a form from which the next can be made.
 
     Attributes:
         frame: its input (H, W, 3).
         masks, output: its result; arrays of this object, changed in place.
+        bounds: the whole frame.
     """
 
     frame: Frame
@@ -66,8 +57,8 @@ class Reuse(ABC):
         """
 
 
-class Regions(Reuse):
-    """Regions through any engine.
+class RegionReuse(Reuse):
+    """Regions through any engine, with the input and the result of the last frame.
 
     Args:
         frame, result: the last frame and what it gave.
@@ -78,21 +69,22 @@ class Regions(Reuse):
         self._side = side
         self._engine = engine
         self._scale = engine.weights.scale
+        self._reach = reach(engine.weights.spec)
         self._attention = result.attention
         self.frame, self.output = frame, result.frame.copy()
         self.masks = tuple(mask.copy() for mask in result.masks)
-        self.bounds = Window(0, 0, *frame.shape[:2])
-        self._cost = _cost(self.bounds, network_affects, network_needs)
+        self.bounds = whole(*frame.shape[:2])
+        self._cost = _cost(self.bounds, self._reach)
 
     def work(self, changed: Changed) -> float:
         return sum(map(self._cost, rectangles(changed, self._cost))) / self.bounds.area
 
     def update(self, frame: Frame, changed: Changed) -> Changed:
-        cores = [window.spread(network_affects, self.bounds) for window in rectangles(changed, self._cost)]
+        cores = [window.expand(self._reach.affects, self.bounds) for window in rectangles(changed, self._cost)]
         for core in chain.from_iterable(cover(core, self._side, self._side) for core in cores):
-            window = core.spread(network_needs, self.bounds)
-            state = State(attention=self._attention)
-            result = self._engine.upscale(np.ascontiguousarray(frame[window.slices]), state)
+            window = core.expand(self._reach.needs, self.bounds)
+            overrides = Overrides(attention=self._attention)
+            result = self._engine.upscale(np.ascontiguousarray(frame[window.slices]), overrides)
             inner = core.within(window)
             self.output[core.scaled(self._scale).slices] = result.frame[inner.scaled(self._scale).slices]
             for mask, new in zip(self.masks, result.masks, strict=True):
@@ -102,3 +94,8 @@ class Regions(Reuse):
         for core in cores:
             computed[core.slices] = True
         return computed
+
+
+def _cost(bounds: Window, network: NetworkReach) -> Callable[[Window], int]:
+    """Pixels that are computed for changes in a window."""
+    return lambda window: window.expand(network.affects, bounds).expand(network.needs, bounds).area + WINDOW_COST

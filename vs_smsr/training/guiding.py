@@ -17,7 +17,6 @@ from torch import Tensor
 
 from vs_smsr.network.smsr import SMSR
 from vs_smsr.training.options import FLAT
-from vs_smsr.weights import MODULES
 
 LEAST = 1e-3  # work, over the error, that is as good as none
 GAIN = 0.05  # how much a threshold rises in a step, in its logarithm, if all pixels are too many
@@ -77,7 +76,8 @@ def work_done(network: SMSR, small: Tensor, large: Tensor) -> Tensor:
     """
     height, width = small.shape[2:]
     nowhere = small.new_zeros(len(small), 1, height, width)
-    with_work, without = (network.hard_forward(small, [m] * MODULES).out.float() for m in (nowhere + 1, nowhere))
+    blocks = len(network.body)
+    with_work, without = (network.hard_forward(small, [m] * blocks).out.float() for m in (nowhere + 1, nowhere))
     moved = (with_work - without).abs().mean(1, keepdim=True)
     error = torch.sqrt(((with_work - large) ** 2).mean((1, 2, 3), keepdim=True) + FLAT)
     return F.avg_pool2d(F.avg_pool2d(moved, network.scale), 3, stride=1, padding=1) / error + LEAST

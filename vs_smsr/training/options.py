@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from vs_smsr.families import smsr
 from vs_smsr.options import SCALES, require
-from vs_smsr.weights import MODULES
 
 Schedule = Literal["trapezoid", "cosine", "step"]
 Loss = Literal["l1", "charbonnier", "rmse", "psnr", "luma"]
@@ -81,7 +81,8 @@ class TrainOptions:
             require(value >= 16 and value % 2 == 0, where, name, "even and at least 16", value)
         for share in self.mask_shares:
             require(0 < share < 1, where, "mask_shares", "above 0 and below 1", share)
-        require(len(self.mask_shares) in (0, MODULES), where, "mask_shares", f"{MODULES} shares", self.mask_shares)
+        blocks = len(smsr.spec(self.scale).blocks)
+        require(len(self.mask_shares) in (0, blocks), where, "mask_shares", f"{blocks} shares", self.mask_shares)
         require(not (self.mask_shares and self.also), where, "mask_shares", "for one scale, without also", self.also)
         for name in ("patch_growth", "cooldown", "sparsity_target"):
             require(0 <= getattr(self, name) <= 1, where, name, "between 0 and 1", getattr(self, name))

@@ -15,7 +15,6 @@ from vs_smsr.errors import MediaError
 from vs_smsr.evaluation.bicubic import crop_to_multiple, imresize
 from vs_smsr.evaluation.metrics import psnr
 from vs_smsr.network.smsr import SMSR
-from vs_smsr.weights import MODULES
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"}
 
@@ -58,8 +57,8 @@ class Validator:
                 shares.append([(1 - here) * channels for here, channels in zip(active[-1], sparse, strict=True)])
             else:
                 out = network(x)[0]
-                active.append([1.0] * MODULES)
-                shares.append([0.0] * MODULES)
+                active.append([1.0] * len(sparse))
+                shares.append([0.0] * len(sparse))
             psnrs.append(psnr(_to_8bit(out)[: hr.shape[0], : hr.shape[1]], hr, network.scale))
         mean = [tuple(float(v) for v in np.mean(values, axis=0)) for values in (shares, active)]
         return Score(float(np.mean(psnrs)), mean[0], mean[1])

@@ -1,12 +1,14 @@
-"""Weights of SMSR: the shipped ones, and their file format (safetensors, the parameter names of the paper's authors).
+"""Weights: the shipped ones, and their file format.
 
-NumPy only: engines read weights without PyTorch.
+A file is safetensors. Its metadata name the family, the version of the family's layout, and the network's spec as JSON;
+a file without them is told by its tensors. NumPy only: engines read weights without PyTorch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib import resources
 from pathlib import Path
 
@@ -14,69 +16,35 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vs_smsr.errors import WeightsError
-
-CHANNELS = 64
-MODULES = 5  # sparse mask modules (SMM)
-LAYERS = 4  # masked 3x3 convolutions in an SMM
-MASK_CHANNELS = 16
-ATTENTION_CHANNELS = 4
-MEAN = np.array([0.4488, 0.4371, 0.4040], np.float32) * 255  # RGB mean of DIV2K, 0..255, subtracted before the network
+from vs_smsr.families import NetworkSpec, family, guess
 
 Tensors = dict[str, NDArray[np.float32]]
-
-
-def shapes(scale: int) -> dict[str, tuple[int, ...]]:
-    """Name and shape of every learned tensor of SMSR at this scale; convolutions are (out, in, height, width)."""
-    c, m, a = CHANNELS, MASK_CHANNELS, ATTENTION_CHANNELS
-
-    def entries() -> Iterator[tuple[str, tuple[int, ...]]]:
-        yield from _convolution("head.0", c, 3, 3)
-        yield from _convolution("head.2", c, c, 3)
-        for k in range(MODULES):
-            yield from _convolution(f"body.{k}.spa_mask.0", m, c, 3)
-            yield from _convolution(f"body.{k}.spa_mask.3", m, m, 3)
-            yield f"body.{k}.spa_mask.5.weight", (m, 2, 3, 3)  # transposed: (in, out, height, width)
-            yield f"body.{k}.spa_mask.5.bias", (2,)
-            yield f"body.{k}.body.ch_mask", (1, c, LAYERS, 2)
-            for layer in range(LAYERS):
-                yield f"body.{k}.body.body.{layer}.weight", (c, c, 3, 3)
-            yield from _convolution(f"body.{k}.body.collect", c, LAYERS * c, 1)
-            yield from _convolution(f"body.{k}.ca.conv_du.0", a, c, 1)
-            yield from _convolution(f"body.{k}.ca.conv_du.2", c, a, 1)
-        yield from _convolution("collect.0", c, MODULES * c, 1)
-        yield from _convolution("collect.2", c, c, 3)
-        yield from _convolution("tail.0", 3 * scale * scale, c, 3)
-
-    return dict(entries())
-
-
-def _convolution(name: str, out: int, into: int, size: int) -> Iterator[tuple[str, tuple[int, ...]]]:
-    yield f"{name}.weight", (out, into, size, size)
-    yield f"{name}.bias", (out,)
+KINDS = "family", "version", "spec"  # of a file's metadata, beside what training wrote
 
 
 @dataclass(frozen=True)
 class Weights:
-    """The learned numbers of one SMSR network, checked for completeness.
+    """The learned numbers of one network, checked for completeness.
 
     Attributes:
-        scale: 2, 3 or 4.
-        tensors: float32 arrays by the names of `shapes(scale)`.
+        spec: the network that they are for.
+        tensors: float32 arrays by the names of `spec.shapes`.
         metadata: where they come from (steps, PSNR, licence ...).
     Raises:
         WeightsError: a tensor is missing, has another shape, or is not finite.
     """
 
-    scale: int
+    spec: NetworkSpec
     tensors: Tensors
     metadata: Mapping[str, str] = field(default_factory=dict)
     source: str = "weights"
 
     def __post_init__(self) -> None:
-        for name, shape in shapes(self.scale).items():
+        for name, shape in self.spec.shapes.items():
             if name not in self.tensors:
                 raise WeightsError(
-                    f"{self.source}: the key {name!r} is missing; this is not an SMSR x{self.scale} checkpoint."
+                    f"{self.source}: the tensor {name!r} is missing; this is not a {self.spec.family} x{self.scale} "
+                    "network."
                 )
             found = self.tensors[name]
             if found.shape != shape:
@@ -84,32 +52,30 @@ class Weights:
             if not np.isfinite(found).all():
                 raise WeightsError(f"{self.source}: {name!r} has values that are not finite.")
 
-    def dense_channels(self, module: int, layer: int) -> NDArray[np.bool_]:
-        """(64,) bool: True where the layer's output channel is dense (a tie counts as dense)."""
-        logits = self.tensors[f"body.{module}.body.ch_mask"][0, :, layer]
+    @property
+    def scale(self) -> int:
+        return self.spec.scale
+
+    @cached_property
+    def mean(self) -> NDArray[np.float32]:
+        """(3,) RGB 0..255, subtracted before the network."""
+        return np.array(self.spec.mean, np.float32)
+
+    def dense_channels(self, block: int, layer: int) -> NDArray[np.bool_]:
+        """(width,) bool: True where the layer's output channel is dense (a tie counts as dense)."""
+        name = self.spec.blocks[block].channel_mask
+        if name is None:
+            return np.zeros(self.spec.width, np.bool_)
+        logits = self.tensors[name][0, :, layer]
         return logits[:, 0] >= logits[:, 1]
-
-
-def scale_of(tensors: Mapping[str, NDArray[np.float32]], source: str) -> int:
-    """The scale that the tail's shape tells: 2, 3 or 4.
-
-    Raises:
-        WeightsError: there is no tail, or not 3 * scale * scale output channels.
-    """
-    if "tail.0.weight" not in tensors:
-        raise WeightsError(f"{source}: the key 'tail.0.weight' is missing; this is not an SMSR checkpoint.")
-    outputs = tensors["tail.0.weight"].shape[0]
-    for scale in (2, 3, 4):
-        if outputs == 3 * scale * scale:
-            return scale
-    raise WeightsError(f"{source}: 'tail.0.weight' must have 12, 27 or 48 outputs (x2, x3, x4), got {outputs}.")
 
 
 def load(path: Path | str) -> Weights:
     """Read a .safetensors file; half precision is widened to float32.
 
     Raises:
-        WeightsError: no such file, not safetensors, or not SMSR (names the first wrong key).
+        WeightsError: no such file, not safetensors, of a family or version that this package does not know, or its
+            tensors are not those of the network that it names.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -123,7 +89,35 @@ def load(path: Path | str) -> Weights:
     except SafetensorError as error:
         advice = "Convert a PyTorch checkpoint with scripts/convert_weights.py."
         raise WeightsError(f"weights: {path} is not a safetensors file ({error}). {advice}") from error
-    return Weights(scale_of(tensors, str(path)), tensors, metadata, str(path))
+    spec = _named(metadata, str(path)) if "family" in metadata else recognise(tensors, str(path))
+    return Weights(spec, tensors, {k: v for k, v in metadata.items() if k not in KINDS}, str(path))
+
+
+def _named(metadata: Mapping[str, str], source: str) -> NetworkSpec:
+    """The network that a file's metadata name."""
+    try:
+        known, version = family(metadata["family"]), int(metadata.get("version", ""))
+        if not 1 <= version <= known.version:
+            raise ValueError(f"the version of {known.name} must be 1 to {known.version}, got {version}")
+        spec = NetworkSpec.from_json(metadata.get("spec", ""))
+    except ValueError as error:
+        raise WeightsError(f"weights: {source}: {error}. A newer version of vs-smsr may read it.") from error
+    return spec
+
+
+def recognise(tensors: Mapping[str, NDArray[np.float32]], source: str) -> NetworkSpec:
+    """The network that tensors are of.
+
+    Raises:
+        WeightsError: none that this package knows.
+    """
+    spec = guess({name: tensor.shape for name, tensor in tensors.items()})
+    if spec is None:
+        raise WeightsError(
+            f"weights: {source} must be a network that this version knows, got tensors of another one "
+            f"({', '.join(list(tensors)[:3])} ...)."
+        )
+    return spec
 
 
 def store(weights: Weights, path: Path | str, dtype: type[np.floating] = np.float16) -> None:
@@ -134,12 +128,15 @@ def store(weights: Weights, path: Path | str, dtype: type[np.floating] = np.floa
     from safetensors.numpy import save
 
     tensors = {}
-    for name in shapes(weights.scale):
-        kept = np.float32 if name.endswith("ch_mask") else dtype
+    masks = {block.channel_mask for block in weights.spec.blocks}
+    for name in weights.spec.shapes:
+        kept = np.float32 if name in masks else dtype
         tensors[name] = np.ascontiguousarray(
             weights.tensors[name], kept
         )  # safetensors writes strided memory as it lies
-    metadata = {**weights.metadata, "format": "smsr", "scale": str(weights.scale)}
+    spec = weights.spec
+    kinds = {"family": spec.family, "version": str(spec.version), "spec": spec.to_json(), "scale": str(spec.scale)}
+    metadata = {**weights.metadata, **kinds}
     Path(path).write_bytes(save(tensors, metadata=metadata))
 
 

@@ -7,15 +7,19 @@ import time
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
-from vs_smsr.engine.contract import Frame, State, Upscaled
-from vs_smsr.engine.cpu.buffers import total_bytes
+from numpy.typing import NDArray
+
+from vs_smsr.engine import interpreter
+from vs_smsr.engine.contract import Capabilities, Frame, Overrides, Upscaled
+from vs_smsr.engine.cpu.arena import total_bytes
 from vs_smsr.engine.cpu.isa import choose, supported
 from vs_smsr.engine.cpu.network import PackedNetwork
 from vs_smsr.engine.cpu.ops import Workspace
 from vs_smsr.engine.cpu.pool import Pool
-from vs_smsr.engine.cpu.profile import Profile
-from vs_smsr.engine.walk import walk
+from vs_smsr.engine.memory import HostMemory, Memory
+from vs_smsr.engine.profile import Profile
 from vs_smsr.errors import EngineError, MemoryBudgetError
 from vs_smsr.options import EngineOptions
 from vs_smsr.weights import Weights
@@ -41,6 +45,7 @@ class CpuEngine:
 
     name = "cpu"
     device = "cpu"
+    capabilities = Capabilities()
 
     def __init__(
         self,
@@ -58,34 +63,31 @@ class CpuEngine:
         if self.precision == "bf16" and not chosen.bf16:
             raise EngineError(f"cpu: precision bf16 needs AVX-512 BF16, but this is {chosen.name}. Use precision fp32.")
         self.weights = weights
-        self.profile = profile
-        self._network = PackedNetwork(weights, chosen, self.precision)
+        self.profile: Profile | None = profile
+        network = self._network = PackedNetwork(weights, chosen, self.precision)
+        self.memory: Memory = HostMemory(
+            network.line * network.word.itemsize,
+            lambda height, width: total_bytes(network, height, width),
+            self._release,
+        )
         self._pool = Pool(threads)
         weakref.finalize(self, self._pool.shutdown)
         self._idle: list[Workspace] = []
         self._lock = threading.Lock()
 
-    @property
-    def feature_bytes(self) -> int:
-        """Bytes of a pixel's 64 channels in a map."""
-        return self._network.line * self._network.word.itemsize
+    def upscale(self, frame: Frame, overrides: Overrides | None = None) -> Upscaled:
+        return interpreter.upscale(self, frame, overrides)
 
-    def workspace_bytes(self, height: int, width: int) -> int:
-        """The most memory that the buffers for a frame of that size take, its masks and result not counted."""
-        return total_bytes(self._network, height, width)
+    def upscale_picture(self, picture: NDArray[Any]) -> Upscaled:
+        raise EngineError("cpu: pictures are converted by the caller.")
 
-    def release(self) -> None:
-        """Give back the buffers that no frame is using; later frames take new ones."""
+    def _release(self) -> None:
         with self._lock:
             self._idle.clear()
 
-    def upscale(self, frame: Frame, state: State | None = None) -> Upscaled:
-        with self.windowed(*frame.shape[:2]) as ops:
-            return walk(ops, self.weights, frame, state or State())
-
     @contextmanager
-    def windowed(self, height: int, width: int) -> Iterator[Workspace]:
-        """Ops for a frame, or a window of one, of that even size; see `tiled.WindowEngine`."""
+    def open(self, height: int, width: int) -> Iterator[Workspace]:
+        """Ops for a frame, or a window of one, of that even size; see `contract.Engine`."""
         start = time.perf_counter()
         with self._lock:
             space = self._idle.pop() if self._idle else Workspace(self._network, self._pool, self.profile)

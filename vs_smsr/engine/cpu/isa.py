@@ -11,7 +11,7 @@ BLOCK = 12  # pixels that a kernel handles at a time
 
 
 @dataclass(frozen=True)
-class Shape:
+class RegisterTile:
     """A register block: pixels x (vectors of lanes) sums; pixels divides BLOCK."""
 
     lanes: int
@@ -34,31 +34,31 @@ class Isa:
 
     name: str
     bf16: bool
-    shapes: tuple[Shape, ...]
+    shapes: tuple[RegisterTile, ...]
 
-    def shape(self, outputs: int) -> Shape:
+    def shape(self, outputs: int) -> RegisterTile:
         """The register block that wastes the fewest sums on so many outputs; the widest of those."""
         return min(self.shapes, key=lambda shape: (-(-outputs // shape.width) * shape.width, -shape.width))
 
 
 # More than 16 sums of 512 bits would fit, but leave too few registers to load ahead: the sums would go to memory.
 AVX512 = (
-    Shape(16, 4, 4),
-    Shape(16, 3, 4),
-    Shape(8, 5, 4),
-    Shape(16, 2, 6),
-    Shape(8, 3, 6),
-    Shape(16, 1, 6),
-    Shape(8, 1, 12),
+    RegisterTile(16, 4, 4),
+    RegisterTile(16, 3, 4),
+    RegisterTile(8, 5, 4),
+    RegisterTile(16, 2, 6),
+    RegisterTile(8, 3, 6),
+    RegisterTile(16, 1, 6),
+    RegisterTile(8, 1, 12),
 )
 ISAS = {
     isa.name: isa
     for isa in (
         Isa("avx512bf16", True, AVX512),
         Isa("avx512", False, AVX512),
-        Isa("avx2", False, (Shape(8, 2, 6), Shape(8, 1, 12))),
-        Isa("neon", False, (Shape(4, 4, 4), Shape(4, 2, 6))),
-        Isa("generic", False, (Shape(4, 2, 4),)),
+        Isa("avx2", False, (RegisterTile(8, 2, 6), RegisterTile(8, 1, 12))),
+        Isa("neon", False, (RegisterTile(4, 4, 4), RegisterTile(4, 2, 6))),
+        Isa("generic", False, (RegisterTile(4, 2, 4),)),
     )
 }
 

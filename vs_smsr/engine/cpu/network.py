@@ -3,16 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vs_smsr.engine.cpu.block import BF16, FP32
+from vs_smsr.engine.cpu.gemm import BF16, FP32
 from vs_smsr.engine.cpu.isa import Isa
-from vs_smsr.engine.cpu.packing import Floats, Packed, pack, pack_module
-from vs_smsr.engine.cpu.pixels import bicubic_phases
+from vs_smsr.engine.cpu.packing import Floats, Packed, pack, pack_block
+from vs_smsr.engine.cpu.pixel_kernels import bicubic_phases
 from vs_smsr.engine.cpu.winograd import transformed
-from vs_smsr.weights import CHANNELS, LAYERS, MODULES, Weights
+from vs_smsr.errors import EngineError
+from vs_smsr.families import ChannelAttention, Convolution, LearnedMask, NetworkSpec
+from vs_smsr.weights import Weights
+
+LINE = 8  # channels that the kernels take at a time
+
+
+@dataclass(frozen=True)
+class PackedMask:
+    """A mask branch, all float32.
+
+    Attributes:
+        first, second: convolutions; the first one by output tiles.
+        decide: (3, 3, channels) weights and the bias of logits[1] - logits[0].
+        channels: of the branch.
+    """
+
+    first: Packed
+    second: Packed
+    decide: tuple[Floats, np.float32]
+    channels: int
 
 
 class PackedNetwork:
@@ -20,62 +41,84 @@ class PackedNetwork:
 
     With bf16, maps hold bf16 and the large convolutions multiply bf16; the first convolution, the mask branch and the
     attention multiply float32 with float32 weights.
+
+    Attributes:
+        channels: of a pixel in a map.
+        layers: masked layers of the block that has the most.
+        word, line, per_word: the type of a map's words, words of a pixel, channels of a word.
+    Raises:
+        EngineError: the kernels cannot run such a network; the message says why.
     """
 
     def __init__(self, weights: Weights, isa: Isa, precision: str) -> None:
+        self.spec = spec = weights.spec
+        check(spec)
         tensors = weights.tensors
         bf16 = precision == "bf16"
         mode = BF16 if bf16 else FP32
-        self.scale = weights.scale
-        self.tensors = tensors
+        self.scale = spec.scale
+        self.mean = weights.mean
+        self.channels = spec.width
+        self.layers = max(len(block.layers) for block in spec.blocks)
         self.word = np.dtype(np.uint32 if bf16 else np.float32)
-        self.line = CHANNELS // 2 if bf16 else CHANNELS  # words of 64 channels
-        self.per_word = CHANNELS // self.line
+        self.per_word = 2 if bf16 else 1
+        self.line = self.channels // self.per_word
 
-        def convolution(name: str, mode: int = mode) -> Packed:
-            return pack(isa, mode, tensors[f"{name}.weight"], tensors[f"{name}.bias"])
+        def convolution(of: Convolution, mode: int = mode) -> Packed:
+            return pack(isa, mode, tensors[f"{of.name}.weight"], tensors[f"{of.name}.bias"])
 
-        def by_quads(name: str, mode: int = mode) -> Packed:
-            return pack(isa, mode, transformed(tensors[f"{name}.weight"]), tensors[f"{name}.bias"])
+        def winograd(of: Convolution, mode: int = mode) -> Packed:
+            return pack(isa, mode, transformed(tensors[f"{of.name}.weight"]), tensors[f"{of.name}.bias"])
 
-        self.head = convolution("head.0", FP32), by_quads("head.2")
-        self.tail = by_quads("tail.0")
-        self.collect = by_quads("collect.2")
-        shares = tensors["collect.0.weight"].reshape(CHANNELS, MODULES, CHANNELS, 1, 1)
-        self.shares = [pack(isa, mode, shares[:, module], tensors["collect.0.bias"]) for module in range(MODULES)]
-        self.modules = [pack_module(isa, mode, weights, module) for module in range(MODULES)]
-        names = [f"body.{module}.spa_mask" for module in range(MODULES)]
-        self.masks = [(by_quads(f"{name}.0", FP32), convolution(f"{name}.3", FP32)) for name in names]
-        self.decisions = [_decision(tensors[f"{name}.5.weight"], tensors[f"{name}.5.bias"]) for name in names]
-        self.dense_shares = [self._dense_shares(module) for module in range(MODULES)]
-        self.attention = [_attention(tensors, f"body.{module}.ca.conv_du") for module in range(MODULES)]
-        self.phases = bicubic_phases(weights.scale)
+        def mask(of: LearnedMask) -> PackedMask:
+            decide = _decision(tensors[f"{of.decide.name}.weight"], tensors[f"{of.decide.name}.bias"])
+            return PackedMask(winograd(of.first, FP32), convolution(of.second, FP32), decide, of.second.outputs)
 
-    def _dense_shares(self, module: int) -> NDArray[np.int64]:
-        """(3, LAYERS): words, strides and group strides of what the collect reads at inactive pixels."""
-        shares = self.modules[module].collect_dense
-        rows = [
-            (share.words, self.dense_stride(module, layer), share.group_stride) for layer, share in enumerate(shares)
-        ]
-        return np.ascontiguousarray(np.array(rows, np.int64).T)
+        self.head = convolution(spec.head[0], FP32), winograd(spec.head[1])
+        self.tail = winograd(spec.tail)
+        self.collect = winograd(spec.collect[1])
+        blocks = len(spec.blocks)
+        name = spec.collect[0].name
+        shares = tensors[f"{name}.weight"].reshape(self.channels, blocks, self.channels, 1, 1)
+        self.shares = [pack(isa, mode, shares[:, block], tensors[f"{name}.bias"]) for block in range(blocks)]
+        self.blocks = [pack_block(isa, mode, weights, block) for block in range(blocks)]
+        self.masks = [mask(block.mask) if block.mask else None for block in spec.blocks]
+        self.attention = [_attention(tensors, block.attention) if block.attention else None for block in spec.blocks]
+        self.phases = bicubic_phases(spec.scale)
 
-    def dense_stride(self, module: int, layer: int) -> int:
-        """Words of a line of that layer's dense map: whole groups of 8 channels."""
-        outputs = self.modules[module].layers[layer].dense_outputs
-        return -(-outputs // 8) * 8 // self.per_word
+    @property
+    def mask_channels(self) -> int:
+        """Of the widest mask branch."""
+        return max((mask.channels for mask in self.masks if mask), default=0)
 
-    def widest_dense_stride(self, layer: int) -> int:
-        """The most words that a line of that layer's dense map takes in any SMM."""
-        assert 0 <= layer < LAYERS
-        return max(self.dense_stride(module, layer) for module in range(MODULES))
+    def dense_stride(self, layer: int) -> int:
+        """The most words that a pixel of that layer's dense map takes in any block."""
+        return max(block.layers[layer].dense_stride for block in self.blocks if layer < len(block.layers))
 
 
-def _attention(tensors: Mapping[str, Floats], name: str) -> tuple[NDArray[np.float64], ...]:
-    """(4, 64), (4,), (64, 4) and (64,): weights and bias of the two layers, in double precision."""
-    parts = (tensors[f"{name}.{index}.{part}"] for index in (0, 2) for part in ("weight", "bias"))
+def check(spec: NetworkSpec) -> None:
+    """Raise EngineError if a part of the network has no kernel."""
+    convolutions = [*spec.head, spec.collect[1], spec.tail]
+    for block in spec.blocks:
+        convolutions += [*block.layers, *(block.mask.convolutions if block.mask else ())]
+    for convolution in convolutions:
+        _require(convolution.size == 3, f"{convolution.name} must be 3x3, got {convolution.size}x{convolution.size}")
+    widths = {spec.width, *(block.mask.second.outputs for block in spec.blocks if block.mask)}
+    for width in widths:
+        _require(width % LINE == 0, f"channels must be a multiple of {LINE}, got {width}")
+
+
+def _require(condition: bool, rule: str) -> None:
+    if not condition:
+        raise EngineError(f"cpu: {rule}. The reference engine runs this network.")
+
+
+def _attention(tensors: Mapping[str, Floats], of: ChannelAttention) -> tuple[NDArray[np.float64], ...]:
+    """Weights (outputs, inputs) and bias (outputs,) of the two layers, in double precision."""
+    parts = (tensors[f"{layer.name}.{part}"] for layer in of.convolutions for part in ("weight", "bias"))
     return tuple(part.reshape(part.shape[:2]).astype(np.float64) for part in parts)
 
 
 def _decision(weight: Floats, bias: Floats) -> tuple[Floats, np.float32]:
-    """(3, 3, 16) weights and the bias of logits[1] - logits[0]."""
+    """(3, 3, channels) weights and the bias of logits[1] - logits[0]."""
     return np.ascontiguousarray((weight[:, 1] - weight[:, 0]).transpose(1, 2, 0)), bias[1] - bias[0]

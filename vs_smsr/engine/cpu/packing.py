@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vs_smsr.engine.cpu.block import BF16, FP32
-from vs_smsr.engine.cpu.isa import Isa, Shape
-from vs_smsr.weights import CHANNELS, LAYERS, Weights
+from vs_smsr.engine.cpu.gemm import BF16, FP32
+from vs_smsr.engine.cpu.isa import Isa, RegisterTile
+from vs_smsr.weights import Weights
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
@@ -19,7 +19,7 @@ Words = NDArray[Any]  # float32, or uint32 holding two bf16 numbers
 
 @dataclass(frozen=True)
 class Packed:
-    """One convolution for `block.contract`.
+    """One convolution for `block.indirect_gemm`.
 
     Attributes:
         data: flat [group][tap][word][width] words.
@@ -30,7 +30,7 @@ class Packed:
         bias: (groups * width,) zeros where there is none.
     """
 
-    shape: Shape
+    shape: RegisterTile
     mode: int
     data: Words
     words: int
@@ -85,47 +85,75 @@ def to_bf16(values: Floats) -> NDArray[np.uint16]:
 
 @dataclass(frozen=True)
 class PackedLayer:
-    """One masked layer; its output channels are ordered [dense | sparse], as are the inputs from the layer before."""
+    """One masked layer; its output channels are ordered [dense | sparse], as are the inputs from the layer before.
+
+    Attributes:
+        dense_outputs: how many of its channels are dense.
+        dense_stride: words of a pixel in its dense map, whole groups of 8 channels.
+        sparse_first: word of a row where its sparse inputs start.
+        dense: all outputs from dense inputs, at active pixels.
+        sparse: all outputs from sparse inputs, at active pixels.
+        inactive: dense outputs from dense inputs.
+    """
 
     dense_outputs: int
-    sparse_first: int  # word of a row where the layer's sparse inputs start
-    dense: Packed  # all 64 outputs from dense inputs, at active pixels
-    sparse: Packed  # all 64 outputs from sparse inputs, at active pixels
-    inactive: Packed  # dense outputs from dense inputs
+    dense_stride: int
+    sparse_first: int
+    dense: Packed
+    sparse: Packed
+    inactive: Packed
 
 
 @dataclass(frozen=True)
-class PackedModule:
-    """The four masked layers of an SMM and its 1x1 collect."""
+class PackedBlock:
+    """The masked layers of a block and its 1x1 fuse.
+
+    Attributes:
+        layers: in their order.
+        fuse: at active pixels, from the layers' rows, one "tap" a layer.
+        fuse_dense: at inactive pixels, from each layer's dense channels.
+        fuse_table: (3, layers) words, strides and group strides of what `fuse_dense` reads.
+    """
 
     layers: tuple[PackedLayer, ...]
-    collect: Packed  # at active pixels: from the layers' rows, one "tap" a layer
-    collect_dense: tuple[Packed, ...]  # at inactive pixels: from each layer's dense channels
+    fuse: Packed
+    fuse_dense: tuple[Packed, ...]
+    fuse_table: Integers
 
 
-def pack_module(isa: Isa, mode: int, weights: Weights, module: int) -> PackedModule:
-    """Pack one SMM's masked layers."""
+def pack_block(isa: Isa, mode: int, weights: Weights, block: int) -> PackedBlock:
+    """Pack a block's masked layers and fuse."""
+    spec, width = weights.spec.blocks[block], weights.spec.width
+    per_word = 1 if mode == FP32 else 2
     layers, shares, dense_shares = [], [], []
-    order, dense_inputs = np.arange(CHANNELS), CHANNELS
-    name = f"body.{module}.body"
-    collect = weights.tensors[f"{name}.collect.weight"].reshape(CHANNELS, LAYERS, CHANNELS, 1, 1)
-    bias = weights.tensors[f"{name}.collect.bias"]
-    for layer in range(LAYERS):
-        is_dense = weights.dense_channels(module, layer)
+    order, dense_inputs = np.arange(width), width
+    fuse = weights.tensors[f"{spec.fuse.name}.weight"].reshape(width, len(spec.layers), width, 1, 1)
+    bias = weights.tensors[f"{spec.fuse.name}.bias"]
+    for number, layer in enumerate(spec.layers):
+        is_dense = weights.dense_channels(block, number)
         next_order = np.concatenate([np.flatnonzero(is_dense), np.flatnonzero(~is_dense)])
         dense_outputs = int(is_dense.sum())
-        weight = weights.tensors[f"{name}.body.{layer}.weight"][next_order][:, order]
+        weight = weights.tensors[f"{layer.name}.weight"][next_order][:, order]
         layers.append(
             PackedLayer(
                 dense_outputs,
-                sparse_first=dense_inputs if mode == FP32 else dense_inputs // 2,
+                dense_stride=-(-dense_outputs // 8) * 8 // per_word,
+                sparse_first=dense_inputs // per_word,
                 dense=pack(isa, mode, weight[:, :dense_inputs]),
                 sparse=pack(isa, mode, weight[:, dense_inputs:], first=dense_inputs),
                 inactive=pack(isa, mode, weight[:dense_outputs, :dense_inputs]),
             )
         )
-        share = collect[:, layer, next_order]
+        share = fuse[:, number, next_order]
         shares.append(share)
         dense_shares.append(pack(isa, mode, share[:, :dense_outputs], bias))
         order, dense_inputs = next_order, dense_outputs
-    return PackedModule(tuple(layers), pack(isa, mode, np.concatenate(shares, axis=2), bias), tuple(dense_shares))
+    table = [
+        (share.words, layer.dense_stride, share.group_stride) for share, layer in zip(dense_shares, layers, strict=True)
+    ]
+    return PackedBlock(
+        tuple(layers),
+        pack(isa, mode, np.concatenate(shares, axis=2), bias),
+        tuple(dense_shares),
+        np.ascontiguousarray(np.array(table, np.int64).T),
+    )

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from queue import SimpleQueue
 from typing import Any
 
-from vs_smsr.engine.cpu.claims import counters
-from vs_smsr.engine.cpu.signals import add, cell, reaches
+from vs_smsr.engine.cpu.spin import add, cell, reaches
+from vs_smsr.engine.cpu.work_stealing import counters
 
 type Call = tuple[Any, tuple[Any, ...]]  # a kernel and its arguments
 CLOSED = 1 << 32  # more than there are threads
@@ -44,7 +44,7 @@ class Pool:
     def run(self, calls: Sequence[Call]) -> None:
         """Return when every chunk is done.
 
-        A kernel is called with the counters of `claims`, the number of the thread, and its arguments. A thread that
+        A kernel is called with the counters of `work_stealing`, the thread's number and its arguments. A thread that
         finds nothing left of one call goes on with the next: they must not need each other's results.
         """
         job = _Job(calls, self.threads)
@@ -62,10 +62,10 @@ class Pool:
         for _ in self._helpers:
             self._jobs.put(None)
 
-    def _help(self, me: int) -> None:
+    def _help(self, thread_id: int) -> None:
         while (job := self._jobs.get()) is not None:
             add(self._waiting, -1)
-            job.join(me)
+            job.join(thread_id)
             reaches(self._waiting, 1)
 
 
@@ -77,14 +77,14 @@ class _Job:
         self._state = cell()  # less one for each helper inside, plus CLOSED
         self._error: BaseException | None = None
 
-    def work(self, me: int) -> None:
+    def work(self, thread_id: int) -> None:
         for kernel, claimed, args in self._calls:
-            kernel(claimed, me, *args)
+            kernel(claimed, thread_id, *args)
 
-    def join(self, me: int) -> None:
+    def join(self, thread_id: int) -> None:
         try:
             if add(self._state, -1) <= 0:
-                self.work(me)
+                self.work(thread_id)
         except BaseException as error:
             self._error = error
         finally:

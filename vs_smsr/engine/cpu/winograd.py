@@ -17,7 +17,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from vs_smsr.engine.cpu.block import F32, I16, I32, I64, BFloat, is_bf16
+from vs_smsr.engine.cpu.gemm import F32, I16, I32, I64, BFloat, is_bf16
 from vs_smsr.engine.cpu.packing import Floats
 
 POINTS = 16  # of a quad

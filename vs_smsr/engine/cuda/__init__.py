@@ -1,4 +1,4 @@
-"""The cuda engine: SMSR on an NVIDIA GPU through the project's own kernels (cupy_kernels); no PyTorch."""
+"""The cuda engine: masked networks on an NVIDIA GPU through the project's own kernels (cupy_kernels); no PyTorch."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from cupy_kernels import Device, Kernels
-from vs_smsr.engine.contract import Frame, State, Upscaled
+from cupy_kernels.geometry import CHANNELS
+from vs_smsr.engine import interpreter
+from vs_smsr.engine.contract import Capabilities, Frame, Overrides, Upscaled
+from vs_smsr.engine.cuda.buffers import bytes_for
 from vs_smsr.engine.cuda.diagnosis import diagnose, examine
 from vs_smsr.engine.cuda.network import Network
-from vs_smsr.engine.cuda.ops import bytes_for
-from vs_smsr.engine.cuda.windows import WindowWorkspace
+from vs_smsr.engine.cuda.ops import Workspace
+from vs_smsr.engine.memory import Memory
 from vs_smsr.engine.picture import Picture
-from vs_smsr.engine.walk import walk
+from vs_smsr.engine.profile import Profile
 from vs_smsr.errors import EngineError, MemoryBudgetError
 from vs_smsr.options import EngineOptions
 from vs_smsr.weights import Weights
@@ -58,7 +61,8 @@ class CudaEngine:
     """
 
     name = "cuda"
-    feature_bytes = 256  # of a pixel's 64 channels, kept exactly: floats, or two halves each
+    capabilities = Capabilities(pictures=True)
+    profile: Profile | None = None
 
     def __init__(
         self, weights: Weights, make_device: Callable[[], Device], *, half: bool, device: str = "cuda:0"
@@ -70,9 +74,10 @@ class CudaEngine:
         self._make_device = make_device
         self._first = make_device()
         self._network = Network(self._first, Kernels(self._first, half), weights)
-        self._idle: list[WindowWorkspace] = []
+        self._idle: list[Workspace] = []
         self._streams: list[Device] = []  # of workspaces that were let go
         self._lock = threading.Lock()
+        self.memory: Memory = DeviceMemory(self)
 
     def compile(self) -> None:
         """Compile every kernel now, so that the first frame does not wait."""
@@ -85,33 +90,10 @@ class CudaEngine:
             level = logging.WARNING if waited else logging.INFO
             log.log(level, "cuda: kernels compiled: %d of %d; they are cached for the next time", number, len(variants))
 
-    def workspace_bytes(self, height: int, width: int) -> int:
-        """Device memory that a frame of this size takes, each frame in flight."""
-        return bytes_for(height, width, self.weights.scale, self._half)
+    def upscale(self, frame: Frame, overrides: Overrides | None = None) -> Upscaled:
+        return self._upscale(frame, overrides or Overrides(), picture=False)
 
-    @property
-    def resident_bytes(self) -> int:
-        """Device memory that the weights take."""
-        return self._network.bytes
-
-    def free_bytes(self) -> int:
-        """Device memory that frames could still take, whatever the limit; idle buffers count as free."""
-        with self._lock:
-            idle = sum(self.workspace_bytes(space.height, space.width) for space in self._idle)
-        return self._first.free_bytes() + idle
-
-    def held_bytes(self) -> int:
-        """Device memory that is taken now, idle buffers included."""
-        return self._first.held_bytes()
-
-    def limit_memory(self, limit: int) -> None:
-        """Take no more device memory than that, weights included, or 0 = all: more is a `MemoryBudgetError`."""
-        self._first.limit_memory(limit)
-
-    def upscale(self, frame: Frame, state: State | None = None) -> Upscaled:
-        return self._upscale(frame, state or State(), picture=False)
-
-    def upscale_picture(self, picture: Picture, state: State | None = None) -> Upscaled:
+    def upscale_picture(self, picture: Picture) -> Upscaled:
         """As `upscale`, in the caller's own type: converted on the GPU, so that the copies are small.
 
         Args:
@@ -120,21 +102,22 @@ class CudaEngine:
         Returns:
             The frame has the dtype, range and memory order of `picture`; all else is as `upscale` gives it.
         """
-        return self._upscale(picture, state or State(), picture=True)
+        return self._upscale(picture, Overrides(), picture=True)
 
-    def _upscale(self, frame: Picture, state: State, *, picture: bool) -> Upscaled:
-        same = state.masks is None and state.attention is None  # the launches are those of every such frame
+    def _upscale(self, frame: Picture, overrides: Overrides, *, picture: bool) -> Upscaled:
+        learned = all(block.mask and block.attention for block in self.weights.spec.blocks)
+        same = learned and overrides == Overrides()  # nothing is uploaded on the way: the launches are always the same
         with self._workspace(*frame.shape[:2]) as ops, ops.launches(replay=same, picture=picture):
-            return walk(ops, self.weights, frame, state)
+            return interpreter.run(ops, self.weights, frame, overrides)
 
     @contextmanager
-    def windowed(self, height: int, width: int) -> Iterator[WindowWorkspace]:
-        """See `tiled.WindowEngine`."""
+    def open(self, height: int, width: int) -> Iterator[Workspace]:
+        """See `contract.Engine`."""
         with self._workspace(height, width) as ops, ops.launches(replay=False):
             yield ops
 
     @contextmanager
-    def _workspace(self, height: int, width: int) -> Iterator[WindowWorkspace]:
+    def _workspace(self, height: int, width: int) -> Iterator[Workspace]:
         """A stream and buffers of that size: idle ones if there are, else new ones; buffers of other sizes are let go.
 
         Their streams are used again, for freed memory stays with its stream's part of the pool.
@@ -147,14 +130,49 @@ class CudaEngine:
             device = self._streams.pop() if not space and self._streams else None
         try:
             if space is None:
-                space = WindowWorkspace(self._network, device or self._make_device(), self._half, height, width)
+                space = Workspace(self._network, device or self._make_device(), self._half, height, width)
             yield space
             with self._lock:
                 self._idle.append(space)
         except MemoryError as error:
-            needed = self.workspace_bytes(height, width) / 2**20
+            needed = self.memory.workspace(height, width) / 2**20
             raise MemoryBudgetError(
                 f"cuda: no memory for a frame of {width}x{height}, which takes {needed:.0f} MiB. Use smaller tiles."
             ) from error
         except RuntimeError as error:
             raise EngineError(f"cuda: {self.device} failed: {error}") from error
+
+
+class DeviceMemory:
+    """See `memory.Memory`: that of one GPU, as far as it is this engine's."""
+
+    on_host = False
+
+    def __init__(self, engine: CudaEngine) -> None:
+        self.feature_bytes = 4 * CHANNELS  # kept exactly: floats, or two halves each
+        self._engine = engine
+
+    def workspace(self, height: int, width: int) -> int:
+        return bytes_for(self._engine.weights.spec, height, width, self._engine._half)
+
+    def in_use(self) -> int:
+        """The weights."""
+        return self._engine._network.bytes
+
+    def available(self) -> int:
+        """Whatever the limit; idle buffers count as free."""
+        engine = self._engine
+        with engine._lock:
+            idle = sum(self.workspace(space.height, space.width) for space in engine._idle)
+        return engine._first.free_bytes() + idle
+
+    def held(self) -> int:
+        """What is taken now, idle buffers included."""
+        return self._engine._first.held_bytes()
+
+    def limit(self, total: int) -> None:
+        """Weights included; 0 = all."""
+        self._engine._first.limit_memory(total)
+
+    def release(self) -> None:
+        """Nothing: buffers of another size are let go when they are in the way."""

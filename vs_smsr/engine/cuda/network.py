@@ -9,7 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cupy_kernels import Device, Kernels, geometry, packing
-from vs_smsr.weights import CHANNELS, LAYERS, MEAN, MODULES, Weights
+from cupy_kernels.geometry import CHANNELS, LAYERS
+from vs_smsr.engine.cuda.embedding import Block as Numbers
+from vs_smsr.engine.cuda.embedding import Embedded, Pair, padded
+from vs_smsr.weights import Weights
 
 Array = Any  # an array of the device
 
@@ -55,24 +58,24 @@ class MaskedLayer:
 
 
 @dataclass(frozen=True)
-class Collect:
-    """The 1x1 convolution over an SMM's layers, for one of the two lists of pixels."""
+class Fuse:
+    """The 1x1 convolution over a block's layers, for one of the two lists of pixels."""
 
     table: Array
     weights: Array
 
 
 @dataclass(frozen=True)
-class Module:
-    """One sparse mask module; the tuples are in the order of the launchers' arguments."""
+class Block:
+    """One masked block; the tuples are in the order of the launchers' arguments."""
 
-    pool: tuple[Array, Array]
-    decide: tuple[Array, Array, Array, Array]
+    pool: tuple[Array, Array] | None
+    decide: tuple[Array, Array, Array, Array] | None
     layers: tuple[MaskedLayer, ...]
-    active: Collect
-    inactive: Collect
+    active: Fuse
+    inactive: Fuse
     bias: Array
-    attention: tuple[Array, Array, Array, Array, Array, Array]
+    attention: tuple[Array, Array, Array, Array, Array, Array] | None
     share: Array
 
 
@@ -80,28 +83,33 @@ class Network:
     """All weights on the device.
 
     Attributes:
+        spec: the network.
         scale: 2, 3 or 4.
         pairs: (channels in, channels out) of the inactive pixels' convolutions.
         bytes: device memory that all of it takes.
+    Raises:
+        EngineError: the kernels cannot run such a network.
     """
 
     def __init__(self, device: Device, kernels: Kernels, weights: Weights) -> None:
+        numbers = Embedded(weights)
         self._device = device
         self._half = kernels.half
-        self._tensors = weights.tensors
+        self.spec = weights.spec
         self.scale = weights.scale
         self.pairs: set[tuple[int, int]] = set()
         self.bytes = 0
 
-        tap_major = self._tensors["head.0.weight"].transpose(2, 3, 1, 0).reshape(27, CHANNELS)
-        self.mean = self._upload(MEAN)
-        self.head_first = self._upload(tap_major), self._bias("head.0")
-        self.head = self._windowed("head.2"), self._bias("head.2")
-        self.modules = tuple(self._module(weights, module) for module in range(MODULES))
-        self.share_bias = self._bias("collect.0")
-        self.collect = self._windowed("collect.2"), self._bias("collect.2")
-        self.tail = self._tail()
-        self.given, self.ones, self.zeros = self._given_total()
+        first, second = numbers.head
+        self.mean = self._upload(weights.mean)
+        self.head_first = self._upload(first[0].transpose(2, 3, 1, 0).reshape(27, CHANNELS)), self._upload(first[1])
+        self.head = self._windowed(second)
+        self.blocks = tuple(map(self._block, numbers.blocks))
+        self.share_bias = self._upload(numbers.share_bias)
+        self.collect = self._windowed(numbers.collect)
+        outputs = geometry.tail_outputs(self.scale)
+        self.tail = self._windowed((padded(numbers.tail[0], outputs), padded(numbers.tail[1], outputs)))
+        self.given, self.ones, self.zeros = self._given_fused()
         device.synchronize()
 
     def variants(self) -> list[tuple[str, Any]]:
@@ -118,52 +126,49 @@ class Network:
     def _packed(self, packed: NDArray[Any]) -> Array:
         return self._upload(packed, packed.dtype.type)
 
-    def _bias(self, name: str) -> Array:
-        return self._upload(self._tensors[f"{name}.bias"])
+    def _windowed(self, pair: Pair) -> tuple[Array, Array]:
+        return self._packed(packing.windowed(pair[0], self._half)), self._upload(pair[1])
 
-    def _windowed(self, name: str) -> Array:
-        return self._packed(packing.windowed(self._tensors[f"{name}.weight"], self._half))
-
-    def _module(self, weights: Weights, module: int) -> Module:
-        mask, body, attention = (f"body.{module}.{part}" for part in ("spa_mask", "body", "ca.conv_du"))
-        tensors = self._tensors
-        channels = [Channels.of(weights.dense_channels(module, layer)) for layer in range(LAYERS)]
+    def _block(self, block: Numbers) -> Block:
+        channels = [Channels.of(mask) for mask in block.dense]
         before = [ALL, *channels[:-1]]
-        layers = [
-            self._layer(tensors[f"{body}.body.{layer}.weight"], before[layer], channels[layer])
-            for layer in range(LAYERS)
-        ]
-        collect = tensors[f"{body}.collect.weight"][:, :, 0, 0]
-        parts = [collect[:, i * CHANNELS : (i + 1) * CHANNELS][:, out.order] for i, out in enumerate(channels)]
-        share = tensors["collect.0.weight"][:, module * CHANNELS : (module + 1) * CHANNELS, 0, 0]
-        return Module(
-            pool=(
-                self._packed(packing.windowed(tensors[f"{mask}.0.weight"], self._half, split=self._half)),
-                self._bias(f"{mask}.0"),
-            ),
-            decide=(
-                self._upload(tensors[f"{mask}.3.weight"].transpose(2, 3, 1, 0).reshape(9, 16, 16)),
-                self._bias(f"{mask}.3"),
-                self._upload(tensors[f"{mask}.5.weight"].transpose(2, 3, 0, 1).reshape(9, 16, 2)),
-                self._bias(f"{mask}.5"),
-            ),
+        layers = map(self._layer, block.layers, before, channels)
+        fuse, bias = block.fuse
+        parts = [fuse[:, layer][:, out.order] for layer, out in enumerate(channels)]
+        stored = [part[:, : out.stored] for part, out in zip(parts, channels, strict=True)]
+        pool = decide = attention = None
+        if block.mask:
+            (first, first_bias), (second, second_bias), (last, last_bias) = block.mask
+            pool = (
+                self._packed(packing.windowed(first, self._half, split=self._half)),
+                self._upload(first_bias),
+            )
+            decide = (
+                self._upload(second.transpose(2, 3, 1, 0).reshape(9, 16, 16)),
+                self._upload(second_bias),
+                self._upload(last.transpose(2, 3, 0, 1).reshape(9, 16, 2)),
+                self._upload(last_bias),
+            )
+        if block.attention:
+            (down, down_bias), (up, up_bias) = block.attention
+            columns = padded(np.concatenate(parts, 1).T, LAYERS * CHANNELS)
+            attention = (
+                self._upload(columns),
+                self._upload(bias),
+                self._upload(down.T),
+                self._upload(down_bias),
+                self._upload(up.T),
+                self._upload(up_bias),
+            )
+        return Block(
+            pool=pool,
+            decide=decide,
             layers=tuple(layers),
-            active=self._collect(channels, np.concatenate(parts, 1), active=True),
-            inactive=self._collect(
-                channels,
-                np.concatenate([part[:, : out.stored] for part, out in zip(parts, channels, strict=True)], 1),
-                active=False,
-            ),
-            bias=self._bias(f"{body}.collect"),
-            attention=(
-                self._upload(np.concatenate(parts, 1).T),
-                self._bias(f"{body}.collect"),
-                self._upload(tensors[f"{attention}.0.weight"][:, :, 0, 0].T),
-                self._bias(f"{attention}.0"),
-                self._upload(tensors[f"{attention}.2.weight"][:, :, 0, 0].T),
-                self._bias(f"{attention}.2"),
-            ),
-            share=self._packed(packing.product(share, self._half)),
+            active=self._fuse(channels, np.concatenate(parts, 1), active=True),
+            inactive=self._fuse(channels, np.concatenate(stored, 1), active=False),
+            bias=self._upload(bias),
+            attention=attention,
+            share=self._packed(packing.product(block.share, self._half)),
         )
 
     def _layer(self, weight: NDArray[np.float32], into: Channels, out: Channels) -> MaskedLayer:
@@ -177,22 +182,22 @@ class Network:
             self.pairs.add((into.stored, out.stored))
         return MaskedLayer(out, self._packed(packing.listed(weight, self._half)), dense)
 
-    def _collect(self, channels: list[Channels], matrix: NDArray[np.float32], *, active: bool) -> Collect:
+    def _fuse(self, channels: list[Channels], matrix: NDArray[np.float32], *, active: bool) -> Fuse:
         table = packing.chunk_table(tuple(out.stored for out in channels), active, self._half)
-        return Collect(self._packed(table), self._packed(packing.product(matrix, self._half)))
+        return Fuse(self._packed(table), self._packed(packing.product(matrix, self._half)))
 
-    def _given_total(self) -> tuple[Collect, Array, Array]:
-        """A `Collect` that reads a total as it was stored, exactly, in place of the layers; factors and bias for it."""
+    def _given_fused(self) -> tuple[Fuse, Array, Array]:
+        """A `Fuse` that reads fused features as they were stored, exactly; factors and bias for it."""
         maps = 2 if self._half else 1
         table = packing.chunk_table((CHANNELS,) * maps, False, self._half)
         same = np.concatenate([np.eye(CHANNELS, dtype=np.float32)] * maps, 1)
-        collect = Collect(self._packed(table), self._packed(packing.product(same, self._half)))
-        return collect, self._upload(np.ones(CHANNELS)), self._upload(np.zeros(CHANNELS))
+        fuse = Fuse(self._packed(table), self._packed(packing.product(same, self._half)))
+        return fuse, self._upload(np.ones(CHANNELS)), self._upload(np.zeros(CHANNELS))
 
-    def _tail(self) -> tuple[Array, Array]:
-        outputs = geometry.tail_outputs(self.scale)
-        weight = np.zeros((outputs, CHANNELS, 3, 3), np.float32)
-        bias = np.zeros(outputs, np.float32)
-        real = self._tensors["tail.0.weight"]
-        weight[: len(real)], bias[: len(real)] = real, self._tensors["tail.0.bias"]
-        return self._packed(packing.windowed(weight, self._half)), self._upload(bias)
+
+def stored_channels(weights: Weights) -> list[list[int]]:
+    """Dense channels of every layer of every block as they are stored, multiples of 16; what costs are counted with."""
+    return [
+        [Channels.of(weights.dense_channels(number, layer)).stored for layer in range(len(block.layers))]
+        for number, block in enumerate(weights.spec.blocks)
+    ]

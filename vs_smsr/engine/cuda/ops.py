@@ -1,4 +1,4 @@
-"""`walk.Ops` over the CUDA kernels: the buffers of one frame size and the launches between them."""
+"""`contract.Ops` over the CUDA kernels: the buffers of one frame size and the launches between them."""
 
 from __future__ import annotations
 
@@ -7,20 +7,25 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
-from cupy_kernels import Device, Kernels, geometry
-from vs_smsr.engine.contract import Frame, Mask, Scales
-from vs_smsr.engine.cuda.network import Array, Collect, Network
+from cupy_kernels import Device, Kernels
+from cupy_kernels.geometry import CHANNELS
+from vs_smsr.engine.contract import Features, Frame, Map, Mask, Scales, Sums, Wanted
+from vs_smsr.engine.cuda.buffers import buffers
+from vs_smsr.engine.cuda.network import Array, Fuse, Network
 from vs_smsr.engine.picture import WHITE, Picture
-from vs_smsr.weights import CHANNELS, LAYERS, MODULES
+from vs_smsr.engine.window import Window, whole
+
+LEFT_OUT = 2  # in a mask, beside 0 and 1: a pixel of neither list
 
 
 @dataclass(frozen=True)
-class Features:
-    """A full map of 64 channels, (H, W, 64).
+class Exact:
+    """A map of 64 channels, (H, W, 64).
 
     With halves, f is two maps: `high`, which convolutions read, and `low`, what rounding left over, which only the mask
     branch and the residual read. There is one `low`, that of the newest f.
@@ -39,63 +44,18 @@ class Layer:
 
 
 @dataclass(frozen=True)
-class Pixels:
-    """Active and inactive pixels as (list (H * W,), its length (1,)), and pixel -> 1 + row, 0 where inactive."""
-
-    active: tuple[Array, Array]
-    inactive: tuple[Array, Array]
-    inverse: Array
-
-
-@dataclass(frozen=True)
-class Total:
-    """What `residual` needs for a total: the layers wait in their buffer, and it does the collect itself.
+class Fused:
+    """What `residual` makes the fused features of: the layers wait in their buffer, and it does the 1x1 itself.
 
     Each part is a 1x1 convolution over that buffer and the pixels (list, length) that it is for.
     """
 
-    parts: tuple[tuple[Collect, tuple[Array, Array]], ...]
+    parts: tuple[tuple[Fuse, tuple[Array, Array]], ...]
     bias: Array
 
 
-LEFT_OUT = 2  # in a mask, beside 0 and 1: a pixel of neither list
-Buffers = dict[str, tuple[tuple[int, ...], DTypeLike]]
-
-
-def buffers(height: int, width: int, scale: int, half: bool) -> Buffers:
-    """Name -> shape and dtype of everything that a frame of this size needs; the engine allocates exactly this."""
-    element = np.float16 if half else np.float32
-    area, features = height * width, (height, width, CHANNELS)
-    return {
-        "frame": ((height, width, 3), np.float32),
-        "head": (features, element),
-        "high": (features, element),
-        "low": (features if half else (0, 0, 0), element),
-        "collected": (features, element),
-        "layers": ((LAYERS * area * CHANNELS,), element),
-        "pooled": ((height // 2, width // 2, 16), np.float32),
-        "partial": ((geometry.select_blocks(area),), np.int32),
-        "active": ((area,), np.uint32),
-        "inactive": ((area,), np.uint32),
-        "inverse": ((height, width), np.int32),
-        "counts": ((2,), np.int32),
-        "sums": ((MODULES, LAYERS, CHANNELS), np.int64),
-        "out": ((scale * height, scale * width, 3), np.float32),
-        **{f"mask{module}": ((height, width), np.uint8) for module in range(MODULES)},
-        **{f"scales{module}": ((CHANNELS,), np.float32) for module in range(MODULES)},
-    }
-
-
-def bytes_for(height: int, width: int, scale: int, half: bool) -> int:
-    """Device memory for a frame of this size."""
-    sizes = (
-        math.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in buffers(height, width, scale, half).values()
-    )
-    return sum(map(geometry.allocated, sizes))
-
-
 class Workspace:
-    """See `walk.Ops`. One frame at a time; what an op returns lives until the op that replaces it.
+    """See `contract.Ops`. One frame at a time; features on the host have 64 channels, with halves twice: high, low.
 
     Raises:
         MemoryError: the device or its limit has no room.
@@ -104,21 +64,29 @@ class Workspace:
     def __init__(self, network: Network, device: Device, half: bool, height: int, width: int) -> None:
         self.height, self.width = height, width
         self.device = device
-        self._network = network
+        self._network, self._half = network, half
         self._kernels = Kernels(device, half)
-        sizes = buffers(height, width, network.scale, half)
+        sizes = buffers(network.spec, height, width, half)
         self._at = {name: device.empty(shape, dtype) for name, (shape, dtype) in sizes.items()}
-        self._features = Features(self._at["high"], self._at["low"])
-        self._layers = [self._split(module) for module in range(MODULES)]
+        self._maps = {
+            "head": Exact(self._at["head"], self._at["low"]),
+            "features": Exact(self._at["high"], self._at["low"]),
+        }
+        self._layers = [self._split(block) for block in range(len(network.blocks))]
         self._no_rows = self._at["layers"][:0].reshape(height * width, 0)
-        self._frame: Frame | None = None  # the one that was uploaded
-        self._counted = (0, 0, height, width)  # the part of the window that channel sums are over
-        self._only: NDArray[np.bool_] | None = None  # pixels that lists are made of; None: all
-        self._is_picture = False  # the frame is of the caller's type, and so is the result
-        self._masks = self._scales = 0  # used in this frame
         self._token = object()  # whose launches the device may have recorded: those with these buffers
         self._launches = ExitStack()  # open from the upload to the download of a frame
+        self._begin()
+
+    def _begin(self) -> None:
+        self._frame: Frame | None = None  # the one that was uploaded
+        self._is_picture = False  # the frame is of the caller's type, and so is the result
         self._replay = False
+        self._only: Wanted | None = None  # pixels that lists are made of; None: all
+        self._core = whole(self.height, self.width)
+        self._sums = self._at["sums"][0]  # of the newest masked block
+        self._fused: Fused | None = None
+        self._collecting = False
 
     @contextmanager
     def launches(self, *, replay: bool, picture: bool = False) -> Iterator[None]:
@@ -126,48 +94,42 @@ class Workspace:
 
         With `picture` the frame that comes is not float32 0..255 but as `engine.picture` says, and so is the result.
         """
+        self._begin()
         self._replay = replay and self.device.properties.graphs
         self._is_picture = picture
-        self._counted, self._only = (0, 0, self.height, self.width), None
-        self._frame = None
-        self._masks = self._scales = 0
         with ExitStack() as self._launches:
             yield
 
-    def _split(self, module: int) -> tuple[Layer, ...]:
+    def _split(self, block: int) -> tuple[Layer, ...]:
         """The layers' views of their buffer: the maps of all layers, then the rows of all layers."""
         area = self.height * self.width
-        stored = [layer.out.stored for layer in self._network.modules[module].layers]
+        stored = [layer.out.stored for layer in self._network.blocks[block].layers]
         widths = [*stored, *(CHANNELS - channels for channels in stored)]
         starts = [area * sum(widths[:i]) for i in range(len(widths) + 1)]
         views = [self._at["layers"][start:end] for start, end in pairwise(starts)]
-        maps = [view.reshape(self.height, self.width, n) for view, n in zip(views[:LAYERS], widths, strict=False)]
-        rows = [view.reshape(area, n) for view, n in zip(views[LAYERS:], widths[LAYERS:], strict=True)]
+        count = len(stored)
+        maps = [view.reshape(self.height, self.width, n) for view, n in zip(views[:count], widths, strict=False)]
+        rows = [view.reshape(area, n) for view, n in zip(views[count:], widths[count:], strict=True)]
         return tuple(Layer(*pair) for pair in zip(maps, rows, strict=True))
 
-    def head(self, frame: Frame) -> Features:
+    def head(self, frame: Frame) -> None:
         at, network = self._at, self._network
         self._upload(frame)
         if self._replay:
             self._launches.enter_context(self.device.replayed(self._token))
-        self.device.zero(at["sums"])
         hidden = at["collected"]  # free until the first residual
         self._kernels.head_first(at["frame"], network.mean, *network.head_first, hidden)
-        head = Features(at["head"], at["low"])
-        self._kernels.conv_head(hidden, *network.head, head.high, head.low)
-        return head
+        self._kernels.conv_head(hidden, *network.head, at["head"], at["low"])
 
-    def mask(self, module: int, features: Features) -> Array:
-        weights = self._network.modules[module]
-        mask = self._next_mask()
+    def mask(self, block: int, source: Map) -> None:
+        weights, features = self._network.blocks[block], self._maps[source]
+        assert weights.pool is not None, "a block without a mask is given one"
+        assert weights.decide is not None, "as above"
         self._kernels.mask_pool(features.high, features.low, *weights.pool, self._at["pooled"])
-        self._kernels.mask_decide(self._at["pooled"], *weights.decide, mask)
-        return mask
+        self._kernels.mask_decide(self._at["pooled"], *weights.decide, self._at[f"mask{block}"])
 
-    def given_mask(self, mask: Mask) -> Array:
-        array = self._next_mask()
-        self._mark(array, mask)
-        return array
+    def give_mask(self, block: int, mask: Mask) -> None:
+        self._mark(self._at[f"mask{block}"], mask)
 
     def _mark(self, array: Array, mask: Mask | int) -> None:
         """Fill a mask; pixels that are not wanted go into neither list."""
@@ -176,82 +138,124 @@ class Workspace:
             marked[~self._only] = LEFT_OUT
         self.device.upload(array, marked)
 
-    def select(self, mask: Array) -> Pixels:
-        at = self._at
-        counts = at["counts"]
+    def _select(self, mask: Array) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+        """Active and inactive pixels of a mask as (list (H * W,), length (1,)); "inverse" is pixel -> 1 + row."""
+        at, counts = self._at, self._at["counts"]
         self._kernels.count_pixels(mask, at["partial"])
         self._kernels.list_pixels(mask, at["partial"], at["active"], at["inactive"], at["inverse"], counts)
-        return Pixels((at["active"], counts[:1]), (at["inactive"], counts[1:]), at["inverse"])
+        return (at["active"], counts[:1]), (at["inactive"], counts[1:])
 
-    def conv3x3(
-        self, module: int, layer: int, source: Features | Layer, pixels: Pixels, total: Total | None
-    ) -> tuple[Layer, Total]:
-        if isinstance(source, Features):
-            source = Layer(source.high, self._no_rows)
-        weights = self._network.modules[module].layers[layer]
-        out = self._layers[module][layer]
-        sums = self._at["sums"][module, layer]
-        given = source.dense, source.rows, pixels.inverse
-        result = out.dense, out.rows
+    def masked_block(self, block: int, source: Map, core: Window) -> None:
+        weights = self._network.blocks[block]
+        active, inactive = self._select(self._at[f"mask{block}"])
+        self._core, self._sums = core, self._at["sums"][block]
+        self.device.zero(self._sums)
+        window = (core.top, core.left, core.bottom, core.right)
+        before = Layer(self._maps[source].high, self._no_rows)
         conv = self._kernels.conv_listed
-        if weights.dense is not None:
-            some = sums[: weights.out.stored]
-            conv(*given, weights.dense, *pixels.inactive, *result, some, everything=False, window=self._counted)
-        elif weights.out.stored:  # dense outputs without dense inputs are 0 at inactive pixels
-            self.device.zero(out.dense)
-        conv(*given, weights.everything, *pixels.active, *result, sums, everything=True, window=self._counted)
-        whole = self._network.modules[module]
-        return out, Total(((whole.active, pixels.active), (whole.inactive, pixels.inactive)), whole.bias)
+        for number, (layer, out) in enumerate(zip(weights.layers, self._layers[block], strict=True)):
+            sums, result = self._sums[number], (out.dense, out.rows)
+            given = before.dense, before.rows, self._at["inverse"]
+            if layer.dense is not None:
+                some = sums[: layer.out.stored]
+                conv(*given, layer.dense, *inactive, *result, some, everything=False, window=window)
+            elif layer.out.stored:  # dense outputs without dense inputs are 0 at inactive pixels
+                self.device.zero(out.dense)
+            conv(*given, layer.everything, *active, *result, sums, everything=True, window=window)
+            before = out
+        self._fused = Fused(((weights.active, active), (weights.inactive, inactive)), weights.bias)
 
-    def attention(self, module: int, total: Total) -> Array:
-        return self._attention(module, self.height * self.width)
+    def sums(self) -> Sums:
+        host: Sums = self.device.download(self._sums)
+        return host
 
-    def _attention(self, module: int, pixels: int) -> Array:
-        scales = self._next_scales()
-        weights = self._network.modules[module].attention
-        self._kernels.attention_scales(self._at["sums"][module], *weights, scales, pixels)
-        return scales
+    def attention(self, block: int, pixels: int, sums: Sums | None = None) -> None:
+        weights = self._network.blocks[block].attention
+        assert weights is not None, "a block without attention is given ones"
+        on_device = self._at["sums"][block]
+        if sums is not None:
+            self.device.upload(on_device, sums)
+        self._kernels.attention_scales(on_device, *weights, self._at[f"scales{block}"], pixels)
 
-    def given_attention(self, scales: Scales) -> Array:
-        array = self._next_scales()
-        self.device.upload(array, np.ascontiguousarray(scales, np.float32))
-        return array
+    def give_attention(self, block: int, scales: Scales) -> None:
+        padded = np.zeros(CHANNELS, np.float32)
+        padded[: len(scales)] = scales
+        self.device.upload(self._at[f"scales{block}"], padded)
 
-    def residual(
-        self, module: int, features: Features, total: Total, scales: Array, collected: Array | None
-    ) -> tuple[Features, Array]:
-        self._residual(module, features, total, scales, first=collected is None, shared=True)
-        return self._features, self._at["collected"]
+    def residual(self, block: int, source: Map, *, collect: bool) -> None:
+        assert self._fused is not None, "a masked block comes before its residual"
+        scales, last = self._at[f"scales{block}"], block == len(self._network.blocks) - 1
+        self._residual(block, self._fused, self._maps[source], scales, last=last, shared=collect)
 
-    def _residual(
-        self, module: int, features: Features, total: Total, scales: Array, *, first: bool, shared: bool
-    ) -> None:
-        before, after = (features.high, features.low), (self._features.high, self._features.low)
-        share = self._network.modules[module].share, self._network.share_bias, self._at["collected"]
-        ends = {"first": first, "last": module == MODULES - 1, "shared": shared}
-        for collect, pixels in total.parts:
-            inputs = self._at["layers"], collect.table, collect.weights, total.bias, scales
-            self._kernels.residual(*inputs, before, after, *share, *pixels, **ends)
+    def collect(self, block: int) -> None:
+        """By the residual of fused features that are nothing."""
+        self.device.zero(self._at["layers"][: self.height * self.width * CHANNELS * (2 if self._half else 1)])
+        nothing = Fused(((self._network.given, self._everywhere()),), self._network.zeros)
+        self._residual(block, nothing, self._maps["features"], self._network.zeros, last=False, shared=True)
 
-    def collect(self, collected: Array, head: Features) -> Features:
-        weights = self._network.collect
-        self._kernels.conv_add(collected, *weights, head.high, self._features.high)
-        return self._features
+    def _residual(self, block: int, fused: Fused, before: Exact, scales: Array, *, last: bool, shared: bool) -> None:
+        after = self._maps["features"]
+        maps = (before.high, before.low), (after.high, after.low)
+        share = self._network.blocks[block].share, self._network.share_bias, self._at["collected"]
+        first = not self._collecting
+        for fuse, pixels in fused.parts:
+            inputs = self._at["layers"], fuse.table, fuse.weights, fused.bias, scales
+            self._kernels.residual(*inputs, *maps, *share, *pixels, first=first, last=last, shared=shared)
+        self._collecting = self._collecting or shared
 
-    def tail(self, features: Features, frame: Frame) -> NDArray[np.float32]:
+    def tail(self, frame: Frame) -> Frame:
         at, network = self._at, self._network
         self._upload(frame)
-        self._kernels.tail(features.high, *network.tail, at["frame"], at["out"], network.scale)
+        features = at["high"]
+        self._kernels.conv_add(at["collected"], *network.collect, at["head"], features)
+        self._kernels.tail(features, *network.tail, at["frame"], at["out"], network.scale)
         self._launches.close()
-        return self._packed(frame) if self._is_picture else self.device.download(at["out"])
+        result: Frame = self._packed(frame) if self._is_picture else self.device.download(at["out"])
+        return result
 
-    def host_mask(self, mask: Array) -> Mask:
-        host: Mask = self.device.download(mask)
+    def restrict(self, wanted: Wanted) -> None:
+        """Lists of pixels become shorter; what goes over the whole window (head, mask, collect, tail) still does."""
+        self._only = wanted
+
+    def write(self, target: Map, values: Features) -> None:
+        high, low = (np.ascontiguousarray(part) for part in (values[..., :CHANNELS], values[..., CHANNELS:]))
+        if target == "fused":
+            size = self.height * self.width * CHANNELS
+            for number, part in enumerate((high, low)[: 2 if self._half else 1]):
+                self.device.upload(self._at["layers"][number * size : (number + 1) * size], part.reshape(-1))
+            self._fused = Fused(((self._network.given, self._everywhere()),), self._network.zeros)
+            return
+        self.device.upload(self._maps[target].high, high)
+        if target == "features" and self._half:  # the low part of f_0 is that of the head, where it is newest
+            self.device.upload(self._maps[target].low, low)
+
+    def read(self, source: Map, window: Window) -> Features:
+        """The fused features take the place of f, which no stage needs after its fused features."""
+        if source == "fused":
+            assert self._fused is not None, "a masked block comes before its fused features"
+            nothing = self._maps["features"]
+            for array in (nothing.high, nothing.low):
+                self.device.zero(array)
+            self._residual(0, self._fused, nothing, self._network.ones, last=False, shared=False)
+        features = self._maps["features" if source == "fused" else source]
+        rows = slice(window.top, window.bottom)
+        maps = (features.high, features.low) if self._half else (features.high,)
+        parts = [self.device.download(array[rows])[:, window.left : window.right] for array in maps]
+        return np.concatenate(parts, -1)
+
+    def read_mask(self, block: int) -> Mask:
+        host: Mask = self.device.download(self._at[f"mask{block}"])
         return host
 
-    def host_attention(self, scales: Array) -> Scales:
-        host: Scales = self.device.download(scales)
-        return host
+    def read_attention(self, block: int) -> Scales:
+        host: Scales = self.device.download(self._at[f"scales{block}"])
+        return host[: self._network.spec.width]
+
+    def _everywhere(self) -> tuple[Array, Array]:
+        """A list of all pixels that are wanted: the inactive ones of an empty mask."""
+        mask = self._at["mask0"]
+        self._mark(mask, 0)
+        return self._select(mask)[1]
 
     def _upload(self, frame: Frame) -> None:
         if frame is self._frame:
@@ -278,20 +282,12 @@ class Workspace:
 
     def _room(self, name: str, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> Array:
         """An array at the start of a larger buffer."""
-        flat = self._at[name].reshape(-1)
+        flat: Any = self._at[name].reshape(-1)
         count = math.prod(shape)
         return flat[: -(-count * dtype.itemsize // flat.itemsize)].view(dtype)[:count].reshape(shape)
 
-    def _next_mask(self) -> Array:
-        self._masks += 1
-        return self._at[f"mask{self._masks - 1}"]
 
-    def _next_scales(self) -> Array:
-        self._scales += 1
-        return self._at[f"scales{self._scales - 1}"]
-
-
-def _in_memory(picture: Picture) -> tuple[Picture, bool]:
+def _in_memory(picture: NDArray[Any]) -> tuple[Picture, bool]:
     """(H, W, 3) as it lies in memory, and whether it is planar: then (3, H, W), else (H, W, 3); else a packed copy."""
     planes = picture.transpose(2, 0, 1)
     if planes.flags.c_contiguous:

@@ -1,12 +1,13 @@
-"""The register-blocked heart of every convolution: a few pixels times a few vectors of output channels.
+"""The micro-kernel of every convolution: an indirect GEMM of a few pixels by a few vectors of output channels.
 
-One LLVM intrinsic does all the multiplying. Pixels are addressed through offsets, so an arbitrary set of pixels costs
-the same per pixel as a full frame, and the sum of a pixel never depends on which pixels it shares a block with:
-the results are bit-equal for every tile, list order and thread count.
+One LLVM intrinsic does all the multiplying. Pixels are addressed through an indirection buffer, so an arbitrary set of
+pixels costs the same per pixel as a full frame, and the sum of a pixel never depends on which pixels it shares a
+register tile with: results are bit-equal for every tile, list order and thread count.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from llvmlite import ir
@@ -34,7 +35,7 @@ class BFloat(ir.Type):  # type: ignore[misc]
 
 
 @intrinsic
-def contract(
+def indirect_gemm(
     typingctx: Any,
     lanes: Any,  # literals: float32 lanes of a vector, vectors, pixels
     vectors: Any,
@@ -46,21 +47,21 @@ def contract(
     blocks: Any,  # how many times `pixels` there are
     groups: Any,  # how many times `vectors * lanes` output channels there are
     source: Any,  # T*: T = float32 (FP32), or uint32 holding two bf16 channels (BF16)
-    offsets: Any,  # int64*: offsets[tap * offset_stride + p] = element of the source where pixel p's channels start
-    offset_stride: Any,
+    indirection: Any,  # int64*: [tap * indirection_stride + p] = element of the source where pixel p's channels start
+    indirection_stride: Any,
     taps: Any,
     words: Any,  # T per tap: channels, or pairs of channels
     weights: Any,  # [group][tap][word][vectors * lanes] T
     weight_offsets: Any,  # int64*: element within a group where a tap starts
     group_stride: Any,  # elements of a group
 ) -> Any:
-    """tile[p, o] (+)= sum over taps and channels of source[offsets[tap, p] + c] * weights[tap, c, o], in that order."""
+    """tile[p, o] (+)= sum over taps, then channels, of source[indirection[tap, p] + c] * weights[tap, c, o]."""
     literals = (lanes, vectors, pixels, mode, fresh)
     if not all(isinstance(value, types.IntegerLiteral) for value in literals):
         return None
     n_lanes, n_vectors, n_pixels, the_mode, is_fresh = (value.literal_value for value in literals)
     i64 = types.int64
-    arrays = (tile, i64, i64, i64, source, offsets, i64, i64, i64, weights, weight_offsets, i64)
+    arrays = (tile, i64, i64, i64, source, indirection, i64, i64, i64, weights, weight_offsets, i64)
     signature = types.void(*literals, *arrays)
     vector = ir.VectorType(F32, n_lanes)
     word = F32 if the_mode == FP32 else I32
@@ -86,7 +87,7 @@ def contract(
         return b.call(dot, [sums, b.bitcast(value, pairs), b.bitcast(weight, pairs)])
 
     def codegen(context: Any, b: ir.IRBuilder, sig: Any, args: Any) -> Any:
-        tile, tile_stride, blocks, groups, source, offsets, offset_stride, taps, words = args[5:14]
+        tile, tile_stride, blocks, groups, source, indirection, indirection_stride, taps, words = args[5:14]
         weights, weight_offsets, group_stride = args[14:]
         spread = ir.Constant(ir.VectorType(I32, n_lanes), [0] * n_lanes)
         undefined = ir.Constant(word_vector, ir.Undefined)
@@ -110,7 +111,7 @@ def contract(
                 start = ir.Constant(vector, [0.0] * n_lanes) if is_fresh else load(b, rows[p], v * n_lanes, vector)
                 b.store(start, sums[p, v])
             with cgutils.for_range(b, taps, intp=I64) as tap:
-                places = b.gep(offsets, [b.add(b.mul(tap.index, offset_stride), first)])
+                places = b.gep(indirection, [b.add(b.mul(tap.index, indirection_stride), first)])
                 starts = [b.gep(source, [b.load(b.gep(places, [constant(p)]))]) for p in range(n_pixels)]
                 tap_weights = b.gep(group_weights, [b.load(b.gep(weight_offsets, [tap.index]))])
                 whole = b.and_(words, constant(-UNROLL))
@@ -138,7 +139,7 @@ def pointer(typingctx: Any, array: Any, index: Any) -> Any:
 
 
 @intrinsic
-def fetch_add(typingctx: Any, array: Any, index: Any, amount: Any) -> Any:
+def atomic_add(typingctx: Any, array: Any, index: Any, amount: Any) -> Any:
     """Atomically add to array[index] of a flat int64 array; returns the value before."""
     signature = types.int64(array, types.int64, types.int64)
 
@@ -162,7 +163,7 @@ def copy(typingctx: Any, target: Any, source: Any, count: Any) -> Any:
 
 
 @intrinsic
-def keep(typingctx: Any, target: Any, row: Any, count: Any) -> Any:
+def store_channels(typingctx: Any, target: Any, row: Any, count: Any) -> Any:
     """Store `count` float32 as float32 or, if target is uint32*, as bf16 pairs (nearest, ties to even)."""
     signature = types.void(target, row, types.int64)
     narrow = is_bf16(target)
@@ -173,17 +174,18 @@ def keep(typingctx: Any, target: Any, row: Any, count: Any) -> Any:
             cgutils.raw_memcpy(b, target, row, count, 4, align=4)
             return context.get_dummy_value()
         target = b.bitcast(target, I16.as_pointer())
-        floats, halves = ir.VectorType(F32, 8), ir.VectorType(BFloat(), 8)
-        with _each(b, count, 8) as (i, _):
-            b.store(b.fptrunc(b.load(_cast(b, row, i, floats), align=4), halves), _cast(b, target, i, halves), align=2)
+        for i, lanes in _vectors(b, count):
+            floats = b.load(_cast(b, row, i, ir.VectorType(F32, lanes)), align=4)
+            halves = ir.VectorType(BFloat(), lanes)
+            b.store(b.fptrunc(floats, halves), _cast(b, target, i, halves), align=2)
         return context.get_dummy_value()
 
     return signature, codegen
 
 
 @intrinsic
-def fetch(typingctx: Any, row: Any, source: Any, count: Any) -> Any:
-    """The way back from `keep`: `count` float32 from float32, or from bf16 pairs if source is uint32*."""
+def load_channels(typingctx: Any, row: Any, source: Any, count: Any) -> Any:
+    """The way back from `store_channels`: `count` float32 from float32, or from bf16 pairs if source is uint32*."""
     signature = types.void(row, source, types.int64)
     narrow = is_bf16(source)
 
@@ -192,11 +194,8 @@ def fetch(typingctx: Any, row: Any, source: Any, count: Any) -> Any:
         if not narrow:
             cgutils.raw_memcpy(b, row, source, count, 4, align=4)
             return context.get_dummy_value()
-        source = b.bitcast(source, I16.as_pointer())
-        with _each(b, count, 8) as (i, _):
-            half = b.load(_cast(b, source, i, ir.VectorType(I16, 8)), align=2)
-            bits = b.shl(b.zext(half, ir.VectorType(I32, 8)), _all(I32, 8, 16))
-            b.store(bits, _cast(b, row, i, ir.VectorType(I32, 8)), align=4)
+        for i, lanes in _vectors(b, count):
+            b.store(_load(b, source, i, lanes), _cast(b, row, i, ir.VectorType(F32, lanes)), align=4)
         return context.get_dummy_value()
 
     return signature, codegen
@@ -219,16 +218,32 @@ def _each(b: ir.IRBuilder, count: Any, step: int) -> Any:
     return cgutils.for_range_slice(b, ir.Constant(I64, 0), count, ir.Constant(I64, step), intp=I64)
 
 
+def _vectors(b: ir.IRBuilder, count: Any) -> Iterator[tuple[Any, int]]:
+    """Code for all of `count` channels, a multiple of 8: the loop bodies, each with its index and number of lanes."""
+    whole = b.and_(count, ir.Constant(I64, -16))
+    for begin, end, lanes in ((ir.Constant(I64, 0), whole, 16), (whole, count, 8)):
+        with cgutils.for_range_slice(b, begin, end, ir.Constant(I64, lanes), intp=I64) as (i, _):
+            yield i, lanes
+
+
+def _load(b: ir.IRBuilder, source: Any, element: Any, lanes: int) -> Any:
+    """A vector of float32 from float32*, or from the bf16 pairs of uint32*."""
+    if source.type.pointee == F32:
+        return b.load(_cast(b, source, element, ir.VectorType(F32, lanes)), align=4)
+    halves = b.bitcast(source, I16.as_pointer())
+    half = b.load(_cast(b, halves, element, ir.VectorType(I16, lanes)), align=2)
+    bits = b.shl(b.zext(half, ir.VectorType(I32, lanes)), _all(I32, lanes, 16))
+    return b.bitcast(bits, ir.VectorType(F32, lanes))
+
+
 @intrinsic
 def relu(typingctx: Any, row: Any, count: Any) -> Any:
     """row[i] = max(row[i], 0) for `count` float32, a multiple of 8."""
     signature = types.void(row, types.int64)
-    vector = ir.VectorType(F32, 8)
 
     def codegen(context: Any, b: ir.IRBuilder, sig: Any, args: Any) -> Any:
-        zero = _all(F32, 8, 0.0)
-        with _each(b, args[1], 8) as (i, _):
-            place = _cast(b, args[0], i, vector)
+        for i, lanes in _vectors(b, args[1]):
+            place, zero = _cast(b, args[0], i, ir.VectorType(F32, lanes)), _all(F32, lanes, 0.0)
             value = b.load(place, align=4)
             b.store(b.select(b.fcmp_ordered(">", value, zero), value, zero), place, align=4)
         return context.get_dummy_value()
@@ -238,15 +253,16 @@ def relu(typingctx: Any, row: Any, count: Any) -> Any:
 
 @intrinsic
 def scale_add(typingctx: Any, target: Any, row: Any, scales: Any, added: Any, count: Any) -> Any:
-    """target[i] = row[i] * scales[i] + added[i] for `count` float32, a multiple of 8."""
+    """target[i] = row[i] * scales[i] + added[i] for `count` channels; row and added are float32*, or lines of bf16."""
     signature = types.void(target, row, scales, added, types.int64)
-    vector = ir.VectorType(F32, 8)
 
     def codegen(context: Any, b: ir.IRBuilder, sig: Any, args: Any) -> Any:
         target, row, scales, added, count = args
-        fma = cgutils.get_or_insert_function(b.module, ir.FunctionType(vector, [vector] * 3), "llvm.fma.v8f32")
-        with _each(b, count, 8) as (i, _):
-            operands = [b.load(_cast(b, place, i, vector), align=4) for place in (row, scales, added)]
+        for i, lanes in _vectors(b, count):
+            vector = ir.VectorType(F32, lanes)
+            name = f"llvm.fma.v{lanes}f32"
+            fma = cgutils.get_or_insert_function(b.module, ir.FunctionType(vector, [vector] * 3), name)
+            operands = [_load(b, place, i, lanes) for place in (row, scales, added)]
             b.store(b.call(fma, operands), _cast(b, target, i, vector), align=4)
         return context.get_dummy_value()
 
@@ -254,7 +270,7 @@ def scale_add(typingctx: Any, target: Any, row: Any, scales: Any, added: Any, co
 
 
 @intrinsic
-def add_offset(typingctx: Any, target: Any, source: Any, offset: Any, count: Any) -> Any:
+def add_to_indices(typingctx: Any, target: Any, source: Any, offset: Any, count: Any) -> Any:
     """target[i] = source[i] + offset for `count` int64, an even number."""
     signature = types.void(target, source, types.int64, types.int64)
     vector = ir.VectorType(I64, 2)  # LLVM joins them where registers are wider
@@ -262,9 +278,13 @@ def add_offset(typingctx: Any, target: Any, source: Any, offset: Any, count: Any
     def codegen(context: Any, b: ir.IRBuilder, sig: Any, args: Any) -> Any:
         target, source, offset, count = args
         undefined = ir.Constant(vector, ir.Undefined)
-        offsets = b.shuffle_vector(b.insert_element(undefined, offset, ir.Constant(I32, 0)), undefined, _all(I32, 2, 0))
+        indirection = b.shuffle_vector(
+            b.insert_element(undefined, offset, ir.Constant(I32, 0)), undefined, _all(I32, 2, 0)
+        )
         with _each(b, count, 2) as (i, _):
-            b.store(b.add(b.load(_cast(b, source, i, vector), align=8), offsets), _cast(b, target, i, vector), align=8)
+            b.store(
+                b.add(b.load(_cast(b, source, i, vector), align=8), indirection), _cast(b, target, i, vector), align=8
+            )
         return context.get_dummy_value()
 
     return signature, codegen

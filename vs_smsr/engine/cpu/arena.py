@@ -2,41 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from vs_smsr.engine.cpu.network import PackedNetwork
 from vs_smsr.engine.cpu.packing import Words
-from vs_smsr.weights import CHANNELS, LAYERS, MASK_CHANNELS
 
 BAND = 12 << 20  # bytes of a band's features, about
-REACH = LAYERS - 1  # rows that the first masked layer is ahead of a band
-MAPS = ("head", "features", "total", "collected")
+MAPS = ("head", "features", "fused", "collected")
+
+
+def ahead(network: PackedNetwork) -> int:
+    """Rows that the first masked layer is ahead of a band."""
+    return network.layers - 1
 
 
 def band_rows(network: PackedNetwork, height: int, width: int) -> int:
     """Rows of pixels that the masked layers work on at a time."""
     row = width * network.line * network.word.itemsize
-    return min(height, max(BAND // row, 8 * REACH))
+    return min(height, max(BAND // row, 8 * ahead(network), 1))
 
 
 def sizes(network: PackedNetwork, height: int, width: int) -> dict[str, tuple[int, np.dtype[Any]]]:
-    """Elements and type of every buffer for a frame of that size.
+    """Elements and type of every array for a frame of that size.
 
-    "scratch" holds, one after the other, the frame as `head` reads it, an SMM's mask branch, the rows of its masked
-    layers (here all pixels active), and the frame again for `tail`.
+    Scratch is what its largest tenant takes: the frame as `head` and `tail` read it, a mask branch, or the rows of a
+    block's masked layers (here all pixels active).
     """
     integers: np.dtype[Any] = np.dtype(np.int32)
     pixels, grid = height * width, (height + 2) * (width + 2)
     half = (height // 2 + 2) * (width // 2 + 2)
-    band = min(1 + band_rows(network, height, width) + REACH, height)
+    band = min(1 + band_rows(network, height, width) + ahead(network), height)
     table = dict.fromkeys(MAPS, (grid * network.line, network.word))
-    table |= {f"dense {layer}": ((band + 2) * (width + 2) * network.widest_dense_stride(layer), network.word)
-              for layer in range(LAYERS)}  # fmt: skip
+    table |= {f"dense {layer}": ((band + 2) * (width + 2) * network.dense_stride(layer), network.word)
+              for layer in range(network.layers)}  # fmt: skip
+    rows = network.layers * (band * width + 1) * network.line
     table |= {
-        "scratch": (max(LAYERS * (band * width + 1) * network.line, 2 * half * MASK_CHANNELS, grid * 3), network.word),
-        "inverse": (grid, integers),
+        "scratch": (max(rows, 2 * half * network.mask_channels, grid * 3), network.word),
+        "pixel_to_row": (grid, integers),
         "active": (pixels, integers),
         "inactive": (pixels, integers),
         "all": (pixels, integers),
@@ -51,13 +57,18 @@ def total_bytes(network: PackedNetwork, height: int, width: int) -> int:
     return sum(count * dtype.itemsize for count, dtype in sizes(network, height, width).values())
 
 
-class Buffers:
-    """Flat arrays by name for one frame size at a time."""
+class Arena:
+    """Flat arrays by name for one frame size at a time.
+
+    What is taken lives until the next `resize`; what is borrowed from scratch lives as long as its block, and nothing
+    else may borrow meanwhile.
+    """
 
     def __init__(self, network: PackedNetwork) -> None:
         self._network = network
         self._arrays: dict[str, Words] = {}
         self._sizes: dict[str, tuple[int, np.dtype[Any]]] = {}
+        self._tenant: str | None = None
 
     def resize(self, height: int, width: int) -> None:
         """From now on for frames of that size; borders of maps are zero, the rest is what it was.
@@ -66,11 +77,13 @@ class Buffers:
             MemoryError: an array cannot be allocated.
         """
         self._sizes = sizes(self._network, height, width)
+        self._tenant = None
 
     def take(self, name: str, count: int | None = None) -> Words:
         """The named array, `count` elements of it (all that the size needs if None)."""
         needed, dtype = self._sizes[name]
         count = needed if count is None else count
+        assert count <= needed, f"{name}: {count} elements are more than the {needed} that were planned"
         if name not in self._arrays or self._arrays[name].size < count:
             self._arrays.pop(name, None)  # before the new one is made
             self._arrays[name] = np.zeros(count, dtype)
@@ -82,6 +95,16 @@ class Buffers:
         zero_border(flat.reshape(rows, pitch, line))
         return flat
 
+    @contextmanager
+    def scratch(self, tenant: str, count: int) -> Iterator[Words]:
+        """Borrow `count` words for the block; what they hold is undefined."""
+        assert self._tenant is None, f"scratch belongs to {self._tenant}, {tenant} must wait"
+        self._tenant = tenant
+        try:
+            yield self.take("scratch", count)
+        finally:
+            self._tenant = None
+
 
 def zero_border(lines: Words) -> None:
     """Make the border of a map (rows, pitch, line) zero."""
@@ -89,6 +112,3 @@ def zero_border(lines: Words) -> None:
         return
     for border in (lines[0], lines[-1], lines[:, 0], lines[:, -1]):
         border[:] = 0
-
-
-assert CHANNELS % 8 == 0, "lines of a map are whole vectors"

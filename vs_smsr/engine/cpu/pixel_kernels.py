@@ -1,23 +1,26 @@
-"""Everything per pixel that is not a convolution: lists, masks, the bicubic base. Same vocabulary as `kernels`."""
+"""Everything per pixel that is not a convolution: lists, masks, the bicubic base. Vocabulary: `sparse_kernels`."""
 
 # mypy: disable-error-code="no-untyped-def"
 
 from __future__ import annotations
 
+from functools import cache
+from typing import Any
+
 import numpy as np
 
 from vs_smsr.engine.compiled import compiled
-from vs_smsr.engine.cpu.claims import claim
+from vs_smsr.engine.cpu.work_stealing import claim
 
 ROWS = 4  # rows claimed at a time
 
 
 @compiled
-def count(claimed, me, mask, only, some, on, off):
+def count(claimed, thread_id, mask, only, some, on, off):
     """How many pixels of each row are active (on) and inactive (off); with `some`, of those in `only` (H, W)."""
     height, width = mask.shape
     while True:
-        start, stop = claim(claimed, me, height, ROWS)
+        start, stop = claim(claimed, thread_id, height, ROWS)
         if start == stop:
             break
         for y in range(start, stop):
@@ -29,16 +32,16 @@ def count(claimed, me, mask, only, some, on, off):
 
 
 @compiled
-def select(claimed, me, mask, only, some, active, inactive, first_active, first_inactive, inverse):
-    """Lists of active and inactive grid positions, row by row, and the inverse map.
+def select(claimed, thread_id, mask, only, some, active, inactive, first_active, first_inactive, pixel_to_row):
+    """Lists of active and inactive grid positions, row by row, and the pixel_to_row map.
 
     mask is (H, W), active and inactive have room for H * W; first_active and first_inactive (H + 1) tell where each row
-    starts in them. inverse is the flat grid with a zero border, the active pixels numbered from 1. With `some`, pixels
-    not in `only` (H, W) are in neither list.
+    starts in them. pixel_to_row is the flat grid with a zero border, the active pixels numbered from 1. With `some`,
+    pixels not in `only` (H, W) are in neither list.
     """
     height, width = mask.shape
     while True:
-        start, stop = claim(claimed, me, height, ROWS)
+        start, stop = claim(claimed, thread_id, height, ROWS)
         if start == stop:
             break
         for y in range(start, stop):
@@ -46,52 +49,58 @@ def select(claimed, me, mask, only, some, active, inactive, first_active, first_
             here = (y + 1) * (width + 2) + 1
             for x in range(width):
                 if some and not only[y, x]:
-                    inverse[here + x] = 0
+                    pixel_to_row[here + x] = 0
                 elif mask[y, x]:
                     active[on] = here + x
                     on += 1
-                    inverse[here + x] = on
+                    pixel_to_row[here + x] = on
                 else:
                     inactive[off] = here + x
                     off += 1
-                    inverse[here + x] = 0
+                    pixel_to_row[here + x] = 0
 
 
-@compiled
-def decide(claimed, me, hidden, weights, bias, mask):
+@cache
+def decide(channels: int) -> Any:
     """The transposed 3x3 (stride 2) to two logits and their comparison: mask = logits[1] > logits[0].
 
-    hidden is the half-size grid (H/2 + 2, W/2 + 2, 16); weights (3, 3, 16) and bias are those of logits[1] - logits[0].
+    hidden is the half-size grid (H/2 + 2, W/2 + 2, channels); weights (3, 3, channels) and bias are those of the
+    difference of the logits.
     Output row 2y takes kernel row 1 at y; row 2y + 1 takes kernel row 2 at y and row 0 at y + 1; columns likewise.
     """
-    height, width = mask.shape[0] // 2, mask.shape[1] // 2
-    while True:
-        start, stop = claim(claimed, me, height, ROWS)
-        if start == stop:
-            break
-        for y in range(start, stop):
-            for x in range(width):
-                a = b = c = d = bias
-                for i in range(16):
-                    here, right = hidden[y + 1, x + 1, i], hidden[y + 1, x + 2, i]
-                    below, across = hidden[y + 2, x + 1, i], hidden[y + 2, x + 2, i]
-                    a += here * weights[1, 1, i]
-                    b += here * weights[1, 2, i] + right * weights[1, 0, i]
-                    c += here * weights[2, 1, i] + below * weights[0, 1, i]
-                    d += here * weights[2, 2, i] + right * weights[2, 0, i]
-                    d += below * weights[0, 2, i] + across * weights[0, 0, i]
-                mask[2 * y, 2 * x] = a > 0
-                mask[2 * y, 2 * x + 1] = b > 0
-                mask[2 * y + 1, 2 * x] = c > 0
-                mask[2 * y + 1, 2 * x + 1] = d > 0
+
+    @compiled
+    def kernel(claimed, thread_id, hidden, weights, bias, mask):
+        height, width = mask.shape[0] // 2, mask.shape[1] // 2
+        while True:
+            start, stop = claim(claimed, thread_id, height, ROWS)
+            if start == stop:
+                break
+            for y in range(start, stop):
+                for x in range(width):
+                    a = b = c = d = bias
+                    for i in range(channels):
+                        here, right = hidden[y + 1, x + 1, i], hidden[y + 1, x + 2, i]
+                        below, across = hidden[y + 2, x + 1, i], hidden[y + 2, x + 2, i]
+                        a += here * weights[1, 1, i]
+                        b += here * weights[1, 2, i] + right * weights[1, 0, i]
+                        c += here * weights[2, 1, i] + below * weights[0, 1, i]
+                        d += here * weights[2, 2, i] + right * weights[2, 0, i]
+                        d += below * weights[0, 2, i] + across * weights[0, 0, i]
+                    mask[2 * y, 2 * x] = a > 0
+                    mask[2 * y, 2 * x + 1] = b > 0
+                    mask[2 * y + 1, 2 * x] = c > 0
+                    mask[2 * y + 1, 2 * x + 1] = d > 0
+
+    return kernel
 
 
 @compiled
-def centre(claimed, me, frame, mean, grid):
+def centre(claimed, thread_id, frame, mean, grid):
     """grid (H + 2, W + 2, 3), zero border, = frame - mean."""
     height, width = frame.shape[:2]
     while True:
-        start, stop = claim(claimed, me, height, ROWS)
+        start, stop = claim(claimed, thread_id, height, ROWS)
         if start == stop:
             break
         for y in range(start, stop):
@@ -101,7 +110,7 @@ def centre(claimed, me, frame, mean, grid):
 
 
 @compiled
-def bicubic(claimed, me, grid, taps, weights, result):
+def bicubic(claimed, thread_id, grid, taps, weights, result):
     """result (sH, sW, 3) = the frame in grid enlarged; edges repeat.
 
     taps (s) and weights (s, 4): output s * x + b takes pixels x + taps[b] ... x + taps[b] + 3.
@@ -110,7 +119,7 @@ def bicubic(claimed, me, grid, taps, weights, result):
     scale = taps.shape[0]
     line = np.empty((width + 6, 3), np.float32)  # one blended row with its edges repeated
     while True:
-        start, stop = claim(claimed, me, height, ROWS)
+        start, stop = claim(claimed, thread_id, height, ROWS)
         if start == stop:
             break
         for y in range(start, stop):

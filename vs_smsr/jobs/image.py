@@ -1,4 +1,4 @@
-"""An image file in, the same image larger out: `pipeline.upscale_video` for stills."""
+"""An image file in, the same image larger out: `video.upscale_video` for stills."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from pathlib import Path
 
 import cv2
 
+from vs_smsr.jobs.arrays import Array, upscale_array
+from vs_smsr.jobs.report import Progress, Report
+from vs_smsr.jobs.sizing import Size, final_size
 from vs_smsr.media.images import Image, check, encode, read_image
 from vs_smsr.media.targets import whole_or_nothing
 from vs_smsr.options import VideoOptions
-from vs_smsr.pipeline import Progress, Report
 from vs_smsr.tiling import Tiler
-from vs_smsr.upscaler import Array, upscale_array
 
 
 def upscale_image(
@@ -37,22 +38,17 @@ def upscale_image(
         result = upscale_array(tiler, image.pixels)
         if progress:
             progress(Progress(1, 1, 1 / (time.perf_counter() - start), result.skipped))
-        pixels = resized(result.pixels, image.pixels.shape[:2], options)
+        height, width = image.pixels.shape[:2]
+        pixels = resized(result.pixels, final_size(Size(width, height), tiler.scale, options))
         data, notes = encode(Image(pixels, image.metadata), target)
         temporary.write_bytes(data)
     return Report(target, 1, time.perf_counter() - start, result.skipped, notes)
 
 
-def resized(pixels: Array, source: tuple[int, ...], options: VideoOptions) -> Array:
-    """(h, w[, C]) -> (H, W[, C]), the final size that the options ask for; `source` is (height, width) as it was read.
-
-    One side alone keeps the source's aspect ratio.
-    """
-    height, width = source
-    if options.width is None and options.height is None:
+def resized(pixels: Array, size: Size) -> Array:
+    """(h, w[, C]) -> (H, W[, C]) by bicubic interpolation, or by area where it shrinks."""
+    if size == (pixels.shape[1], pixels.shape[0]):
         return pixels
-    wide = options.width or max(1, round(width * (options.height or 0) / height))
-    high = options.height or max(1, round(height * wide / width))
-    larger = wide > pixels.shape[1] or high > pixels.shape[0]
-    final: Array = cv2.resize(pixels, (wide, high), interpolation=cv2.INTER_CUBIC if larger else cv2.INTER_AREA)
+    larger = size.width > pixels.shape[1] or size.height > pixels.shape[0]
+    final: Array = cv2.resize(pixels, size, interpolation=cv2.INTER_CUBIC if larger else cv2.INTER_AREA)
     return final

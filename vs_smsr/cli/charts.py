@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from vs_smsr.engine.contract import Frame, Mask
 from vs_smsr.engine.window import Window
 from vs_smsr.tiling.reuse import Changed
-from vs_smsr.weights import CHANNELS, LAYERS, MODULES, Weights
+from vs_smsr.weights import Weights
 
 Picture = NDArray[np.uint8]  # (H, W, 3) RGB
 ACTIVE, REUSED, GRID = (255, 96, 0), (40, 110, 255), (255, 255, 255)
-COLOURS = ((214, 64, 69), (230, 159, 0), (0, 140, 100), (0, 114, 200), (140, 80, 170))  # of the five SMMs
+COLOURS = ((214, 64, 69), (230, 159, 0), (0, 140, 100), (0, 114, 200), (140, 80, 170))  # of blocks, again and again
 INK, PAPER, LINE = (40, 40, 40), (255, 255, 255), (215, 215, 215)
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 
@@ -52,20 +52,23 @@ def work_overlay(
 def channel_chart(weights: Weights) -> Picture:
     """A row for each layer of each SMM, a square for each channel: filled if it is dense."""
     side, left, top, gap = 14, 120, 46, 14
-    height = top + MODULES * (LAYERS * side + gap) + 10
-    picture = _paper(height, left + CHANNELS * side + 90)
+    spec = weights.spec
+    rows = sum(len(block.layers) for block in spec.blocks)
+    picture = _paper(top + rows * side + len(spec.blocks) * gap + 10, left + spec.width * side + 90)
     _write(picture, "dense channels (filled) are computed everywhere, sparse ones at active pixels only", (left, 24))
-    for module in range(MODULES):
-        for layer in range(LAYERS):
-            y = top + module * (LAYERS * side + gap) + layer * side
-            dense = weights.dense_channels(module, layer)
-            _write(picture, f"SMM {module + 1}, layer {layer + 1}", (8, y + side - 3), 0.38)
-            for channel in range(CHANNELS):
+    y = top
+    for number, block in enumerate(spec.blocks):
+        for layer in range(len(block.layers)):
+            dense = weights.dense_channels(number, layer)
+            _write(picture, f"SMM {number + 1}, layer {layer + 1}", (8, y + side - 3), 0.38)
+            for channel in range(spec.width):
                 x = left + channel * side
                 cv2.rectangle(picture, (x, y), (x + side - 3, y + side - 3), LINE, 1)
                 if dense[channel]:
-                    cv2.rectangle(picture, (x, y), (x + side - 3, y + side - 3), COLOURS[module], cv2.FILLED)
-            _write(picture, f"{int(dense.sum())} of {CHANNELS}", (left + CHANNELS * side + 8, y + side - 3), 0.38)
+                    cv2.rectangle(picture, (x, y), (x + side - 3, y + side - 3), _colour(number), cv2.FILLED)
+            _write(picture, f"{int(dense.sum())} of {spec.width}", (left + spec.width * side + 8, y + side - 3), 0.38)
+            y += side
+        y += gap
     return picture
 
 
@@ -82,7 +85,9 @@ def sparsity_chart(sparsity: Sequence[Sequence[float]], reused: Sequence[float])
         _write(picture, str(n), (left + width * n // max(count - 1, 1) - 6, top + height + 22), 0.42)
     _write(picture, "frame", (left + width // 2 - 20, top + height + 42), 0.42)
     _write(picture, "skipped work of each SMM, and pixels reused from the frame before", (left, 24))
-    lines = [([frame[module] for frame in sparsity], COLOURS[module], f"SMM {module + 1}") for module in range(MODULES)]
+    lines = [
+        ([frame[block] for frame in sparsity], _colour(block), f"SMM {block + 1}") for block in range(len(sparsity[0]))
+    ]
     lines.append((list(reused), INK, "reused"))
     for row, (values, colour, name) in enumerate(lines):
         across = [left + width * n // max(count - 1, 1) for n in range(count)]
@@ -94,6 +99,10 @@ def sparsity_chart(sparsity: Sequence[Sequence[float]], reused: Sequence[float])
         cv2.line(picture, (left + width + 20, y), (left + width + 44, y), colour, 3)
         _write(picture, name, (left + width + 52, y + 5), 0.45)
     return picture
+
+
+def _colour(block: int) -> tuple[int, int, int]:
+    return COLOURS[block % len(COLOURS)]
 
 
 def _paper(height: int, width: int) -> Picture:

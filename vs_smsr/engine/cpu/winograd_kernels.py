@@ -1,7 +1,7 @@
-"""The convolutions that every pixel gets, by quads (2x2 pixels, even origins) and Winograd's way.
+"""The convolutions that every pixel gets, by Winograd's algorithm over quads: 2x2 output tiles with even origins.
 
-Vocabulary as in `kernels`; `quads` (n, 4) are lists of grid positions, the four pixels of each quad. A block of quads
-is carried through at a time: its points, as the products need them, and their sums stay in a core's cache.
+Vocabulary as in `sparse_kernels`; `quads` (n, 4) are lists of grid positions, the four pixels of each quad. A block of
+quads is carried through at a time: its points in the transform domain and their sums stay in a core's cache.
 """
 
 # mypy: disable-error-code="no-untyped-def"
@@ -15,28 +15,38 @@ import numpy as np
 from numba import njit
 
 from vs_smsr.engine.compiled import compiled
-from vs_smsr.engine.cpu.block import BF16, FP32, NEW, contract, copy, fetch, keep, pointer, relu, scale_add
-from vs_smsr.engine.cpu.claims import claim
+from vs_smsr.engine.cpu.gemm import (
+    BF16,
+    FP32,
+    NEW,
+    copy,
+    indirect_gemm,
+    pointer,
+    relu,
+    scale_add,
+    store_channels,
+)
 from vs_smsr.engine.cpu.winograd import POINTS, patch_to_points, points_to_quad
+from vs_smsr.engine.cpu.work_stealing import claim
 
 QUADS = 12  # of a block: whole register blocks of 4, 6 or 12
 CHUNK = 4 * QUADS  # quads claimed at a time
-C = 64
 
 
 @njit(inline="always")
 def _multiply(
     lanes: Any, vectors: Any, pixels: Any, mode: Any, quads: Any, first: Any, width: Any, source: Any, line: Any,
     weights: Any, group_stride: Any, starts: Any, groups: Any, points: Any, words: Any, sums: Any, span: Any,
+    channels: Any,
 ) -> None:  # fmt: skip
     """sums (POINTS, QUADS, span) of a block's quads; points (POINTS, QUADS, words) are left overwritten."""
     for q in range(min(QUADS, quads.shape[0] - first)):
         corner = (np.int64(quads[first + q, 0]) - width - 1) * line
         place = pointer(points, q * words)
-        patch_to_points(place, QUADS * words, pointer(source, corner), width * line, line, C)
+        patch_to_points(place, QUADS * words, pointer(source, corner), width * line, line, channels)
     lines, zero = np.arange(QUADS) * words, np.zeros(1, np.int64)
     for k in range(POINTS):
-        contract(
+        indirect_gemm(
             lanes, vectors, pixels, mode, NEW, pointer(sums, k * QUADS * span), span, QUADS // pixels, groups,
             pointer(points, k * QUADS * words), pointer(lines, 0), 0, 1, words,
             pointer(weights, starts[k]), pointer(zero, 0), group_stride,
@@ -44,56 +54,59 @@ def _multiply(
 
 
 @cache
-def quad_convolution(lanes: int, vectors: int, pixels: int, mode: int) -> Any:
-    """target = bias + conv(source) + added?, map to map of 64 channels."""
-    groups = C // (vectors * lanes)
-    words = C // 2 if mode == BF16 else C
+def quad_convolution(lanes: int, vectors: int, pixels: int, mode: int, channels: int) -> Any:
+    """target = bias + conv(source) + added?, map to map."""
+    groups = channels // (vectors * lanes)
+    words = channels // 2 if mode == BF16 else channels
 
     @compiled
-    def kernel(claimed, me, quads, width, source, weights, group_stride, starts, bias, added, with_added, target):
-        points, sums = np.zeros(POINTS * QUADS * words, source.dtype), np.empty(POINTS * QUADS * C, np.float32)
-        tile, more, ones = np.empty(4 * C, np.float32), np.empty(C, np.float32), np.ones(C, np.float32)
+    def kernel(
+        claimed, thread_id, quads, width, source, weights, group_stride, starts, bias, added, with_added, target
+    ):
+        points, sums = np.zeros(POINTS * QUADS * words, source.dtype), np.empty(POINTS * QUADS * channels, np.float32)
+        tile, ones = np.empty(4 * channels, np.float32), np.ones(channels, np.float32)
         count = quads.shape[0]
         while True:
-            start, stop = claim(claimed, me, count, CHUNK)
+            start, stop = claim(claimed, thread_id, count, CHUNK)
             if start == stop:
                 break
             for first in range(start, stop, QUADS):
                 _multiply(
                     lanes, vectors, pixels, mode, quads, first, width, source, words,
-                    weights, group_stride, starts, groups, points, words, sums, C,
+                    weights, group_stride, starts, groups, points, words, sums, channels, channels,
                 )  # fmt: skip
                 for q in range(min(QUADS, count - first)):
-                    points_to_quad(pointer(tile, 0), pointer(sums, q * C), QUADS * C, pointer(bias, 0), C)
+                    points_to_quad(
+                        pointer(tile, 0), pointer(sums, q * channels), QUADS * channels, pointer(bias, 0), channels
+                    )
                     for p in range(4):
-                        here, row = np.int64(quads[first + q, p]) * words, pointer(tile, p * C)
+                        here, row = np.int64(quads[first + q, p]) * words, pointer(tile, p * channels)
                         if with_added:
-                            fetch(pointer(more, 0), pointer(added, here), C)
-                            scale_add(row, row, pointer(ones, 0), pointer(more, 0), C)
-                        keep(pointer(target, here), row, C)
+                            scale_add(row, row, pointer(ones, 0), pointer(added, here), channels)
+                        store_channels(pointer(target, here), row, channels)
 
     return kernel
 
 
 @cache
-def pooled_convolution(lanes: int, vectors: int, pixels: int, line: int) -> Any:
+def pooled_convolution(lanes: int, vectors: int, pixels: int, line: int, channels: int) -> Any:
     """Bias, relu and the mean of each quad, float32 from lines of any kind; target by `half`, the half-size grid."""
 
     @compiled
-    def kernel(claimed, me, quads, width, source, weights, group_stride, starts, groups, bias, half, target):
+    def kernel(claimed, thread_id, quads, width, source, weights, group_stride, starts, groups, bias, half, target):
         span = groups * vectors * lanes
-        points, sums = np.zeros(POINTS * QUADS * C, np.float32), np.empty(POINTS * QUADS * span, np.float32)
+        points, sums = np.zeros(POINTS * QUADS * channels, np.float32), np.empty(POINTS * QUADS * span, np.float32)
         tile, quarter = np.empty(4 * span, np.float32), np.full(span, np.float32(0.25))
         ones, zeros = np.ones(span, np.float32), np.zeros(span, np.float32)
         count = quads.shape[0]
         while True:
-            start, stop = claim(claimed, me, count, CHUNK)
+            start, stop = claim(claimed, thread_id, count, CHUNK)
             if start == stop:
                 break
             for first in range(start, stop, QUADS):
                 _multiply(
                     lanes, vectors, pixels, FP32, quads, first, width, source, line,
-                    weights, group_stride, starts, groups, points, C, sums, span,
+                    weights, group_stride, starts, groups, points, channels, sums, span, channels,
                 )  # fmt: skip
                 for q in range(min(QUADS, count - first)):
                     row = pointer(tile, 0)
@@ -108,24 +121,26 @@ def pooled_convolution(lanes: int, vectors: int, pixels: int, line: int) -> Any:
 
 
 @cache
-def tail_convolution(lanes: int, vectors: int, pixels: int, mode: int) -> Any:
+def tail_convolution(lanes: int, vectors: int, pixels: int, mode: int, channels: int) -> Any:
     """3x3 to 3 * s * s outputs, pixel shuffle, added to the bicubic base in `frame` (sH, sW, 3), mean, clamp."""
-    words = C // 2 if mode == BF16 else C
+    words = channels // 2 if mode == BF16 else channels
 
     @compiled
-    def kernel(claimed, me, quads, width, source, weights, group_stride, starts, groups, bias, mean, scale, frame):
+    def kernel(
+        claimed, thread_id, quads, width, source, weights, group_stride, starts, groups, bias, mean, scale, frame
+    ):
         span = groups * vectors * lanes
         points, sums = np.zeros(POINTS * QUADS * words, source.dtype), np.empty(POINTS * QUADS * span, np.float32)
         tile = np.empty(4 * span, np.float32)
         count = quads.shape[0]
         while True:
-            start, stop = claim(claimed, me, count, CHUNK)
+            start, stop = claim(claimed, thread_id, count, CHUNK)
             if start == stop:
                 break
             for first in range(start, stop, QUADS):
                 _multiply(
                     lanes, vectors, pixels, mode, quads, first, width, source, words,
-                    weights, group_stride, starts, groups, points, words, sums, span,
+                    weights, group_stride, starts, groups, points, words, sums, span, channels,
                 )  # fmt: skip
                 for q in range(min(QUADS, count - first)):
                     points_to_quad(pointer(tile, 0), pointer(sums, q * span), QUADS * span, pointer(bias, 0), span)

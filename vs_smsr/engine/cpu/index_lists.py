@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vs_smsr.engine.compiled import compiled
-from vs_smsr.engine.cpu.buffers import Buffers
+from vs_smsr.engine.cpu.arena import Arena
 
 Positions = NDArray[np.int32]
 Chosen = NDArray[np.bool_]
 
 
-class Places(Protocol):
+class IndexLists(Protocol):
     """What is computed; half-size positions are those of the grid on which the mask branch works."""
 
     @property
@@ -39,20 +39,20 @@ class Places(Protocol):
         """(n,) half-size positions of the mask branch's second convolution."""
 
 
-class Everywhere:
-    """All pixels of a frame; the lists lie in buffers."""
+class AllPixels:
+    """All pixels of a frame; the lists lie in the arena."""
 
-    def __init__(self, buffers: Buffers, height: int, width: int) -> None:
+    def __init__(self, arena: Arena, height: int, width: int) -> None:
         every = _grid_positions(height, width)
-        self.pixels, self.quads = buffers.take("all"), buffers.take("quads").reshape(-1, 4)
-        self.means = self.hidden = buffers.take("half")
+        self.pixels, self.quads = arena.take("all"), arena.take("quads").reshape(-1, 4)
+        self.means = self.hidden = arena.take("half")
         self.pixels[:] = every.ravel()
         self.quads[:] = every.reshape(height // 2, 2, width // 2, 2).swapaxes(1, 2).reshape(-1, 4)
         self.means[:] = _grid_positions(height // 2, width // 2).ravel()
         self.pooled = self.quads
 
 
-class Only:
+class SomePixels:
     """The pixels of (H, W) that are set, by whole quads where the kernels go by quads. A list is made when it is used.
 
     A mask pixel in an odd row or column reads two half-size pixels, its own and the next.

@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -20,56 +19,17 @@ import av
 import cv2
 
 from vs_smsr.errors import MemoryBudgetError, OptionError, OutputExistsError
+from vs_smsr.jobs.queue import BoundedQueue, Closed
+from vs_smsr.jobs.report import Progress, Report
+from vs_smsr.jobs.sizing import Size, final_size
 from vs_smsr.media.colour import Array, alpha_of, depth, to_rgb
 from vs_smsr.media.memory import Level, levels, pipeline_bytes
 from vs_smsr.media.reader import Packet, Reader, VideoInfo
 from vs_smsr.media.writer import Writer
 from vs_smsr.options import VideoOptions
-from vs_smsr.tiling import Plan, Sequence, Tiler
+from vs_smsr.tiling import FramePlan, Sequence, Tiler
 
-FRAME, PACKET = 8, 1  # what they take of a line's room
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a video is.
-
-    Attributes:
-        frames: upscaled so far.
-        total: expected number of frames, or None if the file does not tell.
-        fps: frames per second since the start.
-        skipped: mean share of the masked work that was skipped, 0..1.
-        reused: mean share of the pixels that were copied from the frame before, 0..1.
-    """
-
-    frames: int
-    total: int | None
-    fps: float
-    skipped: float
-    reused: float = 0.0
-
-
-@dataclass(frozen=True)
-class Report:
-    """What was made.
-
-    Attributes:
-        output: the written file.
-        frames: number of frames.
-        seconds: time it took.
-        skipped: mean share of the masked work that was skipped, 0..1.
-        notes: a line for each stream or tag that could not be carried, and why.
-        reused: mean share of the pixels that were copied from the frame before, 0..1.
-        held: frames that went with the attention of their temporal tile's first frame.
-    """
-
-    output: Path
-    frames: int
-    seconds: float
-    skipped: float
-    notes: tuple[str, ...]
-    reused: float = 0.0
-    held: int = 0
+FRAME, PACKET = 8, 1  # what they take of a queue's room
 
 
 def upscale_video(
@@ -103,10 +63,10 @@ def upscale_video(
             raise OutputExistsError(f"{target}: exists already. Allow to replace it with --overwrite.")
     frames, skipped, reused, held = 0, 0.0, 0.0, 0
     with Reader(source) as reader:
-        size = final_size(reader.info, tiler.scale, options)
-        level, _ = fit(tiler, reader.info, size, options)
+        size = final_size(Size(reader.info.width, reader.info.height), tiler.scale, options, multiple=2)
+        level, overhead, _ = fit(tiler, reader.info, size, options)
         options = dataclasses.replace(options, encoder_options={**level.options, **options.encoder_options})
-        sequence = Sequence(tiler)
+        sequence = Sequence(tiler, overhead=overhead)
         with Writer(target, reader, size, options) as writer, _threads(reader, writer, level) as (decoded, upscaled):
             for item in decoded:
                 if not isinstance(item, _Frame):
@@ -129,8 +89,8 @@ def upscale_video(
     return Report(target, frames, time.perf_counter() - start, skipped / frames, tuple(notes), reused / frames, held)
 
 
-def fit(tiler: Tiler, info: VideoInfo, size: tuple[int, int], options: VideoOptions) -> tuple[Level, Plan | None]:
-    """The best way to encode that leaves the engine enough of the memory budget, and the plan for the engine.
+def fit(tiler: Tiler, info: VideoInfo, size: Size, options: VideoOptions) -> tuple[Level, int, FramePlan]:
+    """The best way to encode that leaves the engine enough of the memory budget; its bytes; the plan for the engine.
 
     Raises:
         MemoryBudgetError: none does.
@@ -140,29 +100,13 @@ def fit(tiler: Tiler, info: VideoInfo, size: tuple[int, int], options: VideoOpti
         deep = depth(av.VideoFormat(options.pix_fmt or info.pix_fmt)) > 8
     *better, least = levels(options)
     for level in better:
-        tiler.reserve(pipeline_bytes(info, size, deep, level))
+        overhead = pipeline_bytes(info, size, deep, level)
         with suppress(MemoryBudgetError):
-            found = tiler.plan(info.height, info.width)
-            if found is None or found.tile is None:  # whole frames are worth more than looking ahead
-                return level, found
-    tiler.reserve(pipeline_bytes(info, size, deep, least))
-    return least, tiler.plan(info.height, info.width)
-
-
-def final_size(info: VideoInfo, scale: int, options: VideoOptions) -> tuple[int, int]:
-    """(width, height) of the result: scale times the source's, or what the options ask for.
-
-    One side alone keeps the source's shape; the other is then rounded to even.
-    """
-    if options.width is None and options.height is None:
-        return info.width * scale, info.height * scale
-    width = options.width or _even((options.height or 0) * info.width / info.height)
-    height = options.height or _even(width * info.height / info.width)
-    return width, height
-
-
-def _even(side: float) -> int:
-    return max(2, 2 * round(side / 2))
+            plan = tiler.plan(info.height, info.width, overhead)
+            if plan.tile is None:  # whole frames are worth more than looking ahead
+                return level, overhead, plan
+    overhead = pipeline_bytes(info, size, deep, least)
+    return least, overhead, tiler.plan(info.height, info.width, overhead)
 
 
 @dataclass(frozen=True)
@@ -178,60 +122,8 @@ type _Decoded = _Frame | Packet
 type _Upscaled = av.VideoFrame | Packet
 
 
-class _Closed(Exception):
-    """Nobody takes from the line any more."""
-
-
-class Line[T]:
-    """A hand-over between two threads, in order, with room for so much; an error at one end comes out at the other."""
-
-    def __init__(self, room: int) -> None:
-        self._room, self._load = room, 0
-        self._items: deque[tuple[T, int]] = deque()
-        self._change = threading.Condition()
-        self._closed = False
-        self._error: BaseException | None = None
-
-    def put(self, item: T, size: int) -> None:
-        """Wait for room and hand over; raises the taker's error if the line was closed."""
-        with self._change:
-            self._change.wait_for(lambda: self._closed or not self._items or self._load + size <= self._room)
-            if self._closed:
-                raise self._error or _Closed()
-            self._items.append((item, size))
-            self._load += size
-            self._change.notify_all()
-
-    def close(self, error: BaseException | None = None, discard: bool = False) -> None:
-        """No more items; those in the line still come out unless they are to be discarded. Then the error, if any."""
-        with self._change:
-            self._closed = True
-            self._error = self._error or error
-            if discard:
-                self._items.clear()
-            self._change.notify_all()
-
-    def raise_error(self) -> None:
-        """Raise what the taker failed with, if it did after the last put."""
-        if self._error:
-            raise self._error
-
-    def __iter__(self) -> Iterator[T]:
-        while True:
-            with self._change:
-                self._change.wait_for(lambda: self._closed or self._items)
-                if not self._items:
-                    if self._error:
-                        raise self._error
-                    return
-                item, size = self._items.popleft()
-                self._load -= size
-                self._change.notify_all()
-            yield item
-
-
-class _AtOnce(Line[_Upscaled]):
-    """In place of the line to the encoder where memory is short: encodes in the caller's thread."""
+class _AtOnce(BoundedQueue[_Upscaled]):
+    """In place of the queue to the encoder where memory is short: encodes in the caller's thread."""
 
     def __init__(self, writer: Writer) -> None:
         super().__init__(0)
@@ -242,13 +134,15 @@ class _AtOnce(Line[_Upscaled]):
 
 
 @contextmanager
-def _threads(reader: Reader, writer: Writer, level: Level) -> Iterator[tuple[Line[_Decoded], Line[_Upscaled]]]:
+def _threads(
+    reader: Reader, writer: Writer, level: Level
+) -> Iterator[tuple[BoundedQueue[_Decoded], BoundedQueue[_Upscaled]]]:
     """Run the decoder and the encoder beside the block; both have ended when it ends, however it does.
 
     They are daemons, so that an interrupt of the waiting for them ends the program too.
     """
-    decoded = Line[_Decoded](level.room * FRAME)
-    upscaled = Line[_Upscaled](level.room * FRAME) if level.room else _AtOnce(writer)
+    decoded = BoundedQueue[_Decoded](level.room * FRAME)
+    upscaled = BoundedQueue[_Upscaled](level.room * FRAME) if level.room else _AtOnce(writer)
     threads = [threading.Thread(target=_decode, args=(reader, decoded), name="smsr decode", daemon=True)]
     if level.room:
         threads.append(threading.Thread(target=_encode, args=(upscaled, writer), name="smsr encode", daemon=True))
@@ -268,14 +162,14 @@ def _threads(reader: Reader, writer: Writer, level: Level) -> Iterator[tuple[Lin
     upscaled.raise_error()
 
 
-def _decode(reader: Reader, decoded: Line[_Decoded]) -> None:
+def _decode(reader: Reader, decoded: BoundedQueue[_Decoded]) -> None:
     try:
         for item in reader.items():
             if isinstance(item, av.VideoFrame):
                 decoded.put(_Frame(item, to_rgb(item), alpha_of(item)), FRAME)
             else:
                 decoded.put(item, PACKET)
-    except _Closed:
+    except Closed:
         pass
     except BaseException as error:
         decoded.close(error)
@@ -283,7 +177,7 @@ def _decode(reader: Reader, decoded: Line[_Decoded]) -> None:
         decoded.close()
 
 
-def _encode(upscaled: Line[_Upscaled], writer: Writer) -> None:
+def _encode(upscaled: BoundedQueue[_Upscaled], writer: Writer) -> None:
     try:
         for item in upscaled:
             _write(writer, item)

@@ -12,7 +12,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from vs_smsr.engine.compiled import compiled
-from vs_smsr.engine.cpu.block import fetch_add
+from vs_smsr.engine.cpu.gemm import atomic_add
 
 ROWS = 16  # of a copy, claimed at a time
 APART = 8  # int64 from counter to counter: a cache line of its own for each
@@ -24,29 +24,29 @@ def counters(threads: int) -> NDArray[np.int64]:
 
 
 @njit(inline="always")
-def claim(claimed: Any, me: Any, count: Any, step: int) -> Any:
+def claim(claimed: Any, thread_id: Any, count: Any, step: int) -> Any:
     """The next chunk [start, stop) of `count` things, `step` at most; start == stop if none is left."""
     parts = claimed.shape[0] // APART
     steps = (count + step - 1) // step
     for other in range(parts):
-        part = (me + other) % parts
+        part = (thread_id + other) % parts
         end = min(steps * (part + 1) // parts * step, count)
-        start = steps * part // parts * step + fetch_add(claimed, part * APART, step)
+        start = steps * part // parts * step + atomic_add(claimed, part * APART, step)
         if start < end:
             return start, min(start + step, end)
     return count, count
 
 
 @compiled
-def _claim_rows(claimed, me, count):
-    return claim(claimed, me, count, ROWS)
+def _claim_rows(claimed, thread_id, count):
+    return claim(claimed, thread_id, count, ROWS)
 
 
-def copy_rows(claimed: Any, me: int, target: NDArray[Any], source: NDArray[Any]) -> None:
+def copy_rows(claimed: Any, thread_id: int, target: NDArray[Any], source: NDArray[Any]) -> None:
     """A kernel in NumPy, which copies without the GIL: target = source, of the same shape and not overlapping."""
     assert target.shape == source.shape, (target.shape, source.shape)
     while True:
-        start, stop = _claim_rows(claimed, me, len(target))
+        start, stop = _claim_rows(claimed, thread_id, len(target))
         if start == stop:
             break
         target[start:stop] = source[start:stop]

@@ -1,16 +1,83 @@
-"""How much memory there is and how much is taken, in bytes; what a plan is measured with."""
+"""How much memory there is and how much is taken, in bytes: of the host, and as engines tell it."""
 
 from __future__ import annotations
 
 import logging
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 log = logging.getLogger(__name__)
 
-SHARE = 0.6  # of the memory that is free: the default budget
 UNKNOWN = 2 << 30  # taken as free where the system does not tell
+
+
+class Memory(Protocol):
+    """The memory that an engine's frames lie in: the host's, where frames and features lie too, or a device's.
+
+    Attributes:
+        on_host: it is the host's.
+        feature_bytes: of a pixel's channels as `Ops.read` gives them.
+    """
+
+    on_host: bool
+    feature_bytes: int
+
+    def workspace(self, height: int, width: int) -> int:
+        """The most that buffers for a frame or window of that size take; on the host, without its masks and result."""
+        ...
+
+    def in_use(self) -> int:
+        """What is taken before the first frame: the process, or on a device the weights."""
+        ...
+
+    def available(self) -> int:
+        """What could still be taken; idle buffers count as free."""
+        ...
+
+    def limit(self, total: int) -> None:
+        """Take no more than that, where the device can be held to it: more is a `MemoryBudgetError`."""
+        ...
+
+    def release(self) -> None:
+        """Give back the buffers that no frame is using; later frames take new ones."""
+        ...
+
+
+class HostMemory:
+    """`Memory` of an engine whose buffers lie in this process.
+
+    Args:
+        feature_bytes: see `Memory`.
+        workspace: see `Memory`.
+        release: see `Memory`.
+    """
+
+    on_host = True
+
+    def __init__(
+        self, feature_bytes: int, workspace: Callable[[int, int], int], release: Callable[[], None] = lambda: None
+    ) -> None:
+        self.feature_bytes = feature_bytes
+        self._workspace = workspace
+        self._release = release
+
+    def workspace(self, height: int, width: int) -> int:
+        return self._workspace(height, width)
+
+    def in_use(self) -> int:
+        return resident()
+
+    def available(self) -> int:
+        return available()
+
+    def limit(self, total: int) -> None:
+        """Nothing: the plan keeps the budget."""
+
+    def release(self) -> None:
+        self._release()
 
 
 def resident() -> int:

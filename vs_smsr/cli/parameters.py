@@ -1,0 +1,159 @@
+"""The options of the commands, as typer takes them. Groups are headings of --help."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, get_args
+
+import typer
+
+from vs_smsr.cli.report import LEVELS
+from vs_smsr.options import Attention as AttentionMode
+from vs_smsr.options import EngineName, Precision
+
+
+def _print_devices(wanted: bool) -> None:
+    if wanted:
+        from vs_smsr.cli.doctor import list_devices
+
+        list_devices()
+        raise typer.Exit
+
+
+# Options that several commands share.
+NETWORK, VIDEO, FRAMES, RUN = "Network and device", "Result", "Memory and reuse", "Run"
+Model = Annotated[
+    str, typer.Option("--model", "-m", metavar="NAME", help="Name of shipped weights.", rich_help_panel=NETWORK)
+]
+Weights = Annotated[
+    Path | None,
+    typer.Option("--weights", metavar="FILE", help="A .safetensors file instead of --model.", rich_help_panel=NETWORK),
+]
+Scale = Annotated[
+    int | None,
+    typer.Option(
+        "--scale",
+        "-s",
+        min=2,
+        max=4,
+        metavar="N",
+        help="2, 3 or 4. Default: that of --weights; what --width and --height need; else 2.",
+        rich_help_panel=NETWORK,
+    ),
+]
+Device = Annotated[
+    str, typer.Option("--device", "-d", metavar="auto|cpu|cuda|cuda:N", help="Where to run.", rich_help_panel=NETWORK)
+]
+EngineChoice = Annotated[
+    str,
+    typer.Option("--engine", metavar="|".join(get_args(EngineName)), help="What runs it.", rich_help_panel=NETWORK),
+]
+PrecisionChoice = Annotated[
+    str,
+    typer.Option(
+        "--precision",
+        metavar="|".join(get_args(Precision)),
+        help="Number format of convolutions; auto takes the fastest the device has.",
+        rich_help_panel=NETWORK,
+    ),
+]
+Threads = Annotated[
+    int, typer.Option("--threads", min=0, metavar="N", help="CPU threads; 0 = all.", rich_help_panel=NETWORK)
+]
+Memory = Annotated[
+    str | None,
+    typer.Option(
+        "--memory",
+        metavar="SIZE",
+        help="Memory limit, such as 1.5G. Default: 60% of what is free.",
+        rich_help_panel=FRAMES,
+    ),
+]
+Tile = Annotated[
+    int,
+    typer.Option(
+        "--tile", min=0, metavar="N", help="Side of a tile; 0 = as large as memory allows.", rich_help_panel=FRAMES
+    ),
+]
+Attention = Annotated[
+    str,
+    typer.Option(
+        "--attention",
+        metavar="|".join(get_args(AttentionMode)),
+        help="Of videos: each frame's own, a scene's first frame's, or that where it makes no visible difference.",
+        rich_help_panel=FRAMES,
+    ),
+]
+Reuse = Annotated[
+    str,
+    typer.Option(
+        "--reuse",
+        metavar="exact|near:N|off",
+        help="Copy what did not change; near:2 ignores changes up to 2/255.",
+        rich_help_panel=FRAMES,
+    ),
+]
+TemporalTile = Annotated[
+    int,
+    typer.Option(
+        "--temporal-tile", min=2, metavar="N", help="Most frames that share one attention.", rich_help_panel=FRAMES
+    ),
+]
+LogLevel = Annotated[
+    str, typer.Option("--log-level", metavar="|".join(LEVELS), help="What is logged to stderr.", rich_help_panel=RUN)
+]
+ListDevices = Annotated[
+    bool,
+    typer.Option(
+        "--list-devices", callback=_print_devices, is_eager=True, help="List devices and exit.", rich_help_panel=RUN
+    ),
+]
+
+# Options of `upscale` alone.
+Inputs = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="INPUT...", help="Videos, images, folders or quoted globs.", show_default=False),
+]
+MoreInputs = Annotated[list[str] | None, typer.Option("--input", "-i", metavar="INPUT", help="The same as INPUT.")]
+Output = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", metavar="OUT", help="File or folder. Default: name_x2.ext beside the input."),
+]
+Codec = Annotated[str, typer.Option("--codec", "-c", metavar="NAME", help="Any FFmpeg encoder.", rich_help_panel=VIDEO)]
+Crf = Annotated[
+    float | None,
+    typer.Option("--crf", min=0, metavar="N", help="Quality; lower is better. Default: 16.", rich_help_panel=VIDEO),
+]
+Preset = Annotated[
+    str | None, typer.Option("--preset", metavar="NAME", help="The encoder's preset.", rich_help_panel=VIDEO)
+]
+PixFmt = Annotated[
+    str | None,
+    typer.Option(
+        "--pix-fmt", metavar="NAME", help="Default: yuv420p, or 10 bit for a 10-bit source.", rich_help_panel=VIDEO
+    ),
+]
+EncoderOptions = Annotated[
+    list[str] | None,
+    typer.Option("--extra-encoder-option", "-e", metavar="KEY=VALUE", help="Repeatable.", rich_help_panel=VIDEO),
+]
+Width = Annotated[
+    int | None,
+    typer.Option(
+        "--width", min=1, metavar="N", help="Final size; one side preserves the aspect ratio.", rich_help_panel=VIDEO
+    ),
+]
+Height = Annotated[
+    int | None, typer.Option("--height", min=1, metavar="N", help="Such as 2160 for 4K.", rich_help_panel=VIDEO)
+]
+NoAudio = Annotated[bool, typer.Option("--no-copy-audio-streams", help="Drop audio.", rich_help_panel=VIDEO)]
+NoSubtitles = Annotated[bool, typer.Option("--no-copy-subtitle-streams", help="Drop subtitles.", rich_help_panel=VIDEO)]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing files.", rich_help_panel=RUN)]
+Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Search folders recursively.", rich_help_panel=RUN)]
+NoProgress = Annotated[bool, typer.Option("--no-progress", help="Show no progress bar.", rich_help_panel=RUN)]
+Profiled = Annotated[bool, typer.Option("--profile", help="Print time per kernel and SMM (cpu).", rich_help_panel=RUN)]
+Json = Annotated[
+    Path | None,
+    typer.Option("--json", metavar="FILE", help="Also write the result for each file as JSON.", rich_help_panel=RUN),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and write nothing.", rich_help_panel=RUN)]

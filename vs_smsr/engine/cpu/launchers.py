@@ -1,0 +1,225 @@
+"""One checked launcher per kernel: nobody else launches, and what reaches a kernel has its type and size.
+
+A launcher returns a `Call`; `run` makes calls that do not need each other's results, so that no thread waits between
+them. Compiled code trusts its arguments, so everything that it indexes is checked here: a wrong array is a ValueError
+that names it, not a crash.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from vs_smsr.engine.contract import Frame, Mask, Scales, Wanted
+from vs_smsr.engine.cpu import pixel_kernels, sparse_kernels, winograd_kernels
+from vs_smsr.engine.cpu.packing import Floats, Integers, Packed, PackedBlock, PackedLayer, Words
+from vs_smsr.engine.cpu.pool import Call, Pool
+from vs_smsr.engine.cpu.work_stealing import copy_rows
+from vs_smsr.engine.profile import Profile
+from vs_smsr.engine.window import Window
+
+Positions = NDArray[np.int32]
+
+
+def check(name: str, array: NDArray[Any], dtype: DTypeLike, least: int) -> None:
+    """A contiguous array of that type and at least that many elements.
+
+    Raises:
+        ValueError: it is another one.
+    """
+    if array.dtype != dtype or array.size < least or not array.flags.c_contiguous:
+        raise ValueError(
+            f"cpu: {name} must be a contiguous array of at least {least} {np.dtype(dtype)}, got "
+            f"{array.size} {array.dtype}{'' if array.flags.c_contiguous else ', not contiguous'}."
+        )
+
+
+class Launchers:
+    """Launches kernels on the pool, for frames of one size at a time.
+
+    Attributes:
+        block: the block that launches belong to, for the profile; None outside blocks.
+    """
+
+    def __init__(self, pool: Pool, channels: int, line: int, word: np.dtype[Any], profile: Profile | None) -> None:
+        self.block: int | None = None
+        self._pool, self._profile = pool, profile
+        self._channels, self._line, self._word = channels, line, word
+        self._pitch = self._grid = 0
+
+    def resize(self, height: int, width: int) -> None:
+        """From now on for frames of that size."""
+        self._pitch, self._grid = width + 2, (height + 2) * (width + 2)
+
+    def run(self, *calls: Call) -> None:
+        """Make the calls; return when all are done."""
+        if self._profile is None:
+            if calls:
+                self._pool.run(calls)
+            return
+        for call in calls:
+            start = time.perf_counter()
+            self._pool.run([call])
+            function: Any = getattr(call[0], "py_func", call[0])  # compiled, or plain Python
+            name = str(function.__qualname__).partition(".")[0]
+            self._profile.add(name, self.block, time.perf_counter() - start)
+
+    def _check_map(self, name: str, lines: Words) -> None:
+        """A map of the whole grid."""
+        check(name, lines, self._word, self._grid * self._line)
+
+    def convolution(
+        self, packed: Packed, list_: Positions, pitch: int, source: Words, source_stride: int, target: Words,
+        target_stride: int, *, rectify: bool = False, outputs: int, source_shift: int = 0, target_shift: int = 0,
+    ) -> Call:  # fmt: skip
+        """3x3, map to map, over a list; strides in words of the maps, shifts in grid positions, pitch in pixels."""
+        check("list", list_, np.int32, 0)
+        if packed.words > source_stride or outputs > packed.groups * packed.shape.width:
+            raise ValueError(f"cpu: {packed.words} words and {outputs} outputs do not fit the convolution.")
+        return sparse_kernels.convolution(*packed.literals), (
+            list_, pitch, source, packed.words, source_stride, source_shift, packed.data, packed.group_stride,
+            packed.tap_starts, packed.groups, packed.bias, rectify, target, False, target, target_stride, target_shift,
+            outputs,
+        )  # fmt: skip
+
+    def active_layer(
+        self, layer: PackedLayer, list_: Positions, dense: Words, stride: int, dense_shift: int, rows: Words,
+        pixel_to_row: Positions, base: int, out_rows: Words, out_dense: Words, out_shift: int,
+    ) -> Call:  # fmt: skip
+        """A masked layer at active pixels, from and to rows and dense maps."""
+        check("list", list_, np.int32, 1)
+        check("pixel_to_row", pixel_to_row, np.int32, self._grid)
+        check("rows", rows, self._word, self._line)
+        check("out_rows", out_rows, self._word, self._line)
+        of_dense, of_sparse = layer.dense, layer.sparse
+        return sparse_kernels.active_layer(*of_dense.literals, self._channels), (
+            list_, self._pitch, dense, of_dense.words, stride, dense_shift,
+            of_dense.data, of_dense.group_stride, of_dense.tap_starts, rows, pixel_to_row, base, layer.sparse_first,
+            of_sparse.words, of_sparse.data, of_sparse.group_stride, of_sparse.tap_starts, self._line, out_rows,
+            out_dense, layer.dense_stride, out_shift,
+        )  # fmt: skip
+
+    def active_fuse(
+        self, block: PackedBlock, list_: Positions, pixel_to_row: Positions, base: int, rows: Words, fused: Words,
+        sums: Integers,
+    ) -> Call:  # fmt: skip
+        """A block's fuse at active pixels; rows is (layers, words)."""
+        self._check_fuse(list_, fused, sums)
+        check("pixel_to_row", pixel_to_row, np.int32, self._grid)
+        packed, layers = block.fuse, len(block.layers)
+        check("rows", rows, self._word, layers * self._line)
+        return sparse_kernels.active_fuse(*packed.literals, self._channels, layers), (
+            list_, pixel_to_row, base, rows.ravel(), rows.shape[1], self._line, packed.data, packed.group_stride,
+            packed.tap_starts, packed.bias, fused, sums,
+        )  # fmt: skip
+
+    def inactive_fuse(
+        self, block: PackedBlock, list_: Positions, dense: list[Words], shift: int, fused: Words, sums: Integers
+    ) -> Call:
+        """A block's fuse at inactive pixels, from its layers' dense maps."""
+        self._check_fuse(list_, fused, sums)
+        shares = block.fuse_dense
+        return sparse_kernels.inactive_fuse(*shares[0].literals, self._channels, len(shares)), (
+            list_, shares[0].bias, tuple(share.data for share in shares), tuple(dense), *block.fuse_table, shift,
+            self._line, fused, sums,
+        )  # fmt: skip
+
+    def _check_fuse(self, list_: Positions, fused: Words, sums: Integers) -> None:
+        check("list", list_, np.int32, 1)
+        self._check_map("fused", fused)
+        check("sums", sums, np.int64, self._channels)
+
+    def window_sums(self, fused: Words, window: Window, sums: Integers) -> Call:
+        """Channel sums of a map over a window, as the fuse adds them."""
+        self._check_map("fused", fused)
+        check("sums", sums, np.int64, self._channels)
+        edges = window.top, window.left, window.bottom, window.right
+        return sparse_kernels.window_sums(self._channels), (fused, self._pitch, self._line, *edges, sums)
+
+    def residual_collect(
+        self, share: Packed, list_: Positions, source: Words, fused: Words, scales: Scales, result: Words,
+        collected: Words, *, first: bool, last: bool, collect: bool,
+    ) -> Call:  # fmt: skip
+        """result = fused * scales + source (unless it is the last), and its share of the collect."""
+        for name, lines in (("source", source), ("fused", fused), ("result", result), ("collected", collected)):
+            self._check_map(name, lines)
+        check("scales", scales, np.float32, self._channels)
+        return sparse_kernels.residual_collect(*share.literals, self._channels), (
+            list_, source, fused, scales, result, self._line, share.data, share.group_stride, share.bias, collected,
+            first, last, collect,
+        )  # fmt: skip
+
+    def winograd(
+        self, packed: Packed, quads: Positions, source: Words, target: Words, added: Words | None = None
+    ) -> Call:
+        """3x3 over whole quads, map to map."""
+        self._check_map("source", source)
+        self._check_map("target", target)
+        return winograd_kernels.quad_convolution(*packed.literals, self._channels), (
+            quads, self._pitch, source, packed.data, packed.group_stride, packed.tap_starts, packed.bias,
+            target if added is None else added, added is not None, target,
+        )  # fmt: skip
+
+    def pooled(self, packed: Packed, quads: Positions, source: Words, means: Positions, target: Floats) -> Call:
+        """3x3, relu and the mean of each quad, to the half-size grid."""
+        self._check_map("source", source)
+        check("target", target, np.float32, 1)
+        if len(quads) != len(means):
+            raise ValueError(f"cpu: there must be a mean for each of {len(quads)} quads, got {len(means)}.")
+        return winograd_kernels.pooled_convolution(*packed.literals[:3], self._line, self._channels), (
+            quads, self._pitch, source, packed.data, packed.group_stride, packed.tap_starts, packed.groups, packed.bias,
+            means, target,
+        )  # fmt: skip
+
+    def decide(self, hidden: Floats, weights: Floats, bias: np.float32, mask: Mask) -> Call:
+        """Logits and mask (H, W) from the half-size grid (H/2 + 2, W/2 + 2, channels)."""
+        height, width, channels = hidden.shape
+        if mask.shape != (2 * height - 4, 2 * width - 4) or weights.shape != (3, 3, channels):
+            raise ValueError(f"cpu: a mask of {mask.shape} does not fit hidden features of {hidden.shape}.")
+        return pixel_kernels.decide(channels), (hidden, weights, bias, mask)
+
+    def tail(self, packed: Packed, quads: Positions, source: Words, mean: Floats, scale: int, frame: Frame) -> Call:
+        """3x3 and pixel shuffle, added to the bicubic base in `frame` (sH, sW, 3)."""
+        self._check_map("source", source)
+        if packed.outputs != 3 * scale**2:
+            raise ValueError(f"cpu: the tail must have {3 * scale**2} outputs, got {packed.outputs}.")
+        return winograd_kernels.tail_convolution(*packed.literals, self._channels), (
+            quads, self._pitch, source, packed.data, packed.group_stride, packed.tap_starts, packed.groups, packed.bias,
+            mean, scale, frame,
+        )  # fmt: skip
+
+    def centre(self, frame: Frame, mean: Floats, grid: Floats) -> Call:
+        """grid (H + 2, W + 2, 3) = frame (H, W, 3) - mean."""
+        if frame.dtype != np.float32 or grid.shape != (frame.shape[0] + 2, frame.shape[1] + 2, 3):
+            raise ValueError(f"cpu: a {frame.dtype} frame of {frame.shape} does not fit a grid of {grid.shape}.")
+        return pixel_kernels.centre, (frame, mean, grid)
+
+    def bicubic(self, grid: Floats, taps: Integers, weights: Floats, result: Frame) -> Call:
+        """result (sH, sW, 3) = the frame in grid, enlarged."""
+        scale = len(taps)
+        if result.shape != (scale * (grid.shape[0] - 2), scale * (grid.shape[1] - 2), 3):
+            raise ValueError(f"cpu: a result of {result.shape} does not fit a grid of {grid.shape} at x{scale}.")
+        return pixel_kernels.bicubic, (grid, taps, weights, result)
+
+    def count(self, mask: Mask, only: Wanted, some: bool, on: Integers, off: Integers) -> Call:
+        """Active and inactive pixels of each row."""
+        check("mask", mask, np.uint8, 1)
+        return pixel_kernels.count, (mask, only, some, on, off)
+
+    def select(
+        self, mask: Mask, only: Wanted, some: bool, lists: tuple[Positions, Positions], firsts: Integers,
+        pixel_to_row: Positions,
+    ) -> Call:  # fmt: skip
+        """Lists of active and inactive pixels, and the way from a pixel to its row."""
+        check("mask", mask, np.uint8, 1)
+        for name, list_ in zip(("active", "inactive"), lists, strict=True):
+            check(name, list_, np.int32, mask.size)
+        check("pixel_to_row", pixel_to_row, np.int32, self._grid)
+        return pixel_kernels.select, (mask, only, some, *lists, *firsts, pixel_to_row)
+
+    def copy(self, target: Words, source: Words) -> Call:
+        """target = source, row by row."""
+        return copy_rows, (target, source)

@@ -1,0 +1,122 @@
+"""A network in the layout that the kernels are compiled for: 64 channels, up to 4 layers a block, 16 and 4 inside.
+
+A narrower network is embedded: channels beyond its own are sparse, with zero weights, so they are 0 everywhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cupy_kernels.geometry import ATTENTION_CHANNELS, CHANNELS, LAYERS, MASK_CHANNELS
+from vs_smsr.errors import EngineError
+from vs_smsr.families import ChannelAttention, Convolution, LearnedMask, NetworkSpec
+from vs_smsr.weights import Weights
+
+Floats = NDArray[np.float32]
+Pair = tuple[Floats, Floats]  # weight and bias
+
+
+@dataclass(frozen=True)
+class Block:
+    """One masked block.
+
+    Attributes:
+        mask: its branch's three convolutions, or None.
+        dense: (layers, 64) True where a channel is dense.
+        layers: (64, 64, 3, 3) each.
+        fuse: (64, layers, 64) and (64,).
+        attention: its two layers, (4, 64) and (64, 4) with biases, or None.
+        share: (64, 64) of the collect.
+    """
+
+    mask: tuple[Pair, Pair, Pair] | None
+    dense: NDArray[np.bool_]
+    layers: tuple[Floats, ...]
+    fuse: Pair
+    attention: tuple[Pair, Pair] | None
+    share: Floats
+
+
+class Embedded:
+    """The numbers of a network in the kernels' layout.
+
+    Raises:
+        EngineError: the network does not fit; the message says what does not.
+    """
+
+    def __init__(self, weights: Weights) -> None:
+        check(weights.spec)
+        self._weights = weights
+        spec, tensors, c = weights.spec, weights.tensors, CHANNELS
+        self.head = self._pair(spec.head[0], c, 3), self._pair(spec.head[1], c, c)
+        self.collect = self._pair(spec.collect[1], c, c)
+        self.tail = self._pair(spec.tail, spec.tail.outputs, c)
+        shares = tensors[f"{spec.collect[0].name}.weight"].reshape(spec.width, len(spec.blocks), spec.width)
+        self.share_bias = padded(tensors[f"{spec.collect[0].name}.bias"], c)
+        self.blocks = tuple(self._block(block, shares[:, block]) for block in range(len(spec.blocks)))
+
+    def _block(self, block: int, share: Floats) -> Block:
+        weights, c = self._weights, CHANNELS
+        spec, width, tensors = weights.spec.blocks[block], weights.spec.width, weights.tensors
+        layers = range(len(spec.layers))
+        fuse = tensors[f"{spec.fuse.name}.weight"].reshape(width, len(layers), width)
+        return Block(
+            mask=self._mask(spec.mask) if spec.mask else None,
+            dense=np.stack([padded(weights.dense_channels(block, layer), c) for layer in layers]),
+            layers=tuple(padded(tensors[f"{layer.name}.weight"], c, c) for layer in spec.layers),
+            fuse=(padded(fuse, c, len(layers), c), padded(tensors[f"{spec.fuse.name}.bias"], c)),
+            attention=self._attention(spec.attention) if spec.attention else None,
+            share=padded(share, c, c),
+        )
+
+    def _mask(self, mask: LearnedMask) -> tuple[Pair, Pair, Pair]:
+        m = MASK_CHANNELS
+        decide = self._weights.tensors[f"{mask.decide.name}.weight"], self._weights.tensors[f"{mask.decide.name}.bias"]
+        return self._pair(mask.first, m, CHANNELS), self._pair(mask.second, m, m), (padded(decide[0], m, 2), decide[1])
+
+    def _attention(self, attention: ChannelAttention) -> tuple[Pair, Pair]:
+        a = ATTENTION_CHANNELS
+        down, down_bias = self._pair(attention.down, a, CHANNELS)
+        up, up_bias = self._pair(attention.up, CHANNELS, a)
+        return (down[:, :, 0, 0], down_bias), (up[:, :, 0, 0], up_bias)
+
+    def _pair(self, convolution: Convolution, outputs: int, inputs: int) -> Pair:
+        tensors = self._weights.tensors
+        return (
+            padded(tensors[f"{convolution.name}.weight"], outputs, inputs),
+            padded(tensors[f"{convolution.name}.bias"], outputs),
+        )
+
+
+def padded[A: np.generic](array: NDArray[A], *sides: int) -> NDArray[A]:
+    """The array with zeros after it, up to these sizes of its first dimensions."""
+    larger = np.zeros((*sides, *array.shape[len(sides) :]), array.dtype)
+    larger[tuple(map(slice, array.shape))] = array
+    return larger
+
+
+def check(spec: NetworkSpec) -> None:
+    """Raise EngineError if a part of the network has no kernel."""
+    _require(spec.width <= CHANNELS, f"features must have at most {CHANNELS} channels, got {spec.width}")
+    convolutions = [*spec.head, spec.collect[1], spec.tail]
+    for block in spec.blocks:
+        convolutions += block.layers
+        count = len(block.layers)
+        _require(count <= LAYERS, f"a masked block must have at most {LAYERS} layers, got {count}")
+        if block.mask:
+            convolutions += block.mask.convolutions
+            wide = max(block.mask.first.outputs, block.mask.second.outputs)
+            _require(wide <= MASK_CHANNELS, f"a mask branch must have at most {MASK_CHANNELS} channels, got {wide}")
+        if block.attention:
+            most, wide = ATTENTION_CHANNELS, block.attention.down.outputs
+            _require(wide <= most, f"attention must have at most {most} channels inside, got {wide}")
+    for convolution in convolutions:
+        _require(convolution.size == 3, f"{convolution.name} must be 3x3, got {convolution.size}x{convolution.size}")
+
+
+def _require(condition: bool, rule: str) -> None:
+    if not condition:
+        raise EngineError(f"cuda: {rule}. The reference engine runs this network.")

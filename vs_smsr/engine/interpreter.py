@@ -1,0 +1,93 @@
+"""A network's stages as calls of an engine's ops, written once; the strategies differ in the regions that they go over.
+
+The whole frame at once is here; by tiles, with features between stages in stores, is `staged`; where pixels changed is
+`tiling.changes`. All three call `decide`, `masked` and the ops themselves, on maps that hold a frame or a window.
+
+The order of the ops is chosen so that few maps live at once: the 1x1 of a block over its layers and that of the collect
+over the blocks are sums that grow as their inputs appear.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from vs_smsr.engine.contract import Engine, Frame, Map, Mask, Ops, Overrides, Sums, Upscaled, Wanted, sparsity
+from vs_smsr.engine.window import Window, whole
+from vs_smsr.families import NetworkSpec
+from vs_smsr.weights import Weights
+
+OnStage = Callable[[int, Map], None]  # number of a stage, and the map that holds what it leaves for later stages
+
+
+def upscale(engine: Engine, frame: Frame, overrides: Overrides | None = None) -> Upscaled:
+    """What `Engine.upscale` does, for engines with ops."""
+    with engine.open(*frame.shape[:2]) as ops:
+        return run(ops, engine.weights, frame, overrides or Overrides())
+
+
+def run(ops: Ops, weights: Weights, frame: Frame, overrides: Overrides, on_stage: OnStage | None = None) -> Upscaled:
+    """The whole network over one frame (H, W, 3), H and W even.
+
+    `on_stage` is called for each stage while its map is there: f_0 .. f_(K-1), then the last block's fused layers.
+    """
+    bounds, blocks = whole(*frame.shape[:2]), weights.spec.blocks
+    ops.head(frame)
+    source: Map = "head"
+    if on_stage:
+        on_stage(0, source)
+    for block in range(len(blocks)):
+        decide(ops, weights.spec, block, source, bounds, None if overrides.masks is None else overrides.masks[block])
+        ops.masked_block(block, source, bounds)
+        if overrides.attention is not None:
+            ops.give_attention(block, overrides.attention[block])
+        else:
+            attend(ops, weights.spec, block, bounds.area)
+        ops.residual(block, source, collect=True)
+        source = "features"
+        if on_stage:
+            on_stage(block + 1, source if block < len(blocks) - 1 else "fused")
+    result = ops.tail(frame)
+    masks = tuple(ops.read_mask(block) for block in range(len(blocks)))
+    attention = tuple(ops.read_attention(block) for block in range(len(blocks)))
+    return Upscaled(result, masks, attention, sparsity(weights, masks))
+
+
+def decide(ops: Ops, spec: NetworkSpec, block: int, source: Map, window: Window, given: Mask | None) -> None:
+    """The block's mask in a window: the one that is given (H, W), or its own; all ones where it has none."""
+    if given is not None:
+        ops.give_mask(block, given)
+    elif spec.blocks[block].mask:
+        ops.mask(block, source)
+    else:
+        ops.give_mask(block, np.ones((window.height, window.width), np.uint8))
+
+
+def attend(ops: Ops, spec: NetworkSpec, block: int, pixels: int, sums: Sums | None = None) -> None:
+    """The block's attention from sums over that many pixels (None: of the newest masked block); ones without one."""
+    if spec.blocks[block].attention:
+        ops.attention(block, pixels, sums)
+    else:
+        ops.give_attention(block, np.ones(spec.width, np.float32))
+
+
+def finish(ops: Ops, spec: NetworkSpec, load: Callable[[Map, int], None], frame: Frame, only: Wanted | None) -> Frame:
+    """The result of a window from what all stages left; the last block's attention has been given.
+
+    Args:
+        load: fills a map with what the stage of that number left.
+        frame: (h, w, 3) the input of the window.
+        only: (h, w); the result is undefined but for pixels around which the end's reach is set.
+    """
+    if only is not None:
+        ops.restrict(only)
+    last = len(spec.blocks) - 1
+    for block in range(1, last + 1) or (0,):
+        load("features", block)
+        if block:
+            ops.collect(block - 1)
+    load("fused", last + 1)
+    ops.residual(last, "features", collect=True)
+    load("head", 0)
+    return ops.tail(frame)

@@ -1,0 +1,111 @@
+"""Frames of one size with their own or with held channel attention, reusing what earlier ones left."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Protocol
+
+import numpy as np
+
+from vs_smsr.engine.contract import Frame, Scales, Upscaled, sparsity
+from vs_smsr.tiling.changes import FeatureReuse
+from vs_smsr.tiling.reuse import WORTHWHILE, Changed, RegionReuse, Reuse, changed_pixels
+from vs_smsr.tiling.runner import FrameRunner, Kept
+from vs_smsr.tiling.tiler import Tiler
+
+log = logging.getLogger(__name__)
+Computed = Changed | None  # (H, W) pixels that were computed; None: all
+
+
+class Attention(Protocol):
+    """Where frames take their channel attention from; safe to call from several threads."""
+
+    def upscale(self, frame: Frame) -> tuple[Upscaled, Computed]:
+        """Upscale a frame with even sides; also returns which pixels were computed. The result is the caller's."""
+        ...
+
+
+class OwnAttention:
+    """Each frame with its own; a frame equal to the last one gives the last result."""
+
+    def __init__(self, tiler: Tiler, overhead: int) -> None:
+        self._tiler, self._overhead = tiler, overhead
+        self._last: Kept[tuple[Frame, Upscaled]] = Kept()
+
+    def upscale(self, frame: Frame) -> tuple[Upscaled, Computed]:
+        with self._tiler.turn(frame, self._overhead) as runner:
+            last = self._last.value  # another thread may put another one there
+            if last is not None and np.array_equal(frame, last[0]):
+                return _copied(last[1]), np.zeros(frame.shape[:2], np.bool_)
+            result = runner.run(frame)
+            if runner.plan.keep == "nothing":
+                return result, None
+            runner.keep(self._last, (frame, result))
+            return _copied(result), None
+
+
+class HeldAttention:
+    """The first frame with its own, all others with that; unchanged regions are reused."""
+
+    def __init__(self, tiler: Tiler, overhead: int) -> None:
+        self._tiler, self._overhead = tiler, overhead
+        self._lock = threading.Lock()  # always taken within a turn, so nobody waits for a turn with it
+        self._attention: tuple[Scales, ...] | None = None
+        self._reuse: Kept[Reuse] = Kept()
+        self._before: Frame | None = None
+
+    def upscale(self, frame: Frame) -> tuple[Upscaled, Computed]:
+        with self._tiler.turn(frame, self._overhead) as runner:
+            if self._attention is not None and runner.plan.keep == "nothing":
+                return runner.run(frame, self._attention), None
+            with self._lock:
+                result, computed = self._with_reuse(runner, frame)
+                self._attention = result.attention
+                self._before = None if runner.plan.keep == "nothing" else frame
+                return result, computed
+
+    def _with_reuse(self, runner: FrameRunner, frame: Frame) -> tuple[Upscaled, Computed]:
+        reuse = self._reuse.value
+        if reuse is not None:
+            changed = changed_pixels(frame, reuse.frame)
+            if reuse.work(changed) < WORTHWHILE:
+                try:
+                    computed = reuse.update(frame, changed)
+                except MemoryError as error:
+                    log.warning("memory: ran out while reusing regions (%s); the frame is computed whole", error)
+                    runner.keep(self._reuse, None)
+                    reuse = None
+                else:
+                    runner.keep(self._reuse, reuse)
+                    return self._current(runner, reuse), computed
+        # The features of all stages take longer to make: worth it only if the picture has come to rest.
+        before, rests = self._before, reuse is None
+        if isinstance(reuse, FeatureReuse) and before is not None:
+            rests = reuse.work(changed_pixels(frame, before)) < WORTHWHILE
+        staged = runner.staged(frame, self._attention) if rests else None
+        if staged is not None:
+            self._attention = tuple(staged.attention)
+            features = FeatureReuse(staged)
+            runner.keep(self._reuse, features)
+            return self._current(runner, features), None
+        result = runner.run(frame, self._attention)
+        if not isinstance(reuse, FeatureReuse):
+            runner.keep(self._reuse, self._regions(runner, frame, result))
+        return result, None
+
+    def _regions(self, runner: FrameRunner, frame: Frame, result: Upscaled) -> RegionReuse | None:
+        """What later frames can take regions from; None where the plan does not allow for it."""
+        if runner.plan.keep not in ("regions", "features") or runner.region_side is None:
+            return None
+        return RegionReuse(runner.engine, frame, result, runner.region_side)
+
+    def _current(self, runner: FrameRunner, reuse: Reuse) -> Upscaled:
+        assert self._attention is not None, "the first frame sets it"
+        masks = tuple(mask.copy() for mask in reuse.masks)
+        return Upscaled(reuse.output.copy(), masks, self._attention, sparsity(runner.engine.weights, masks))
+
+
+def _copied(result: Upscaled) -> Upscaled:
+    masks = tuple(mask.copy() for mask in result.masks)
+    return Upscaled(result.frame.copy(), masks, result.attention, result.sparsity)

@@ -1,0 +1,150 @@
+"""Follow a change through the stages of the network and recompute the pixels that it reaches, no more.
+
+With the features of all stages at hand, each stage is recomputed where its inputs changed, and its bits are compared
+with the old ones: a change that comes to nothing, such as a mask branch that decides as before, goes no further. So a
+change spreads by the radius of a block's layers, not by the reach of its mask branch, and nothing is computed for a
+halo.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from vs_smsr.engine.compiled import compiled
+from vs_smsr.engine.contract import Features, Frame, Mask
+from vs_smsr.engine.reach import around
+from vs_smsr.engine.staged import StagedFrame
+from vs_smsr.engine.window import Reach, Window
+from vs_smsr.tiling.geometry import rectangles
+from vs_smsr.tiling.reuse import Changed, Reuse
+
+MOVE_COST = 0.1  # of a window's pixel that is moved, not computed; computing one costs 1
+WINDOW_COST = 1000  # pixels' worth of work that a window costs beside its pixels
+
+
+class FeatureReuse(Reuse):
+    """The features of every stage of the last frame, in a `StagedFrame` whose stores lie in memory."""
+
+    def __init__(self, staged: StagedFrame) -> None:
+        self._staged = staged
+        self._spec, self._reach = staged.spec, staged.reach
+        self.bounds = staged.bounds
+
+    @property
+    def frame(self) -> Frame:  # type: ignore[override]
+        return self._staged.frame
+
+    @property
+    def masks(self) -> tuple[Mask, ...]:  # type: ignore[override]
+        return self._staged.masks
+
+    @property
+    def output(self) -> Frame:  # type: ignore[override]
+        return self._staged.output
+
+    def work(self, changed: Changed) -> float:
+        return MOVE_COST + float(affected(changed, around(self._reach.midway)).mean())
+
+    def update(self, frame: Frame, changed: Changed) -> Changed:
+        self._staged.frame = frame
+        every = changed.copy()
+        changed = self._head(changed)
+        every |= changed
+        for block in range(len(self._spec.blocks)):
+            changed = self._block(block, changed, self._mask(block, changed))
+            every |= changed
+        return self._end(every)
+
+    def _head(self, changed: Changed) -> Changed:
+        """Stage 0 where the input changed; returns where it differs."""
+        needs = around(self._reach.head)
+        wanted = affected(changed, needs)
+        only = affected(wanted, around(self._spec.head[1].radius))
+        differs = np.zeros_like(changed)
+        for core in self._cores(wanted, needs):
+            self._put(0, core, self._staged.head(core, only), wanted, differs)
+        return differs
+
+    def _mask(self, block: int, changed: Changed) -> Changed:
+        """A block's mask where its features changed; returns where it differs."""
+        differs = np.zeros_like(changed)
+        branch = self._reach.blocks[block].mask
+        if branch is None:
+            return differs
+        wanted = affected(changed, branch.affects)
+        for core in self._cores(wanted, branch.needs):
+            old = self.masks[block][core.slices]
+            new = np.where(wanted[core.slices], self._staged.mask(block, core, wanted), old)
+            differs[core.slices] |= new != old
+            old[:] = new
+        return differs
+
+    def _block(self, block: int, changed: Changed, flipped: Changed) -> Changed:
+        """Stage block + 1 where the stage before it or its mask changed; returns where it differs."""
+        reach = self._reach.blocks[block]
+        layers, later_layers = around(reach.layers), around(reach.masked)
+        wanted = affected(changed, layers) | affected(flipped, later_layers)
+        only = affected(wanted, later_layers)
+        differs = np.zeros_like(changed)
+        for core in self._cores(wanted, layers):
+            self._put(block + 1, core, self._staged.masked(block, core, only), wanted, differs)
+        return differs
+
+    def _end(self, changed: Changed) -> Changed:
+        """The result where the input or a stage changed; returns where it was computed."""
+        needs, scale = around(self._reach.end), self._spec.scale
+        wanted = affected(changed, needs)
+        only = affected(wanted, needs)
+        for core in self._cores(wanted, needs):
+            result = self._staged.end(core, only)
+            where = wanted[core.slices].repeat(scale, 0).repeat(scale, 1)
+            np.copyto(self.output[core.scaled(scale).slices], result, where=where[..., None])
+        return wanted
+
+    def _put(self, stage: int, core: Window, values: Features, wanted: Changed, differs: Changed) -> None:
+        """Store what was computed of a stage where it is wanted; set in `differs` where it is new."""
+        current = self._staged.stores[stage].read(core)  # a view: the stores lie in memory
+        _merge(_words(values), _words(current), wanted[core.slices], differs[core.slices])
+
+    def _cores(self, wanted: Changed, needs: Reach) -> Iterator[Window]:
+        """Few windows with even sides that hold all wanted pixels."""
+
+        def cost(window: Window) -> int:
+            return WINDOW_COST + int(MOVE_COST * window.expand(needs, self.bounds).area)
+
+        for window in rectangles(wanted, cost):
+            yield window.expand(around(0), self.bounds)
+
+
+def _words(features: Features) -> NDArray[np.unsignedinteger]:
+    """(h, w, n) as the largest words that fill a pixel's channels: bits are compared, so 0 and -0 differ."""
+    channel_bytes = features.shape[2] * features.itemsize
+    size = next(size for size in (8, 4, 2, 1) if channel_bytes % size == 0)
+    return features.view(np.dtype(f"u{size}"))
+
+
+@compiled
+def _merge(values, current, wanted, differs):  # type: ignore[no-untyped-def]
+    """Where a wanted pixel of values (h, w, n) is not that of current: put it there, and set it in differs (h, w)."""
+    height, width, words = values.shape
+    for y in range(height):
+        for x in range(width):
+            if wanted[y, x]:
+                for i in range(words):
+                    if values[y, x, i] != current[y, x, i]:
+                        current[y, x] = values[y, x]
+                        differs[y, x] = True
+                        break
+
+
+def affected(changed: Changed, affects: Reach) -> Changed:
+    """The pixels that changed ones affect (or a few more, where that depends on odd and even)."""
+    spans = [(affects((x, x + 1)), x) for x in (0, 1)]
+    before, after = max(x - span[0] for span, x in spans), max(span[1] - 1 - x for span, x in spans)
+    square = np.ones((before + after + 1,) * 2, np.uint8)
+    reached: Changed = cv2.dilate(changed.view(np.uint8), square, anchor=(after, after)).view(np.bool_)
+    return reached

@@ -1,0 +1,30 @@
+"""Engines take even sides: pad frames to them, and crop the results."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from vs_smsr.engine.contract import Frame, Upscaled
+from vs_smsr.engine.picture import Picture
+
+
+def even(picture: Picture) -> Picture:
+    """(H, W, C) with even sides; a missing row or column repeats the last one."""
+    height, width = picture.shape[:2]
+    if height % 2 or width % 2:
+        return np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+    return picture
+
+
+def padded(frame: Frame) -> Frame:
+    """`even`, C-contiguous and float32."""
+    return np.ascontiguousarray(even(frame), np.float32)
+
+
+def cropped(result: Upscaled, height: int, width: int) -> Upscaled:
+    """The result for a source of that size, without what it was padded with; masks stay those of the padded frame."""
+    scale = result.frame.shape[0] // result.masks[0].shape[0]
+    frame = np.ascontiguousarray(result.frame[: scale * height, : scale * width])
+    return dataclasses.replace(result, frame=frame)

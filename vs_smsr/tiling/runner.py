@@ -1,0 +1,181 @@
+"""Frames of one size through an engine by their plan; tiles get smaller where memory runs out."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import weakref
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Protocol
+
+import numpy as np
+
+from vs_smsr.engine.contract import Engine, Frame, Mask, Overrides, Scales, Upscaled, sparsity
+from vs_smsr.engine.picture import Picture, from_frame, to_frame
+from vs_smsr.engine.reach import reach
+from vs_smsr.engine.staged import StagedFrame
+from vs_smsr.engine.stores import InMemory, OnDisk, Store
+from vs_smsr.engine.window import Window, whole
+from vs_smsr.errors import MemoryBudgetError
+from vs_smsr.tiling.geometry import cover
+from vs_smsr.tiling.padding import padded
+from vs_smsr.tiling.planner import FramePlan, smaller
+
+log = logging.getLogger(__name__)
+
+
+class Kept[T]:
+    """What a caller keeps from one frame to the next, as long as its runner has the memory for it.
+
+    Attributes:
+        value: None: nothing (any more). Read and written while the runner has its turn.
+    """
+
+    def __init__(self) -> None:
+        self.value: T | None = None
+
+    def drop(self) -> None:
+        self.value = None
+
+
+class _Droppable(Protocol):
+    def drop(self) -> None: ...
+
+
+class FrameRunner:
+    """Computes frames of one size; several at a time, as many as the plan says (the scheduler sees to that).
+
+    Attributes:
+        engine: where the network runs.
+        plan: the current one; replaced by one with smaller tiles when memory runs out.
+    """
+
+    def __init__(self, engine: Engine, plan: FramePlan) -> None:
+        self.engine = engine
+        self.plan = plan
+        self._bounds = whole(plan.height, plan.width)
+        self._lock = threading.Lock()
+        self._stores: list[Store] = []
+        self._kept: list[weakref.ref[_Droppable]] = []  # the last used at the end
+
+    def run(self, frame: Frame, attention: tuple[Scales, ...] | None = None) -> Upscaled:
+        """Upscale (H, W, 3) float32 RGB 0..255 of the plan's size, C-contiguous.
+
+        Args:
+            attention: channel attention (width,) per block of another frame, to use instead of the frame's own.
+        Raises:
+            MemoryBudgetError: memory ran out even with the smallest tiles.
+        """
+        while True:
+            plan = self.plan
+            try:
+                return self._run(frame, Overrides(attention=attention), plan)
+            except MemoryError as error:
+                self._shrink(plan, error)
+
+    def run_picture(self, picture: Picture) -> Upscaled:
+        """As `run`, for the caller's own type, 0..white (see `engine.picture`); the result has it too.
+
+        A device that holds the whole frame converts it itself: small types are copied to it and back, not floats.
+        """
+        plan = self.plan
+        if plan.tile is None and self.engine.capabilities.pictures:
+            try:
+                return self.engine.upscale_picture(picture)
+            except MemoryError as error:
+                self._shrink(plan, error)
+        result = self.run(padded(to_frame(picture)))
+        return replace(result, frame=from_frame(result.frame, picture.dtype))
+
+    def staged(self, frame: Frame, attention: tuple[Scales, ...] | None) -> StagedFrame | None:
+        """The frame computed with the features of all stages kept; None if they do not fit in memory."""
+        if self.plan.keep != "features":
+            return None
+        try:
+            stores = [InMemory(self._bounds.height, self._bounds.width) for _ in range(self.plan.stages)]
+            staged = StagedFrame(self.engine, stores, self._bounds.height, self._bounds.width)
+            staged.keep(frame, Overrides(attention=attention))
+            return staged
+        except MemoryError as error:
+            log.info("memory: no room for the features of a frame (%s); regions are reused without them", error)
+            return None
+
+    @property
+    def region_side(self) -> int | None:
+        """Most pixels of a side of a region that is computed by itself; None: tiles are too small for that."""
+        return max(self._bounds.height, self._bounds.width) if self.plan.tile is None else self.plan.independent
+
+    def keep[T](self, kept: Kept[T], value: T | None) -> None:
+        """Keep a value for a later frame; where that makes too many, the one that was not used for longest goes."""
+        with self._lock:
+            kept.value = value
+            others = [one for one in self._kept if one() not in (None, kept)]
+            self._kept = others if value is None else [*others, weakref.ref(kept)]
+            while len(self._kept) > self.plan.tiles:
+                if (oldest := self._kept.pop(0)()) is not None:
+                    oldest.drop()
+
+    def release(self) -> None:
+        """Give back what lies here between frames: stores, and what callers keep."""
+        with self._lock:
+            self._release()
+
+    def _release(self) -> None:
+        self._stores = []
+        for one in self._kept:
+            if (kept := one()) is not None:
+                kept.drop()
+        self._kept = []
+
+    def _run(self, frame: Frame, overrides: Overrides, plan: FramePlan) -> Upscaled:
+        if plan.tile is None:
+            return self.engine.upscale(frame, overrides)
+        if overrides.attention is not None and plan.independent:
+            return self._independent(
+                frame, overrides.attention, cover(self._bounds, plan.independent, plan.independent)
+            )
+        with self._lock:  # the stores are one frame's
+            height, width = plan.height, plan.width
+            self._stores = self._stores or [
+                (InMemory if stage < plan.in_memory else OnDisk)(height, width) for stage in range(plan.stages)
+            ]
+            staged = StagedFrame(self.engine, self._stores, height, width)
+            return staged.upscale(frame, overrides, cover(self._bounds, plan.tile, plan.tile))
+
+    def _independent(self, frame: Frame, attention: tuple[Scales, ...], cores: Sequence[Window]) -> Upscaled:
+        """Tiles with the whole network's halo; right only because the attention is given."""
+        weights = self.engine.weights
+        scale = weights.scale
+        result = np.empty((scale * frame.shape[0], scale * frame.shape[1], 3), np.float32)
+        masks: tuple[Mask, ...] = tuple(np.empty(frame.shape[:2], np.uint8) for _ in weights.spec.blocks)
+        for core in cores:
+            window = core.expand(reach(weights.spec).needs, self._bounds)
+            part = self.engine.upscale(np.ascontiguousarray(frame[window.slices]), Overrides(attention=attention))
+            inner = core.within(window)
+            result[core.scaled(scale).slices] = part.frame[inner.scaled(scale).slices]
+            for mask, new in zip(masks, part.masks, strict=True):
+                mask[core.slices] = new[inner.slices]
+        return Upscaled(result, masks, attention, sparsity(weights, masks))
+
+    def _shrink(self, plan: FramePlan, error: MemoryError) -> None:
+        """After memory ran out with that plan: smaller tiles, for this frame and all that follow.
+
+        Raises:
+            MemoryBudgetError: they would be too small.
+        """
+        with self._lock:
+            if plan is not self.plan:
+                return  # another frame has done so already
+            less = smaller(plan, self.engine)
+            if less is None:
+                size = f"{plan.width}x{plan.height}"
+                raise MemoryBudgetError(
+                    f"memory: there is not enough for a frame of {size} even in tiles of {plan.tile or size}. "
+                    "Free memory, or use smaller frames."
+                ) from error
+            log.warning(
+                "memory: ran out; going on with tiles of %d instead of %s", less.tile, plan.tile or "whole frames"
+            )
+            self.plan = less
+            self._release()

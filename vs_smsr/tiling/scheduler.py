@@ -1,0 +1,121 @@
+"""Who may compute when frames of several sizes come from several threads, each size by its own plan."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+
+from vs_smsr.engine.contract import Engine
+from vs_smsr.options import TilingOptions
+from vs_smsr.tiling.planner import FramePlan, plan
+from vs_smsr.tiling.runner import FrameRunner
+
+_Key = tuple[int, int, int]  # height, width, overhead
+WARM_UP = (16, 16, 3)
+RUNNERS = 64  # that are remembered, with the tile sizes that they have learned to need
+
+
+class Scheduler:
+    """One runner for each (height, width, overhead), and turns between them.
+
+    A plan assumes that nothing but its own frames takes memory. So frames of one runner run at the same time, as many
+    as its plan says, and those of all others wait; before another runner's first frame, everything is given back that
+    the engine and the runners hold between frames. Whoever comes later waits behind, so nobody waits for ever.
+
+    Args:
+        engine: where the network runs; nobody else may use its memory meanwhile.
+        options: memory budget and what is kept.
+        in_flight: most frames that will be asked for at the same time.
+        tiles: temporal tiles that are kept at the same time.
+    """
+
+    def __init__(self, engine: Engine, options: TilingOptions, *, in_flight: int, tiles: int) -> None:
+        self._engine, self._options = engine, options
+        self._in_flight, self._tiles = in_flight, tiles
+        self._entry = threading.Lock()
+        self._change = threading.Condition()
+        self._runners: dict[_Key, FrameRunner] = {}
+        self._current: FrameRunner | None = None  # the last that had its turn
+        self._inside = 0  # frames that it is computing
+        self._warm = False
+
+    def plan(self, height: int, width: int, overhead: int = 0) -> FramePlan:
+        """The plan for frames of that (even) size; made at the first call, while no frame is computed.
+
+        Not to be called within a turn: it would wait for that turn's end.
+
+        Raises:
+            MemoryBudgetError: the budget is too small; the message names the smallest that is not.
+        """
+        key = height, width, overhead
+        runner = self._runners.get(key)
+        if runner is None:
+            with self._entry:
+                self._wait(None)
+                runner = self._runner(key)
+        return runner.plan
+
+    @contextmanager
+    def turn(self, height: int, width: int, overhead: int = 0) -> Iterator[FrameRunner]:
+        """The runner for a frame of that (even) size, once it is its turn and there is room for one more frame.
+
+        Not to be nested in one thread: it could wait for itself.
+
+        Args:
+            overhead: bytes that the rest of the program takes beside the frames of this turn.
+        Raises:
+            MemoryBudgetError: as `plan`.
+        """
+        key = height, width, overhead
+        with self._entry:  # whoever comes later waits behind
+            self._wait(self._runners.get(key))
+            runner = self._runner(key)
+            if runner is not self._current:
+                self._make_room()
+                self._engine.memory.limit(runner.plan.budget)
+                self._current = runner
+            with self._change:
+                self._inside += 1
+        try:
+            yield runner
+        finally:
+            with self._change:
+                self._inside -= 1
+                self._change.notify_all()
+
+    def _wait(self, runner: FrameRunner | None) -> None:
+        """Until that runner may begin a frame; until no frame is computed if it is not the current one."""
+
+        def ready() -> bool:
+            if self._inside and runner is not None and runner is self._current:
+                return self._inside < runner.plan.in_flight
+            return not self._inside
+
+        with self._change:
+            self._change.wait_for(ready)
+
+    def _runner(self, key: _Key) -> FrameRunner:
+        """The runner for that key; a new one is planned, for which no frame may be computed."""
+        if key not in self._runners:
+            if not self._warm:  # what the first frame loads and compiles stays, so it counts as in use
+                self._engine.upscale(np.zeros(WARM_UP, np.float32))
+                self._warm = True
+                if self._engine.profile:
+                    self._engine.profile.clear()  # compiling is no part of a frame
+            self._make_room()
+            height, width, overhead = key
+            counts = {"overhead": overhead, "in_flight": self._in_flight, "tiles": self._tiles}
+            chosen = plan(self._engine, height, width, self._options, **counts)
+            for old in [one for one in self._runners if self._runners[one] is not self._current][: 1 - RUNNERS]:
+                del self._runners[old]
+            self._runners[key] = FrameRunner(self._engine, chosen)
+        return self._runners[key]
+
+    def _make_room(self) -> None:
+        """Give back what frames before have left."""
+        for runner in self._runners.values():
+            runner.release()
+        self._engine.memory.release()
