@@ -124,8 +124,6 @@ def upscale_video(
     notes = [*reader.notes, *writer.notes]
     if level.note:
         notes.append(f"to fit the memory budget, {level.note}")
-    if tiler.options.attention == "auto" and frames > 1 and not held:
-        notes.append("attention: of each frame; in no temporal tile was held attention within 55 dB of it")
     return Report(target, frames, time.perf_counter() - start, skipped / frames, tuple(notes), reused / frames, held)
 
 

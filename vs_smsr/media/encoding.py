@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -188,6 +189,8 @@ def encoder_options(codec: Codec, context: VideoCodecContext, info: VideoInfo, o
     chosen = _hdr_options(codec.name, info)
     if codec.name == "libx265":  # it writes to stderr past FFmpeg's log
         chosen["x265-params"] = ":".join(filter(None, ("log-level=error", chosen.get("x265-params"))))
+    if codec.name == "libsvtav1":  # so does this one
+        os.environ.setdefault("SVT_LOG", "1")  # errors alone
     if "crf" in private:
         chosen["crf"] = f"{DEFAULT_CRF if options.crf is None else options.crf:g}"
     elif options.crf is not None:

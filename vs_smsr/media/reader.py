@@ -16,12 +16,12 @@ import av
 from av.packet import Packet as AnyPacket
 from av.rational import AVRational
 from av.sidedata.sidedata import Type as SideData
-from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from vs_smsr.errors import MediaError
 from vs_smsr.media.colour import FULL, LIMITED, RESERVED, RGB, UNSPECIFIED, Colour, colour_of, has_alpha, is_rgb
 from vs_smsr.media.declared import declared_size
+from vs_smsr.media.main_video import main_video
 
 log = logging.getLogger(__name__)
 type Packet = AnyPacket[Any]  # of whatever kind of stream
@@ -127,8 +127,8 @@ class Reader:
             raise self._error(f"is cut off: it says it has {declared} bytes, but there are {size}. Get the whole file")
 
     def _main_video(self) -> VideoStream:
-        video = self.container.streams.best("video")
-        if not isinstance(video, VideoStream) or video.disposition & Disposition.attached_pic:
+        video = main_video(self.container)
+        if video is None:
             raise self._error("has no video stream")
         if video.codec_context is None:
             raise self._error("has a video stream that FFmpeg has no decoder for")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -27,6 +29,7 @@ log = logging.getLogger(__name__)
 NO_FILE = 0x0001  # AVFMT_NOFILE: not one file but many, or none
 # The muxer holds packets back until each stream has one: at most for 2 s of video, as lossless video is large.
 INTERLEAVE = {"max_interleave_delta": "2000000"}
+SEEN_LATE = Fraction(1, 100)  # seconds: below it nobody sees that a frame comes early or late
 # What encoders take from each frame; only a frame that libswscale made from the source's has it.
 PER_FRAME = {SideData.A53_CC, SideData.DYNAMIC_HDR_PLUS, SideData.S12M_TIMECODE, SideData.AFD}
 
@@ -57,9 +60,11 @@ class Writer:
         self.size = encoding.even_size(codec, self.pix_fmt, size, options)
         self._colour = encoding.output_colour(reader.info, codec, self.pix_fmt)
         self._copies: dict[int, Stream] = {}  # by index in the source
-        self._last_dts: dict[int, int | None] = {}
+        self._written: dict[int, streams.Amount] = {}  # by index in the source
+        self._moved: Counter[int] = Counter()  # packets whose times were out of order, by index in the source
+        self._last_dts: dict[int, int] = {}
         self._last_pts: int | None = None
-        self._rounded = self._transparent = self._resized = 0  # frames
+        self._late = self._transparent = self._resized = 0  # frames
         with ExitStack() as undo:
             self._temporary = undo.enter_context(whole_or_nothing(target, options.overwrite))
             with self._explained():
@@ -112,7 +117,13 @@ class Writer:
         copy = self._copies.get(packet.stream_index)
         if copy is None:
             return
-        self._last_dts[copy.index] = streams.fit_times(packet, self._last_dts.get(copy.index))
+        index = packet.stream_index
+        packet.rescale_ts(copy.time_base)
+        may_repeat = streams.may_repeat_times(copy, self._output)
+        self._moved[index] += streams.fit_times(packet, self._last_dts.get(index), may_repeat)
+        assert packet.dts is not None, "fit_times gives every packet its times"
+        self._last_dts[index] = packet.dts
+        self._written.setdefault(index, streams.Amount()).add(packet)
         packet.stream = copy
         with self._explained():
             self._output.mux(packet)
@@ -143,14 +154,17 @@ class Writer:
         def attached(stream: Stream) -> bool:
             return stream.type == "attachment" or (matroska and streams.is_cover(stream))
 
-        for stream in sorted(self.reader.container.streams, key=attached):
+        sources = sorted(self.reader.container.streams, key=attached)
+        sounds = [stream for stream in sources if stream.type == "audio" and streams.wanted(stream, self.options)]
+        firsts = streams.first_packets(self.reader.path, sounds)
+        for stream in sources:
             if stream is self.reader.video:
                 self._add_video(codec)
             elif not streams.wanted(stream, self.options):
                 continue
             elif matroska and streams.is_cover(stream):
                 streams.add_cover(self._output, stream)
-            elif refusal := streams.refusal(stream, self._output.format.name):
+            elif refusal := streams.refusal(stream, self._output.format.name, firsts.get(stream.index)):
                 self.notes.append(f"{streams.name_of(stream)}: not carried: {refusal}")
             else:
                 self._copies[stream.index] = streams.add_copy(self._output, stream)
@@ -206,7 +220,9 @@ class Writer:
         if self._last_pts is None:
             self._first = pts * self._time_base
         self._last_pts = pts
-        self._rounded += pts * self._time_base / fraction(self._video.time_base) % 1 != 0 or pts != exact
+        ticks = fraction(self._video.time_base)
+        shown = round(pts * self._time_base / ticks) * ticks
+        self._late += abs(shown - source.pts * clock) > SEEN_LATE
         frame.pts, frame.time_base = pts, self._time_base
         frame.duration = round(source.duration * clock / self._time_base)
         frame.pict_type = 0  # the encoder's choice, not the source's
@@ -219,8 +235,12 @@ class Writer:
             copies = {**kinds, self.reader.video.index: self._video.index}
             name = self._output.format.name
             self._output.close()
-        if self._rounded:
-            self.notes.append(f"video: times of {self._rounded} frames are rounded: {name} counts in {ticks} s here")
+        if self._late:
+            self.notes.append(f"video: {self._late} frames come early or late: {name} counts time in {ticks} s here")
+        for index, count in self._moved.items():
+            if count:
+                where = streams.name_of(self.reader.container.streams[index])
+                self.notes.append(f"{where}: {count} packets had times out of order and follow the one before")
         if self._transparent:
             self.notes.append(f"video: not carried: transparency; {self.pix_fmt} has none")
         if self._resized:
@@ -228,7 +248,9 @@ class Writer:
         info = self.reader.info
         aspect = encoding.pixel_aspect(info, self.size)
         expected = dataclasses.replace(info, colour=self._colour, aspect=aspect)
-        self.notes += streams.losses(self.reader, copies, self._temporary, expected, self._first, self.frames)
+        self.notes += streams.losses(
+            self.reader, copies, self._written, self._temporary, expected, self._first, self.frames
+        )
 
     def _abandon(self) -> None:
         with suppress(av.FFmpegError, ValueError):
