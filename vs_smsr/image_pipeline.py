@@ -1,4 +1,4 @@
-"""An image file in, the same image larger out: `pipeline.upscale_video` for stills."""
+"""An image file in, the same image larger out: `pipeline.upscale_video` for stills and animations."""
 
 from __future__ import annotations
 
@@ -7,8 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import cv2
+import numpy as np
 
-from vs_smsr.media.images import Image, check, encode, read_image
+from vs_smsr.errors import MediaError
+from vs_smsr.media.animations import Pixels, check_animation, encode_animation, open_animation
+from vs_smsr.media.image_files import check, encode
+from vs_smsr.media.images import Image, read_image
 from vs_smsr.media.targets import whole_or_nothing
 from vs_smsr.options import VideoOptions
 from vs_smsr.pipeline import Progress, Report
@@ -40,7 +44,50 @@ def upscale_image(
         pixels = resized(result.pixels, image.pixels.shape[:2], options)
         data, notes = encode(Image(pixels, image.metadata), target)
         temporary.write_bytes(data)
-    return Report(target, 1, time.perf_counter() - start, result.skipped, notes)
+    return Report(target, 1, time.perf_counter() - start, result.skipped, image.notes + notes)
+
+
+def upscale_animation(
+    source: Path,
+    target: Path,
+    tiler: Tiler,
+    options: VideoOptions,
+    progress: Callable[[Progress], None] | None = None,
+) -> Report:
+    """Upscale an animated GIF, PNG, WebP or AVIF into one of these; times, loop and metadata come along.
+
+    `progress` is called after each frame. Raises: see `upscale_image`.
+    """
+    start = time.perf_counter()
+    frames: list[Pixels] = []
+    durations: list[float] = []
+    skipped, reused = 0.0, 0
+    before: Array | None = None
+    with whole_or_nothing(target, options.overwrite) as temporary:
+        check_animation(target)
+        animation = open_animation(source)
+        try:
+            for frame, duration in animation.frames():
+                if before is not None and np.array_equal(frame, before):
+                    frames.append(frames[-1])
+                    reused += 1
+                else:
+                    result = upscale_array(tiler, frame)
+                    frames.append(resized(result.pixels, frame.shape[:2], options))
+                    skipped += result.skipped
+                before = frame
+                durations.append(duration)
+                if progress:
+                    done = len(frames)
+                    rate = done / (time.perf_counter() - start)
+                    progress(Progress(done, animation.count, rate, skipped / (done - reused), reused / done))
+        except MediaError as error:
+            raise MediaError(f"{source}: {error}") from error
+        data, notes = encode_animation(frames, durations, animation, target)
+        temporary.write_bytes(data)
+    seconds, count = time.perf_counter() - start, len(frames)
+    notes = [*animation.notes, *notes]
+    return Report(target, count, seconds, skipped / (count - reused), tuple(notes), reused / count)
 
 
 def resized(pixels: Array, source: tuple[int, ...], options: VideoOptions) -> Array:

@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 from vs_smsr.cli.app import app
-from vs_smsr.media.images import Image, read_image, write_image
+from vs_smsr.media.image_files import write_image
+from vs_smsr.media.images import Image, read_image
 from vs_smsr.upscaler import Upscaler
 from vs_smsr.weights import shipped
 

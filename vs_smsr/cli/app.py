@@ -180,8 +180,8 @@ def upscale(
     more_inputs: Annotated[
         list[str] | None, typer.Option("--input", "-i", metavar="INPUT", help="The same as INPUT.")
     ] = None,
-    output: Annotated[
-        Path | None,
+    output: Annotated[  # not a Path, which takes "Season.01/" for a file and "./-" for "-"
+        str | None,
         typer.Option("--output", "-o", metavar="OUT", help="File or folder. Default: name_x2.ext beside the input."),
     ] = None,
     scale: Scale = None,

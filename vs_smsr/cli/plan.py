@@ -11,7 +11,7 @@ from av.stream import Stream
 from vs_smsr.engine.contract import Frame
 from vs_smsr.engine.tiled import STAGES
 from vs_smsr.engine.window import end_needs, network_needs, smm_needs, whole
-from vs_smsr.media.images import is_image, read_image
+from vs_smsr.media.images import kind_of, read_image
 from vs_smsr.media.streams import name_of, refusal, wanted
 from vs_smsr.options import VideoOptions
 from vs_smsr.tiling import Plan, Tiler
@@ -29,7 +29,7 @@ def describe(source: Path, target: Path, tiler: Tiler, options: VideoOptions) ->
     Raises:
         MediaError: the file cannot be read. MemoryBudgetError: the budget is too small.
     """
-    return "\n".join(_image(source, tiler) if is_image(source) else _video(source, target, tiler, options))
+    return "\n".join(_image(source, tiler) if kind_of(source) == "image" else _video(source, target, tiler, options))
 
 
 def _image(source: Path, tiler: Tiler) -> list[str]:

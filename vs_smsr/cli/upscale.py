@@ -17,7 +17,8 @@ from vs_smsr.cli.inputs import Job, plan
 from vs_smsr.cli.plan import describe
 from vs_smsr.cli.report import error_line, print_profile, progress_bar, say, summary, warn
 from vs_smsr.errors import MediaError, WeightsError
-from vs_smsr.media.images import read_image
+from vs_smsr.media.images import is_image, read_image
+from vs_smsr.media.paths import STANDARD
 from vs_smsr.options import SCALES, EngineOptions, TilingOptions, VideoOptions
 from vs_smsr.tiling import Tiler
 from vs_smsr.weights import shipped
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 def upscale_all(
     inputs: Sequence[str],
-    out: Path | None,
+    out: str | None,
     engine_options: EngineOptions,
     video_options: VideoOptions,
     tiling_options: TilingOptions,
@@ -103,16 +104,16 @@ def _write(report: Path | None, entries: list[dict[str, Any]]) -> None:
 
 
 def _upscale(job: Job, tiler: Tiler, options: VideoOptions, name: str, progress: bool) -> Report:
-    from vs_smsr.image_pipeline import upscale_image
+    from vs_smsr.image_pipeline import upscale_animation, upscale_image
     from vs_smsr.pipeline import upscale_video
 
-    if not job.source.exists():
+    if job.source != STANDARD and not job.source.exists():
         raise MediaError(f"{job.source}: no such file.")
+    run = upscale_image if job.kind == "image" else upscale_video
+    if job.kind == "animation" and is_image(job.target):
+        run = upscale_animation
     with progress_bar(name, progress) as show:
-        if job.is_image:
-            report = upscale_image(job.source, job.target, tiler, options, show)
-        else:
-            report = upscale_video(job.source, job.target, tiler, options, show)
+        report = run(job.source, job.target, tiler, options, show)
     for note in report.notes:
         warn(f"note: {job.source.name}: {note}")
     say(summary(report))
@@ -142,7 +143,7 @@ def _enough(scales: list[int], job: Job, options: VideoOptions) -> int:
 
 def _size(job: Job) -> tuple[int, int]:
     """Width and height of the source."""
-    if job.is_image:
+    if job.kind == "image":
         height, width = read_image(job.source).pixels.shape[:2]
         return width, height
     from vs_smsr.media.reader import Reader
