@@ -19,14 +19,15 @@ from av.sidedata.sidedata import Type as SideData
 from av.video.stream import VideoStream
 
 from vs_smsr.errors import MediaError
+from vs_smsr.media.clock import TS_DISCONT, Clock, is_live, start_of, steady_streams
 from vs_smsr.media.colour import FULL, LIMITED, RESERVED, RGB, UNSPECIFIED, Colour, colour_of, has_alpha, is_rgb
 from vs_smsr.media.declared import declared_size
 from vs_smsr.media.main_video import main_video
+from vs_smsr.media.spacing import Spacing
 
 log = logging.getLogger(__name__)
 type Packet = AnyPacket[Any]  # of whatever kind of stream
 type Item = av.VideoFrame | Packet
-TS_DISCONT = 0x0200  # AVFMT_TS_DISCONT: the clock may jump and start anywhere
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,8 @@ class VideoInfo:
 class Reader:
     """An opened file; iterate it for the frames, or `items()` for frames and the other streams' packets.
 
-    The frames' pts are whole ticks of `info.time_base` and strictly increase; `notes` tells of what had to be mended.
+    The frames' pts are whole ticks of `info.time_base` and strictly increase (see `media.clock`); `notes` tells of what
+    had to be mended, `start` of the seconds that were taken off all times.
 
     Raises:
         MediaError: no such file, not media, no video, cut off, or (while iterating) damaged.
@@ -87,9 +89,14 @@ class Reader:
             self.video = self._main_video()
             # Not by frame: PyAV drops a decoding error that follows a frame in the same call.
             self.video.thread_type = "SLICE"
-            self._shift = self._start_of_broadcast()
+            self.start = start_of(self.container)
+            self._clock: Clock[Packet] = Clock(
+                self.video.index, steady_streams(self.container), self.start, is_live(self.container)
+            )
+            step = 1 / (self._rate() * fraction(self.video.time_base))
+            self._spacing = Spacing(max(round(step), 1))
             self._pts: int | None = None
-            self._items = self._decode()
+            self._items = self._in_time()
             self._early = list(self._until_first_frame())
             self.info = self._describe(self._early[-1])
         except BaseException:
@@ -136,36 +143,52 @@ class Reader:
 
     @property
     def is_broadcast(self) -> bool:
-        """MPEG transport and program streams: made to be cut anywhere, with a clock that starts anywhere."""
+        """MPEG transport and program streams: made to be cut anywhere."""
         return bool(self.container.format.flags & TS_DISCONT)
 
-    def _start_of_broadcast(self) -> Fraction:
-        """Seconds that are taken off every timestamp, so that a recording starts at 0 and not at its time of day."""
-        if not self.is_broadcast or not self.container.start_time:
-            return Fraction(0)
-        start = Fraction(self.container.start_time, av.time_base)
-        self.notes.append(f"timestamps start at 0; in the recording they start at {float(start):.3f} s")
-        return start
+    def _in_time(self) -> Generator[Item]:
+        if abs(self.start) >= Fraction(1, 10):
+            self.notes.append(f"timestamps start at 0; in the recording they start at {float(self.start):.3f} s")
+        for item in self._spacing.run(self._decode()):
+            if isinstance(item, av.VideoFrame):
+                self._pts = item.pts
+            yield item
+        self.notes += self._mended()
+
+    def _mended(self) -> list[str]:
+        """A line for every kind of time that was mended."""
+        notes = []
+        if self._clock.jumps:
+            times = f"{len(self._clock.jumps)} times, first" if len(self._clock.jumps) > 1 else "once,"
+            at = f"at {float(self._clock.jumps[0]):.2f} s"
+            notes.append(f"the recording's clock jumps {times} {at}; sound and picture go on there without a gap")
+        if self._clock.wrong:
+            notes.append(f"packets with a time far off: {self._clock.wrong}; they follow the one before")
+        lacking = "frames without a time of their own"
+        if self._spacing.between:
+            notes.append(f"{lacking}: {self._spacing.between}; they were put between their neighbours")
+        if self._spacing.by_rate:
+            notes.append(f"{lacking}: {self._spacing.by_rate}; they were spaced by the frame rate")
+        return notes
 
     def _decode(self) -> Generator[Item]:
-        mended = damaged = 0
-        for packet in self._demux():
+        decoded = damaged = 0
+        for packet in self._clock.run(self._demux()):
             if packet.stream is not self.video:
                 if packet.size:
-                    yield self._shifted(packet)
+                    yield packet
                 continue
             for frame in self._frames(packet):
                 if frame is None:
                     damaged += 1
                     continue
-                mended += self._set_pts(frame)
+                decoded += 1
+                frame.pts = frame.dts if frame.pts is None else frame.pts
                 yield frame
-        if self._pts is None:
+        if not decoded:
             raise self._error("has a video stream, but no frame of it can be decoded")
         if damaged:
             self.notes.append(f"damaged places in the recording: {damaged}; what they held is missing or wrong")
-        if mended:
-            self.notes.append(f"frames without a time of their own: {mended}; they were spaced by the frame rate")
 
     def _demux(self) -> Iterator[Packet]:
         packets = self.container.demux()
@@ -198,26 +221,6 @@ class Reader:
         if self._pts is None:
             return "at its start"
         return f"after {float(self._pts * fraction(self.video.time_base)):.2f} s"
-
-    def _set_pts(self, frame: av.VideoFrame) -> bool:
-        """Give the frame a pts above the last one; True if it had none that could be kept."""
-        ticks = fraction(self.video.time_base)
-        pts = frame.pts if frame.pts is not None else frame.dts
-        if pts is not None:
-            pts -= round(self._shift / ticks)
-        kept = pts is not None and (self._pts is None or pts > self._pts)
-        if not kept:
-            step = frame.duration or round(1 / (self._rate() * ticks))
-            pts = 0 if self._pts is None else self._pts + max(step, 1)
-        frame.pts = self._pts = pts
-        return not kept
-
-    def _shifted(self, packet: Packet) -> Packet:
-        if self._shift:
-            ticks = round(self._shift / fraction(packet.time_base))
-            packet.pts = None if packet.pts is None else packet.pts - ticks
-            packet.dts = None if packet.dts is None else packet.dts - ticks
-        return packet
 
     def _until_first_frame(self) -> Iterator[Item]:
         for item in self._items:

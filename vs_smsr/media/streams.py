@@ -8,6 +8,7 @@ from fractions import Fraction
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import av
 from av.bitstream import BitStreamFilterContext
@@ -18,6 +19,9 @@ from av.stream import Discard, Disposition, Stream
 from vs_smsr.errors import MediaError
 from vs_smsr.media.reader import Packet, Reader, VideoInfo, fraction
 from vs_smsr.options import VideoOptions
+
+if TYPE_CHECKING:
+    from av.container.core import Chapter
 
 TS_NONSTRICT = 0x20000  # AVFMT_TS_NONSTRICT: packets of one stream may have equal times
 FIRST_PACKETS = 1000  # how far into a file the first packets of its streams are looked for
@@ -155,6 +159,15 @@ def add_cover(output: OutputContainer, stream: Stream) -> None:
     kind = {"mjpeg": "image/jpeg"}.get(codec, f"image/{codec}")
     name = stream.metadata.get("filename", f"cover.{ending}")
     output.add_attachment(name, stream.metadata.get("mimetype", kind), data)
+
+
+def chapters(reader: Reader) -> list[Chapter]:
+    """The source's chapters on the clock of its mended times."""
+    moved = reader.container.chapters()
+    for chapter in moved:
+        ticks = round(reader.start / fraction(chapter["time_base"]))
+        chapter["start"], chapter["end"] = max(chapter["start"] - ticks, 0), max(chapter["end"] - ticks, 0)
+    return moved
 
 
 def uses_reverse_dns(metadata: dict[str, str]) -> bool:

@@ -144,7 +144,7 @@ class Writer:
         if output.format.flags & NO_FILE:
             raise MediaError(f"{self.target}: {output.format.name} is not one video file. Use .mkv or .mp4.")
         output.metadata.update(streams.tags(self.reader.container.metadata))
-        output.set_chapters(self.reader.container.chapters())
+        output.set_chapters(streams.chapters(self.reader))
         return output
 
     def _add_streams(self, codec: Codec) -> None:
