@@ -22,8 +22,10 @@ import cv2
 from vs_smsr.errors import MemoryBudgetError, OptionError, OutputExistsError
 from vs_smsr.media.colour import Array, alpha_of, depth, to_rgb
 from vs_smsr.media.memory import Level, levels, pipeline_bytes
+from vs_smsr.media.paths import is_pipe
 from vs_smsr.media.reader import Packet, Reader, VideoInfo
 from vs_smsr.media.writer import Writer
+from vs_smsr.media.y4m import PipeWriter
 from vs_smsr.options import VideoOptions
 from vs_smsr.tiling import Plan, Sequence, Tiler
 
@@ -96,7 +98,8 @@ def upscale_video(
     """
     start = time.perf_counter()
     source, target = Path(source), Path(target)
-    if target.exists():
+    to_pipe = is_pipe(target)
+    if not to_pipe and target.exists():
         if source.exists() and target.samefile(source):
             raise OptionError(f"--output: must be another file than the input, got {target} for both.")
         if not options.overwrite:
@@ -107,7 +110,8 @@ def upscale_video(
         level, _ = fit(tiler, reader.info, size, options)
         options = dataclasses.replace(options, encoder_options={**level.options, **options.encoder_options})
         sequence = Sequence(tiler)
-        with Writer(target, reader, size, options) as writer, _threads(reader, writer, level) as (decoded, upscaled):
+        writer_of = PipeWriter if to_pipe else Writer
+        with writer_of(target, reader, size, options) as writer, _threads(reader, writer, level) as (decoded, upscaled):
             for item in decoded:
                 if not isinstance(item, _Frame):
                     upscaled.put(item, PACKET)
@@ -231,7 +235,7 @@ class Line[T]:
 class _AtOnce(Line[_Upscaled]):
     """In place of the line to the encoder where memory is short: encodes in the caller's thread."""
 
-    def __init__(self, writer: Writer) -> None:
+    def __init__(self, writer: Writer | PipeWriter) -> None:
         super().__init__(0)
         self._writer = writer
 
@@ -240,7 +244,9 @@ class _AtOnce(Line[_Upscaled]):
 
 
 @contextmanager
-def _threads(reader: Reader, writer: Writer, level: Level) -> Iterator[tuple[Line[_Decoded], Line[_Upscaled]]]:
+def _threads(
+    reader: Reader, writer: Writer | PipeWriter, level: Level
+) -> Iterator[tuple[Line[_Decoded], Line[_Upscaled]]]:
     """Run the decoder and the encoder beside the block; both have ended when it ends, however it does.
 
     They are daemons, so that an interrupt of the waiting for them ends the program too.
@@ -281,7 +287,7 @@ def _decode(reader: Reader, decoded: Line[_Decoded]) -> None:
         decoded.close()
 
 
-def _encode(upscaled: Line[_Upscaled], writer: Writer) -> None:
+def _encode(upscaled: Line[_Upscaled], writer: Writer | PipeWriter) -> None:
     try:
         for item in upscaled:
             _write(writer, item)
@@ -289,7 +295,7 @@ def _encode(upscaled: Line[_Upscaled], writer: Writer) -> None:
         upscaled.close(error, discard=True)
 
 
-def _write(writer: Writer, item: _Upscaled) -> None:
+def _write(writer: Writer | PipeWriter, item: _Upscaled) -> None:
     if isinstance(item, av.VideoFrame):
         writer.write(item)
     else:

@@ -10,7 +10,7 @@ from typing import Annotated, get_args
 import typer
 
 from vs_smsr.cli import interrupts
-from vs_smsr.cli.report import LEVELS, error_line, set_up_logging, warn
+from vs_smsr.cli.report import LEVELS, error_line, prepare_output, set_up_logging, warn
 from vs_smsr.errors import OptionError
 from vs_smsr.options import Attention as AttentionMode
 from vs_smsr.options import EngineName, EngineOptions, Precision, TilingOptions, VideoOptions, parse_bytes, require
@@ -33,6 +33,7 @@ app = typer.Typer(
 
 def main() -> None:
     """The `vs-smsr` program."""
+    prepare_output()
     interrupts.listen()
     app(prog_name="vs-smsr")
 

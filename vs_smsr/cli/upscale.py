@@ -15,10 +15,10 @@ import cv2
 from vs_smsr import engine
 from vs_smsr.cli.inputs import Job, plan
 from vs_smsr.cli.plan import describe
-from vs_smsr.cli.report import error_line, print_profile, progress_bar, say, summary, warn
-from vs_smsr.errors import MediaError, WeightsError
+from vs_smsr.cli.report import error_line, is_stdout, print_profile, progress_bar, say, summary, warn
+from vs_smsr.errors import MediaError, OptionError, WeightsError
 from vs_smsr.media.images import is_image, read_image
-from vs_smsr.media.paths import STANDARD
+from vs_smsr.media.paths import STANDARD, is_pipe
 from vs_smsr.options import SCALES, EngineOptions, TilingOptions, VideoOptions
 from vs_smsr.tiling import Tiler
 from vs_smsr.weights import shipped
@@ -116,7 +116,7 @@ def _upscale(job: Job, tiler: Tiler, options: VideoOptions, name: str, progress:
         report = run(job.source, job.target, tiler, options, show)
     for note in report.notes:
         warn(f"note: {job.source.name}: {note}")
-    say(summary(report))
+    (warn if is_stdout(job.target) else say)(summary(report))
     return report
 
 
@@ -136,6 +136,8 @@ def _enough(scales: list[int], job: Job, options: VideoOptions) -> int:
     """The least scale that reaches the final size without enlarging afterwards; else the greatest there is."""
     if len(scales) == 1:
         return scales[0]
+    if is_pipe(job.source):
+        raise OptionError("--scale: must be given with --width or --height where a pipe is read.")
     width, height = _size(job)
     needed = max((options.width or 0) / width, (options.height or 0) / height)
     return next((scale for scale in scales if scale >= needed), scales[-1])

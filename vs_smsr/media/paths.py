@@ -9,8 +9,10 @@ from pathlib import Path
 STANDARD = Path("-")  # standard input, or standard output
 
 
-def url(path: Path | str) -> str:
-    """The path as FFmpeg must get it, which takes "Alien: Romulus.mp4" for a protocol and reads more into a "%"."""
+def url(path: Path | str, writing: bool = False) -> str:
+    """The path as FFmpeg must get it, which takes "Alien: Romulus.mp4" for a protocol."""
+    if path == STANDARD:
+        return "pipe:1" if writing else "pipe:0"
     return f"file:{os.fspath(path)}"
 
 

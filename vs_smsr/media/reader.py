@@ -23,6 +23,7 @@ from vs_smsr.media.clock import TS_DISCONT, Clock, is_live, start_of, steady_str
 from vs_smsr.media.colour import FULL, LIMITED, RESERVED, RGB, UNSPECIFIED, Colour, colour_of, has_alpha, is_rgb
 from vs_smsr.media.declared import declared_size
 from vs_smsr.media.main_video import main_video
+from vs_smsr.media.paths import is_pipe, url
 from vs_smsr.media.spacing import Spacing
 
 log = logging.getLogger(__name__)
@@ -82,7 +83,7 @@ class Reader:
         self.notes: list[str] = []
         self._refuse_incomplete()
         try:
-            self.container = av.open(str(self.path))
+            self.container = av.open(url(self.path))
         except (av.FFmpegError, ValueError) as error:
             raise self._error(f"is not a media file that can be read ({reason(error)})") from error
         try:
@@ -124,6 +125,8 @@ class Reader:
         return chain(early, self._items)
 
     def _refuse_incomplete(self) -> None:
+        if is_pipe(self.path):
+            return
         try:
             size, declared = self.path.stat().st_size, declared_size(self.path)
         except OSError as error:

@@ -17,6 +17,7 @@ from av.sidedata.sidedata import Type as SideData
 from av.stream import Discard, Disposition, Stream
 
 from vs_smsr.errors import MediaError
+from vs_smsr.media.paths import is_pipe, url
 from vs_smsr.media.reader import Packet, Reader, VideoInfo, fraction
 from vs_smsr.options import VideoOptions
 
@@ -83,9 +84,9 @@ def first_packets(path: Path, wanted: list[Stream]) -> dict[int, Packet]:
     """The first packet of each of these streams by its index, but of those that begin late in the file."""
     found: dict[int, Packet] = {}
     indexes = [stream.index for stream in wanted]
-    if not indexes:
+    if not indexes or is_pipe(path):
         return found
-    with av.open(str(path)) as again:
+    with av.open(url(path)) as again:
         for packet in islice(again.demux(), FIRST_PACKETS):
             if packet.size and packet.stream_index in indexes:
                 found.setdefault(packet.stream_index, packet)
@@ -152,7 +153,7 @@ def is_cover(stream: Stream) -> bool:
 
 def add_cover(output: OutputContainer, stream: Stream) -> None:
     """Attach a cover picture to a Matroska file, whose muxer would write it as a video track."""
-    with av.open(stream.container.name) as again:  # its packet may come after the header, an attachment is in it
+    with av.open(stream.container.name) as again:  # its packet may come after the header
         data = next(bytes(packet) for packet in again.demux(again.streams[stream.index]) if packet.size)
     codec = stream.codec_context.name
     ending = {"mjpeg": "jpg"}.get(codec, codec)
@@ -280,7 +281,7 @@ def losses(
 
 def _amounts(path: Path) -> dict[int, Amount]:
     """How much there is of each stream of a file, by its index."""
-    with av.open(str(path)) as file:
+    with av.open(url(path)) as file:
         amounts = {stream.index: Amount() for stream in file.streams}
         for packet in file.demux():
             if packet.size:

@@ -21,6 +21,7 @@ from av.stream import Stream
 from vs_smsr.errors import MediaError
 from vs_smsr.media import encoding, streams
 from vs_smsr.media.colour import Array, depth, from_rgb, has_alpha
+from vs_smsr.media.paths import is_pipe, url
 from vs_smsr.media.reader import Packet, Reader, fraction, reason
 from vs_smsr.media.targets import whole_or_nothing
 from vs_smsr.options import VideoOptions
@@ -136,7 +137,7 @@ class Writer:
         mdta = streams.uses_reverse_dns(self.reader.container.metadata)
         try:
             options = INTERLEAVE | ({"movflags": "use_metadata_tags"} if mdta else {})
-            output = av.open(str(self._temporary), "w", container_options=options)
+            output = av.open(url(self._temporary), "w", container_options=options)
         except ValueError as error:
             raise MediaError(
                 f"{self.target}: no container is known for the ending {self.target.suffix!r}. Use .mkv or .mp4."
@@ -162,6 +163,8 @@ class Writer:
                 self._add_video(codec)
             elif not streams.wanted(stream, self.options):
                 continue
+            elif streams.is_cover(stream) and is_pipe(self.reader.path):
+                self.notes.append(f"{streams.name_of(stream)}: not carried: a pipe cannot be read twice for its cover")
             elif matroska and streams.is_cover(stream):
                 streams.add_cover(self._output, stream)
             elif refusal := streams.refusal(stream, self._output.format.name, firsts.get(stream.index)):
