@@ -127,7 +127,7 @@ class Clock[P: Stamped]:
 
     def _mend(self, packet: P, source: _LookAhead[P]) -> None:
         """Mend a packet of sound or picture."""
-        stream = self._streams.setdefault(packet.stream_index, _Stream(self._epoch_now()))
+        stream = self._streams.setdefault(packet.stream_index, _Stream(self.epoch))
         time = _time(packet)
         if time is not None and self._is_wrong(packet, time, stream, source):
             packet.pts = packet.dts = time = None
@@ -142,7 +142,9 @@ class Clock[P: Stamped]:
             packet.pts = packet.dts = round(stream.end / _ticks(packet))
         self._advance(packet, stream)
 
-    def _epoch_now(self) -> int:
+    @property
+    def epoch(self) -> int:
+        """Number of the jump that the picture passed last, 0 before the first."""
         picture = self._streams.get(self._picture)
         return picture.epoch if picture else 0
 
@@ -207,12 +209,12 @@ class Clock[P: Stamped]:
                 offsets.append(last + self._streams[index].step - found)
         offset = max(offsets, default=(self._position or 0) - time)
         self._offsets.append(offset)
-        self.jumps.append(time + offset)
+        self.jumps.append(_shown(packet, time) + offset)
         return len(self._offsets) - 1
 
     def _near(self, packet: P) -> P:
         """Mend subtitles or data: in the epoch that puts them nearest to the picture."""
-        time, now = _time(packet), self._epoch_now()
+        time, now = _time(packet), self.epoch
         position = self._position or Fraction(0)
         recent = range(max(now - 1, 0), len(self._offsets)) if self._live and time is not None else [now]
         epoch = min(recent, key=lambda epoch: abs((time or 0) + self._offsets[epoch] - position))

@@ -6,6 +6,7 @@ import logging
 import struct
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
+from enum import Enum
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
@@ -29,6 +30,14 @@ from vs_smsr.media.spacing import Spacing
 log = logging.getLogger(__name__)
 type Packet = AnyPacket[Any]  # of whatever kind of stream
 type Item = av.VideoFrame | Packet
+MARKED_AT_JOINT = 3  # a demuxer marks one of so many packets before a joint
+
+
+class Damage(Enum):
+    """What is wrong with a packet of the video."""
+
+    MARKED = "the demuxer marks it as incomplete"
+    REFUSED = "the decoder refuses it"
 
 
 @dataclass(frozen=True)
@@ -164,7 +173,7 @@ class Reader:
         if self._clock.jumps:
             times = f"{len(self._clock.jumps)} times, first" if len(self._clock.jumps) > 1 else "once,"
             at = f"at {float(self._clock.jumps[0]):.2f} s"
-            notes.append(f"the recording's clock jumps {times} {at}; sound and picture go on there without a gap")
+            notes.append(f"the clock of the file jumps {times} {at}; what follows was joined on")
         if self._clock.wrong:
             notes.append(f"packets with a time far off: {self._clock.wrong}; they follow the one before")
         lacking = "frames without a time of their own"
@@ -175,21 +184,30 @@ class Reader:
         return notes
 
     def _decode(self) -> Generator[Item]:
-        decoded = damaged = 0
+        decoded = damaged = number = epoch = 0
+        incomplete: list[int] = []  # numbers of the packets that are marked so
         for packet in self._clock.run(self._demux()):
             if packet.stream is not self.video:
                 if packet.size:
                     yield packet
                 continue
+            number += 1
+            if epoch != self._clock.epoch:  # joined files break the count of packets, which is no damage
+                epoch = self._clock.epoch
+                incomplete = [before for before in incomplete if before < number - MARKED_AT_JOINT]
             for frame in self._frames(packet):
-                if frame is None:
-                    damaged += 1
+                if isinstance(frame, Damage):
+                    if frame is Damage.MARKED:
+                        incomplete.append(number)
+                    else:
+                        damaged += 1
                     continue
                 decoded += 1
                 frame.pts = frame.dts if frame.pts is None else frame.pts
                 yield frame
         if not decoded:
             raise self._error("has a video stream, but no frame of it can be decoded")
+        damaged += len(incomplete)
         if damaged:
             self.notes.append(f"damaged places in the recording: {damaged}; what they held is missing or wrong")
 
@@ -204,20 +222,20 @@ class Reader:
                 return
             yield packet
 
-    def _frames(self, packet: Packet) -> Iterator[av.VideoFrame | None]:
-        """Decode one packet of the video; None stands for damage in a recording, which may be cut anywhere."""
-        problem = "a packet is incomplete" if packet.is_corrupt else ""
+    def _frames(self, packet: Packet) -> Iterator[av.VideoFrame | Damage]:
+        """Decode one packet of the video, and tell of damage in a recording, which may be cut anywhere."""
+        problem, kind = "a packet is incomplete" if packet.is_corrupt else "", Damage.MARKED
         try:
             frames = self.video.decode(packet)
         except av.FFmpegError as error:
-            problem, frames = reason(error), []
+            problem, frames, kind = reason(error), [], Damage.REFUSED
         if any(frame.is_corrupt for frame in frames):
             problem = "a frame is incomplete"
         if problem and not self.is_broadcast:
             raise self._error(f"is damaged or cut off {self._place()} ({problem})")
         if problem:
             log.info("%s: damaged %s: %s", self.path, self._place(), problem)
-            yield None
+            yield kind
         yield from frames
 
     def _place(self) -> str:

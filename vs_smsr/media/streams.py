@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from av.container.core import Chapter
 
 TS_NONSTRICT = 0x20000  # AVFMT_TS_NONSTRICT: packets of one stream may have equal times
+SEEN_LATE = Fraction(1, 100)  # seconds: below it nobody sees that a frame comes early or late
 FIRST_PACKETS = 1000  # how far into a file the first packets of its streams are looked for
 # Facts of the old file that would be untrue in the new one, or that every muxer writes by itself.
 NOT_TAGS = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration", "vendor_id"}
@@ -274,7 +275,7 @@ def losses(
             missing, where = whole.packets - there.packets, name_of(source.streams[index])
             notes.append(f"{where}: {missing} of {whole.packets} packets were not carried: {name}")
     late = (video.start or 0) - first
-    if abs(late) > Fraction(1, 1000) and not broadcast:
+    if abs(late) > SEEN_LATE and not broadcast:
         notes.append(f"all times are {float(late):+.3f} s off: {name} cannot start where the source does")
     return notes
 

@@ -7,7 +7,6 @@ import logging
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -30,7 +29,6 @@ log = logging.getLogger(__name__)
 NO_FILE = 0x0001  # AVFMT_NOFILE: not one file but many, or none
 # The muxer holds packets back until each stream has one: at most for 2 s of video, as lossless video is large.
 INTERLEAVE = {"max_interleave_delta": "2000000"}
-SEEN_LATE = Fraction(1, 100)  # seconds: below it nobody sees that a frame comes early or late
 # What encoders take from each frame; only a frame that libswscale made from the source's has it.
 PER_FRAME = {SideData.A53_CC, SideData.DYNAMIC_HDR_PLUS, SideData.S12M_TIMECODE, SideData.AFD}
 
@@ -225,7 +223,7 @@ class Writer:
         self._last_pts = pts
         ticks = fraction(self._video.time_base)
         shown = round(pts * self._time_base / ticks) * ticks
-        self._late += abs(shown - source.pts * clock) > SEEN_LATE
+        self._late += abs(shown - source.pts * clock) > streams.SEEN_LATE
         frame.pts, frame.time_base = pts, self._time_base
         frame.duration = round(source.duration * clock / self._time_base)
         frame.pict_type = 0  # the encoder's choice, not the source's
