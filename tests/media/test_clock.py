@@ -226,8 +226,13 @@ def record(tmp_path, ffmpeg):
     return make
 
 
-@pytest.mark.parametrize(("first", "second"), [(0, 0), (0, 36000), (36000, 0), (30, 10), (95440, 600)])
-@pytest.mark.parametrize("ending", ["ts", "vob"])
+@pytest.mark.parametrize(
+    ("ending", "first", "second"),
+    [
+        *[("ts", 0, 0), ("ts", 0, 36000), ("ts", 36000, 0), ("ts", 30, 10), ("ts", 95440, 600)],
+        *[("vob", 0, 0), ("vob", 36000, 0), ("flv", 0, 0), ("flv", 0, 36000)],
+    ],
+)
 def test_joined_files(tmp_path, record, times, upscaled, ending: str, first: int, second: int) -> None:
     """`cat`; 10 hours ahead and back, and over the end of the 33-bit counter."""
     pieces = [record(f"{n}.{ending}", start, 2) for n, start in enumerate((first, second))]

@@ -23,6 +23,7 @@ from vs_smsr.errors import MediaError
 from vs_smsr.media.clock import TS_DISCONT, Clock, is_live, start_of, steady_streams
 from vs_smsr.media.colour import FULL, LIMITED, RESERVED, RGB, UNSPECIFIED, Colour, colour_of, has_alpha, is_rgb
 from vs_smsr.media.declared import declared_size
+from vs_smsr.media.flv import joined_flv
 from vs_smsr.media.main_video import main_video
 from vs_smsr.media.paths import is_pipe, url
 from vs_smsr.media.spacing import Spacing
@@ -92,7 +93,8 @@ class Reader:
         self.notes: list[str] = []
         self._refuse_incomplete()
         try:
-            self.container = av.open(url(self.path))
+            joined = None if is_pipe(self.path) else joined_flv(self.path)
+            self.container = av.open(joined or url(self.path), "r")
         except (av.FFmpegError, ValueError) as error:
             raise self._error(f"is not a media file that can be read ({reason(error)})") from error
         try:
