@@ -36,7 +36,7 @@ LOOK_AHEAD = 1000  # packets
 LOOK_AHEAD_BYTES = 64 << 20
 SETTLED = Fraction(1)  # seconds after a jump in which the other streams are expected to jump as well
 LEAST_STEP = Fraction(1, 1000)  # seconds between two packets of sound
-PICTURES_TO_WAIT = 2  # a demuxer gives the last picture before a jump only when the next one begins
+PICTURES_TO_WAIT = 8  # a demuxer gives the last pictures before a jump only when the next one begins
 
 
 class Stamped(Protocol):

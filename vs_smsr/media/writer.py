@@ -241,7 +241,7 @@ class Writer:
         for index, count in self._moved.items():
             if count:
                 where = streams.name_of(self.reader.container.streams[index])
-                self.notes.append(f"{where}: {count} packets had times out of order and follow the one before")
+                self.notes.append(f"{where}: packets with times out of order: {count}; they follow the one before")
         if self._transparent:
             self.notes.append(f"video: not carried: transparency; {self.pix_fmt} has none")
         if self._resized:
