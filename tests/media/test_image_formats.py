@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import io
 import struct
+import sys
+import zlib
 from pathlib import Path
 
 import cv2
@@ -13,7 +15,7 @@ import pillow_heif
 import pytest
 import tifffile
 from PIL import Image as Pillow
-from PIL import ImageCms, PngImagePlugin
+from PIL import ImageCms, PngImagePlugin, TiffImagePlugin
 
 from vs_smsr.errors import MediaError
 from vs_smsr.media.image_files import write_image
@@ -54,7 +56,7 @@ def test_a_still_comes_out_as_it_came_in(tmp_path, suffix):
     assert difference.max() == 0 if lossless else difference.mean() < 4
 
 
-@pytest.mark.parametrize("suffix", [".tga", ".avif", ".heic"])
+@pytest.mark.parametrize("suffix", [".tga", ".avif", ".heic", ".bmp"])
 def test_alpha(tmp_path, suffix):
     write_image(tmp_path / f"a{suffix}", Image(pixels(4)))
     with Pillow.open(tmp_path / f"a{suffix}") as ours:
@@ -156,7 +158,7 @@ def test_what_another_format_cannot_hold_is_named(tmp_path):
     notes = write_image(tmp_path / "b.jpg", image)
     assert {note.split(" is not kept")[0] for note in notes} == {"the gamma", "the chromaticities", "the text"}
     notes = write_image(tmp_path / "b.bmp", image)
-    assert "the XMP is not kept: BMP cannot hold it." in notes
+    assert "the XMP is not kept: it cannot be written into BMP." in notes
     with Pillow.open(tmp_path / "b.jpg") as picture:
         assert picture.info["xmp"] == XMP
         assert picture.info["dpi"] == pytest.approx((300, 150), abs=0.5)
@@ -261,3 +263,60 @@ def test_a_damaged_chunk_of_png_is_told(tmp_path):
     path.write_bytes(data)
     with pytest.raises(MediaError, match=r"a\.png: .*damaged"):
         read_image(path)
+
+
+def test_a_comment_goes_from_jpeg_to_jpeg_and_to_png(tmp_path):
+    Pillow.fromarray(pixels()).save(tmp_path / "a.jpg", comment="a remark")
+    image = read_image(tmp_path / "a.jpg")
+    assert write_image(tmp_path / "b.jpg", image) == ()
+    assert write_image(tmp_path / "b.png", image) == ()
+    with Pillow.open(tmp_path / "b.jpg") as jpeg, Pillow.open(tmp_path / "b.png") as png:
+        png.load()
+        assert (jpeg.info["comment"], png.text) == (b"a remark", {"Comment": "a remark"})
+
+
+def test_exif_of_a_tiff_moves_to_formats_that_have_it(tmp_path):
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags[0x010F] = "a camera"
+    tags[0x8769] = {0x829A: TiffImagePlugin.IFDRational(1, 4)}  # exposure time
+    Pillow.fromarray(pixels()).save(tmp_path / "a.tif", tiffinfo=tags)
+    image = read_image(tmp_path / "a.tif")
+    write_image(tmp_path / "b.jpg", image)
+    with Pillow.open(tmp_path / "b.jpg") as picture:
+        kept = picture.getexif()
+        assert kept[0x010F] == "a camera"
+        assert kept.get_ifd(0x8769)[0x829A] == 0.25
+    assert "the EXIF is not kept: it cannot be written into TIFF." in write_image(tmp_path / "b.tif", image)
+
+
+def test_what_nothing_here_can_keep_is_named(tmp_path):
+    file = io.BytesIO()
+    Pillow.fromarray(pixels()).save(file, "JPEG")
+    jpeg = file.getvalue()
+    body = b"Photoshop 3.0\x008BIM\x04\x04\0\0\0\0\0\x02ab"
+    app13 = b"\xff\xed" + struct.pack(">H", len(body) + 2) + body
+    (tmp_path / "a.jpg").write_bytes(jpeg[:2] + app13 + jpeg[2:])
+    assert write_image(tmp_path / "b.jpg", read_image(tmp_path / "a.jpg")) == (
+        "the IPTC and Photoshop data is not kept.",
+    )
+
+
+def test_jpeg_xl_without_its_packages_names_them(tmp_path, monkeypatch):
+    (tmp_path / "a.jxl").write_bytes(b"\xff\x0a" + bytes(40))
+    monkeypatch.setitem(sys.modules, "imagecodecs", None)
+    with pytest.raises(MediaError, match=r"pip install 'vs-smsr\[jxl\]'"):
+        read_image(tmp_path / "a.jxl")
+
+
+def test_grey_of_sixteen_bit_with_alpha(tmp_path):
+    grey = pixels(1, np.uint16)
+    alpha = pixels(4, np.uint16)[..., 3]
+    data = np.stack([grey, alpha], axis=2).astype(">u2")
+    rows = b"".join(b"\0" + row.tobytes() for row in data)
+    header = struct.pack(">2I5B", grey.shape[1], grey.shape[0], 16, 4, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    png = b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks
+    )
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + png)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png").pixels, np.dstack([grey, grey, grey, alpha]))

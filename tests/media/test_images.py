@@ -271,18 +271,19 @@ def test_refused_files(tmp_path, name, capfd):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif"])
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif", ".avif", ".heic", ".bmp", ".ppm"])
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.999])
-def test_truncated_files_are_not_passed_off_as_whole(tmp_path, suffix, share):
+def test_truncated_files_are_not_passed_off_as_whole(tmp_path, capfd, suffix, share):
     path = tmp_path / f"a{suffix}"
     write_image(path, Image(pixels(3)))
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * share)])
     with pytest.raises(MediaError):
         read_image(path)
+    assert capfd.readouterr().err == "", "the error is one line, ours"
 
 
-@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif"])
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif", ".avif", ".heic", ".bmp", ".ppm", ".tga", ".gif"])
 def test_damaged_files_raise_only_our_error(tmp_path, suffix):
     """Bytes changed at random: an image or a MediaError, never anything else."""
     path = tmp_path / f"a{suffix}"

@@ -74,6 +74,13 @@ def warn(text: str) -> None:
         console.print(text, markup=False, soft_wrap=True)
 
 
+def one_line(text: str) -> str:
+    """The text with what would break or colour the line escaped: a name may hold that."""
+    return "".join(
+        letter if letter.isprintable() or "\udc80" <= letter <= "\udcff" else repr(letter)[1:-1] for letter in text
+    )
+
+
 def error_line(error: BaseException, source: Path | None = None) -> str:
     """The message as one line, with the file that it is about.
 
@@ -87,7 +94,7 @@ def error_line(error: BaseException, source: Path | None = None) -> str:
     elif not isinstance(error, SmsrError):
         message = f"{type(error).__name__}: {message or 'no message'} (--log-level debug shows where)"
     named = source is None or source.name in message or source.stem in message
-    return f"error: {message}" if named else f"error: {source}: {message}"
+    return one_line(f"error: {message}" if named else f"error: {source}: {message}")
 
 
 def summary(report: Report) -> str:
@@ -96,7 +103,7 @@ def summary(report: Report) -> str:
         work = f"{report.seconds:.1f} s"
     else:
         work = f"{report.frames} frames in {report.seconds:.1f} s, {report.frames / max(report.seconds, 1e-9):.1f} fps"
-    line = f"{report.output}: {work}, {report.skipped:.0%} of the masked work skipped"
+    line = f"{one_line(str(report.output))}: {work}, {report.skipped:.0%} of the masked work skipped"
     if report.reused >= 0.005:
         line += f", {report.reused:.0%} of the pixels reused"
     if report.held:

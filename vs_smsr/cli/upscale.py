@@ -10,13 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import cv2
-
 from vs_smsr import engine
 from vs_smsr.cli.inputs import Job, plan
 from vs_smsr.cli.plan import describe
-from vs_smsr.cli.report import error_line, is_stdout, print_profile, progress_bar, say, summary, warn
+from vs_smsr.cli.report import error_line, is_stdout, one_line, print_profile, progress_bar, say, summary, warn
 from vs_smsr.errors import MediaError, OptionError, WeightsError
+from vs_smsr.media.animations import open_animation
 from vs_smsr.media.images import is_image, read_image
 from vs_smsr.media.paths import STANDARD, is_pipe
 from vs_smsr.options import SCALES, EngineOptions, TilingOptions, VideoOptions
@@ -52,8 +51,6 @@ def upscale_all(
         OptionError: the inputs and the output do not fit together.
         WeightsError, EngineError: nothing can be upscaled here. MediaError: the report cannot be written.
     """
-    # What OpenCV says about a damaged image, our own error says in one line.
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     sized = bool(video_options.width or video_options.height)
     free = sized and not scale_given and engine_options.weights is None
     scales = (shipped_scales(engine_options.model) if free else []) or [engine_options.scale]
@@ -115,7 +112,7 @@ def _upscale(job: Job, tiler: Tiler, options: VideoOptions, name: str, progress:
     with progress_bar(name, progress) as show:
         report = run(job.source, job.target, tiler, options, show)
     for note in report.notes:
-        warn(f"note: {job.source.name}: {note}")
+        warn(one_line(f"note: {job.source.name}: {note}"))
     (warn if is_stdout(job.target) else say)(summary(report))
     return report
 
@@ -148,6 +145,8 @@ def _size(job: Job) -> tuple[int, int]:
     if job.kind == "image":
         height, width = read_image(job.source).pixels.shape[:2]
         return width, height
+    if job.kind == "animation":
+        return open_animation(job.source).picture.size
     from vs_smsr.media.reader import Reader
 
     with Reader(job.source) as reader:

@@ -20,6 +20,7 @@ from vs_smsr.media.images import ANIMATED, FORMATS, opened
 from vs_smsr.media.metadata import NAMES, Metadata, with_metadata
 
 Pixels = NDArray[np.uint8]
+LARGEST = 1 << 26  # pixels of a frame; a damaged header tells of any size
 _OPTIONS: dict[str, dict[str, Any]] = {
     "PNG": {},
     "GIF": {"disposal": 2},  # each frame is drawn on nothing, so that clear pixels stay clear
@@ -75,14 +76,22 @@ def open_animation(path: Path) -> Animation:
     try:
         data = path.read_bytes()
         with warnings.catch_warnings(action="ignore"), opened(io.BytesIO(data), path.suffix) as picture:
+            if picture.width * picture.height > LARGEST:
+                raise MediaError(f"frames of {picture.width}x{picture.height} are too large for an animation")
             first = int(bool(picture.info.get("default_image")))
             count = getattr(picture, "n_frames", 1) - first
             picture.load()
             notes = ("the picture for viewers that show no animation is not carried.",) if first else ()
+            if picture.format == "PNG":
+                meta.check_png(data)
+            if picture.format == "GIF" and not data.rstrip(b"\0").endswith(b";"):
+                notes = ("the GIF has no end mark: it may be cut off, and frames be missing.",)
             loop = picture.info.get("loop", 0 if picture.format in ("AVIF", "WEBP") else 1)
             if picture.format == "GIF" and "loop" in picture.info and loop:
                 loop += 1  # GIF counts repetitions after the first showing
             return Animation(Pillow.open(io.BytesIO(data)), count, loop, meta.of_picture(picture, data), notes, first)
+    except MemoryError:
+        raise
     except OSError as error:
         raise MediaError(f"{path}: cannot read: {error.strerror or error}.") from error
     except Exception as error:
@@ -121,7 +130,7 @@ def encode_animation(
     form = FORMATS[path.suffix.lower()]
     holds = {"PNG": tuple(NAMES), "WEBP": ("exif", "icc", "xmp"), "AVIF": ("exif", "icc", "xmp")}.get(form, ())
     dropped = source.metadata.dropped_by(holds)
-    notes = [f"the {NAMES[name]} is not kept: {form} cannot hold it." for name in dropped]
+    notes = [f"the {NAMES[name]} is not kept: it cannot be written into {form}." for name in dropped]
     metadata = source.metadata.without(*dropped)
     options = {**_OPTIONS[form], "save_all": True, "duration": [_whole(form, duration) for duration in durations]}
     if form == "GIF":

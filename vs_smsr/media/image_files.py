@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
+import struct
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,13 @@ from PIL import Image as Pillow
 
 from vs_smsr.errors import MediaError
 from vs_smsr.media.images import FORMATS, Image, Pixels
-from vs_smsr.media.metadata import NAMES, TIFF_TEXT, Metadata, with_metadata
+from vs_smsr.media.metadata import INCH, NAMES, TIFF_TEXT, Metadata, with_metadata
 from vs_smsr.media.targets import whole_or_nothing
 
 QUALITY = 97  # of what is not lossless: nothing that the network adds is lost to the eye
 GIF_NOTE = "GIF holds 256 colours a frame and no half-clear pixels; .png and .webp keep all."
 _SEGMENT = 65533  # bytes that fit into one JPEG segment
+_SEEN = ("gamma", "chromaticity", "colour")  # without which the picture looks different
 _SEVERAL = ("exif", "icc", "xmp")
 
 
@@ -99,15 +101,21 @@ def encode(image: Image, path: Path) -> tuple[bytes, tuple[str, ...]]:
 def _kept(image: Image, form: _Format) -> tuple[Metadata, list[str]]:
     """The metadata that fits the format; what does not is noted."""
     metadata = image.metadata
-    dropped = dict.fromkeys(metadata.dropped_by(form.holds), f"{form.name} cannot hold it")
+    dropped = dict.fromkeys(metadata.dropped_by(form.holds), f"it cannot be written into {form.name}")
     if metadata.icc and (metadata.icc[16:20] == b"GRAY") != (image.pixels.ndim == 2):
         # A grey profile on RGB pixels (or the reverse) makes a file that readers refuse.
         dropped["icc"] = "it is for another number of channels"
     if form.name == "JPEG":
         dropped |= {name: "it is too long for JPEG" for name in ("exif", "xmp") if len(getattr(metadata, name)) > 65500}
-    notes = [f"the {NAMES[name]} is not kept: {reason}." for name, reason in dropped.items()]
+    comment = tuple(pair for pair in metadata.text if pair[0] == "Comment") if form.name == "JPEG" else ()
+    if comment == metadata.text:
+        dropped.pop("text", None)
+    notes = [
+        f"the {NAMES[name]} is not kept: {reason}.{' A .png keeps it.' if name in _SEEN else ''}"
+        for name, reason in dropped.items()
+    ]
     notes += [f"the {name} is not kept." for name in metadata.other]
-    return metadata.without(*dropped), notes
+    return replace(metadata.without(*dropped), text=comment or metadata.without(*dropped).text), notes
 
 
 def _picture(pixels: Pixels, spread: bool = False) -> Pillow.Image:
@@ -229,6 +237,10 @@ def _pnm(pixels: Pixels, metadata: Metadata, suffix: str) -> bytes:
 
 
 def _bmp(pixels: Pixels, metadata: Metadata, suffix: str) -> bytes:
+    if pixels.ndim == 3 and pixels.shape[2] == 4:  # by OpenCV: Pillow's has no mark that there is alpha
+        data = _by_opencv(".bmp", pixels)
+        density = struct.pack("<2i", *(round(value / INCH) for value in metadata.density or (72, 72)))
+        return data[:38] + density + data[46:]  # biXPelsPerMeter, biYPelsPerMeter
     return _save(pixels, "BMP", **({"dpi": metadata.density} if metadata.density else {}))
 
 
@@ -248,7 +260,7 @@ _WRITERS = {
     "TIFF": _Format("TIFF", _tiff, ("icc", "xmp", "density", "text"), deep=True),
     "AVIF": _Format("AVIF", _avif, _SEVERAL, deep=True),
     "HEIF": _Format("HEIC", _heif, (*_SEVERAL, "colour"), deep=True),
-    "BMP": _Format("BMP", _bmp, ("density",), alpha=False),
+    "BMP": _Format("BMP", _bmp, ("density",)),
     "PPM": _Format("PPM", _pnm, alpha=False, deep=True),
     "TGA": _Format("TGA", _tga),
     "GIF": _Format("GIF", _gif),

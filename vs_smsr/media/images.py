@@ -8,9 +8,10 @@ Pixels stay as they lie in the file: the EXIF orientation is not applied but kep
 from __future__ import annotations
 
 import io
+import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -133,7 +134,7 @@ def read_image(path: Path) -> Image:
 @contextmanager
 def opened(source: Path | io.BytesIO, suffix: str) -> Iterator[Pillow.Image]:
     """Pillow's image, opened but not decoded; it knows the formats above and no other."""
-    _set_up_pillow()
+    _set_up_libraries()
     formats = sorted(set(FORMATS.values()) - {"TGA", "JXL"})
     if suffix.lower() == ".tga":  # has no mark of its own: anything might be one
         formats = ["TGA"]
@@ -142,11 +143,12 @@ def opened(source: Path | io.BytesIO, suffix: str) -> Iterator[Pillow.Image]:
 
 
 @cache
-def _set_up_pillow() -> None:
+def _set_up_libraries() -> None:
     import pillow_heif
 
     Pillow.init()
     pillow_heif.register_heif_opener()
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # our own error is one line
     Pillow.MAX_IMAGE_PIXELS = 1 << 30  # a scan may be large; as OpenCV's own limit
 
 
@@ -156,13 +158,32 @@ def _read(data: bytes, suffix: str) -> Image:
     with opened(io.BytesIO(data), suffix) as picture:
         notes = _refuse_or_note(picture)
         pixels = _deep_pixels(picture, data)
-        picture.load()
+        with _quiet() if picture.format == "TIFF" else nullcontext():
+            picture.load()
         metadata = meta.of_picture(picture, data)
         if pixels is None:
             pixels = _pixels(picture)
         if picture.format == "AVIF":
             metadata = replace(metadata, colour=_avif_facts(data)[1])
     return Image(pixels, metadata, tuple(notes))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Nothing on stderr, where libtiff writes what is wrong with a file; Pillow raises it too."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # closed
+        yield
+        return
+    null = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(null, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(null)
 
 
 def _refuse_or_note(picture: Pillow.Image) -> list[str]:

@@ -71,12 +71,23 @@ class Metadata:
 
 
 EMPTY = Metadata()
-_OTHER = {"photoshop": "IPTC and Photoshop data", "aspect": "pixel aspect ratio", "depth_images": "depth map"}
+_OTHER = {
+    "photoshop": "IPTC and Photoshop data",
+    "aspect": "pixel aspect ratio",
+    "depth_images": "depth map",
+    "aux": "auxiliary picture (such as a gain map)",
+}
+_MAKE, _MODEL, _IPTC, _PHOTOSHOP, _EXIF_IFD, _GPS_IFD = 271, 272, 33723, 34377, 34665, 34853  # TIFF tags
 
 
 def of_picture(picture: Pillow.Image, data: bytes) -> Metadata:
     """The metadata of a file that Pillow has loaded; `data` are its bytes."""
-    info: dict[Any, Any] = picture.info
+    info: dict[Any, Any] = dict(picture.info)
+    if picture.format == "TIFF":
+        info["exif"] = _exif_of_tiff(picture)
+        info["photoshop"] = {_IPTC, _PHOTOSHOP} & set(picture.tag_v2)  # type: ignore[attr-defined]
+    if info.get("jfif_unit") == 0 and len(set(info.get("jfif_density", ()))) == 2:
+        info["aspect"] = info["jfif_density"]
     xmp = info.get("xmp") or b""
     return Metadata(
         exif=(info.get("exif") or b"").removeprefix(_EXIF_HEAD),
@@ -93,6 +104,19 @@ def of_picture(picture: Pillow.Image, data: bytes) -> Metadata:
 
 def _colour_chunks(png: bytes) -> tuple[tuple[bytes, bytes], ...]:
     return tuple(chunk for chunk in _chunks(png) if chunk[0] in _COLOUR_CHUNKS)
+
+
+def _exif_of_tiff(picture: Pillow.Image) -> bytes:
+    """A block of what a TIFF has in its directories, where it has more than text."""
+    tags = picture.getexif()
+    block = Pillow.Exif()
+    for ifd in (_EXIF_IFD, _GPS_IFD):
+        if found := dict(tags.get_ifd(ifd)):
+            block[ifd] = found
+    for tag in (_MAKE, _MODEL, *TIFF_TEXT) if block or _MAKE in tags else ():
+        if tag in tags:
+            block[tag] = tags[tag]
+    return block.tobytes() if block else b""
 
 
 def _density(picture: Pillow.Image) -> tuple[float, float] | tuple[()]:
