@@ -81,15 +81,18 @@ def by_stream(packets: list[Stamp]) -> dict[int, list[Stamp]]:
 @settings(deadline=None, max_examples=60)
 @given(joined=st.lists(parts, min_size=1, max_size=4), late=st.integers(0, 3))
 def test_joined_recordings(joined: list[Part], late: int) -> None:
-    """Every part is moved as a whole, sound, picture and text alike, to the end of the one before."""
+    """Every part is moved as a whole, sound, picture and text alike, to the end of the one before.
+
+    A demuxer gives the last pictures of a part late, behind the next part's first sound.
+    """
     assume(all(jumps(before, after) for before, after in combinations(joined, 2)))
     packets: list[Stamp] = []
     for number, part in enumerate(joined):
         new = part.packets(number)
-        for _ in range(late):  # the last pictures come after the next part's first sound
-            if packets and packets[-1].stream_index == PICTURE and new[0].stream_index == SOUND:
-                packets.insert(-1, new.pop(0))
-        packets += new
+        first = next(place for place, packet in enumerate(new) if packet.stream_index == PICTURE)
+        held_back = [packet for packet in packets if packet.stream_index == PICTURE][-late:] if late else []
+        packets = [packet for packet in packets if all(packet is not held for held in held_back)]
+        packets += new[:first] + held_back + new[first:]
     start = Fraction(min(stamp.pts for stamp in joined[0].packets(0)), RATE)
     clock = Clock(PICTURE, [PICTURE, SOUND], start, live=True)
     before = by_stream(packets)
@@ -252,6 +255,19 @@ def test_joined_files(tmp_path, record, times, upscaled, ending: str, first: int
     for begin, piece, count in ((0, pieces[0], 0), (50, pieces[1], len(times(pieces[0], "a")))):
         apart = times(piece, "v")[0] - times(piece, "a")[0]
         assert picture[begin] - sound[count] == pytest.approx(apart, abs=0.0015)
+
+
+@pytest.mark.parametrize("ending", ["ts", "vob"])
+def test_the_counter_wraps(tmp_path, record, times, upscaled, ending: str) -> None:
+    """33 bits of 1/90000 s end after 26.5 hours: nothing is seen of it."""
+    source = record(f"a.{ending}", 2**33 / 90_000 - 3, 4)
+    report = upscaled(source, tmp_path / "b.mkv")
+    assert not any("jumps" in note for note in report.notes)
+    for kind, most in (("v", 0.041), ("a", 0.03)):
+        after = times(tmp_path / "b.mkv", kind)
+        assert after[0] < 0.1
+        assert len(after) == len(times(source, kind)) > 90
+        assert max(b - a for a, b in pairwise(after)) < most
 
 
 @pytest.mark.parametrize("jump", [36000, 60])
