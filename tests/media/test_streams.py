@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -91,6 +92,29 @@ def test_sound_of_an_unknown_codec_is_named(tmp_path, ffmpeg, ffprobe, upscaled,
     ]
     (video,) = ffprobe(tmp_path / f"b.{target}", "-show_streams", "-count_packets")["streams"]
     assert (video["width"], video["nb_read_packets"]) == (128, "5")
+
+
+def test_a_stream_that_ffmpeg_cannot_decode_is_carried(tmp_path, ffmpeg, ffprobe, upscaled) -> None:
+    """Teletext, for which FFmpeg's builds have no decoder."""
+    source = tmp_path / "a.ts"
+    plain = make(ffmpeg, tmp_path / "plain.ts", "mpeg2video", "-c:a", "mp2")
+    with av.open(str(plain)) as old, av.open(str(source), "w") as new:
+        copies = [new.add_stream_from_template(stream, opaque=True) for stream in old.streams]
+        text = new.add_mux_stream("dvb_teletext", time_base=Fraction(1, 90_000))
+        for packet in old.demux():
+            if packet.size and packet.stream_index == 0:
+                page = av.Packet(b"\x10" + (b"\x03\x2c" + bytes(44)) * 3)
+                page.stream, page.time_base, page.pts, page.dts = text, packet.time_base, packet.dts, packet.dts
+                new.mux(page)
+            if packet.size:
+                packet.stream = copies[packet.stream_index]
+                new.mux(packet)
+    report = upscaled(source, tmp_path / "b.ts", codec="mpeg2video")
+    assert not any("not carried" in note for note in report.notes)
+    found = ffprobe(tmp_path / "b.ts", "-show_streams", "-count_packets", "-select_streams", "s")["streams"]
+    assert [(stream["codec_name"], stream["nb_read_packets"]) for stream in found] == [("dvb_teletext", "5")]
+    report = upscaled(source, tmp_path / "b.mp4")
+    assert sum("#2 (subtitle of an unknown codec): not carried" in note for note in report.notes) == 1
 
 
 def test_subtitles_keep_equal_times(tmp_path, ffmpeg, packets, upscaled) -> None:

@@ -55,7 +55,7 @@ def tags(metadata: dict[str, str], of_video: bool = False) -> dict[str, str]:
         name = key.lower().split("-")[0]
         written_by_ffmpeg = name == "software" and value.startswith("Lavf")  # AVI's name for the encoder tag
         unset = name == "creation_time" and value in UNSET_TIMES  # the zero of the container's clock
-        return name not in dropped and not written_by_ffmpeg and not unset
+        return bool(value) and name not in dropped and not written_by_ffmpeg and not unset
 
     kept = {key: value for key, value in metadata.items() if is_true(key, value)}
     if "creation_time" in kept:  # QuickTime has it twice, and FFmpeg joins them
