@@ -122,6 +122,32 @@ def test_jpeg_xl(tmp_path):
         read_image(tmp_path / "b.jxl")
 
 
+@pytest.mark.parametrize("suffix", [".jp2", ".pcx", ".sgi", ".qoi", ".dds", ".ico"])
+def test_other_stills_are_read(tmp_path, suffix):
+    size = (32, 48)
+    options = {"sizes": [size[::-1]]} if suffix == ".ico" else {}
+    Pillow.fromarray(pixels(size=size)).save(tmp_path / f"a{suffix}", **options)
+    assert kind_of(tmp_path / f"a{suffix}") == "image"
+    np.testing.assert_array_equal(read_image(tmp_path / f"a{suffix}").pixels[..., :3], pixels(size=size))
+    with pytest.raises(MediaError, match="the ending must be one of"):
+        write_image(tmp_path / f"b{suffix}", Image(pixels()))
+
+
+def test_jpeg_2000_keeps_its_depth(tmp_path, ffmpeg):
+    write_image(tmp_path / "a.png", Image(pixels(3, np.uint16)))
+    ffmpeg("-i", tmp_path / "a.png", "-pix_fmt", "rgb48be", "-pred", "dwt53", tmp_path / "a.jp2")
+    read = read_image(tmp_path / "a.jp2").pixels
+    assert read.dtype == np.uint16
+    assert np.abs(read.astype(int) - pixels(3, np.uint16)).mean() < 300
+
+
+def test_stills_that_are_not_read_are_no_videos(tmp_path):
+    (tmp_path / "a.exr").write_bytes(b"v/1\x01")
+    assert kind_of(tmp_path / "a.exr") == "image"
+    with pytest.raises(MediaError, match=r"a\.exr: stills of this kind are not read"):
+        read_image(tmp_path / "a.exr")
+
+
 # ---- metadata
 
 

@@ -166,3 +166,10 @@ def test_what_a_file_is_counts_not_its_ending(tree):
         "still.mkv": ("image", "still_x2.bmp"),
         "bits.pbm": ("image", "bits_x2.pgm"),
     }
+
+
+def test_stills_that_are_not_read_are_named_in_a_folder(tree, caplog):
+    for name in ("a.nef", "b.exr"):
+        (tree / name).touch()
+    assert "a.nef" not in pairs(".")
+    assert ".: 2 stills of kinds that are not read are left out: a.nef, b.exr" in caplog.text

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from vs_smsr.errors import OptionError
 from vs_smsr.media.image_files import WRITABLE
-from vs_smsr.media.images import ANIMATED, FORMATS, SUFFIXES, Kind, is_image, kind_of, natural_suffix
+from vs_smsr.media.images import ANIMATED, FORMATS, SUFFIXES, UNREAD, Kind, is_image, kind_of, natural_suffix
 from vs_smsr.media.paths import STANDARD, is_pipe
 from vs_smsr.options import VideoOptions
 
@@ -81,8 +81,10 @@ def _search(text: str, recursive: bool) -> Iterable[_Found]:
     if path == STANDARD:
         return [_Found(path, Path(), True, "video")]
     if path.is_dir():
-        below = path.rglob("*") if recursive else path.iterdir()
+        below = list(path.rglob("*") if recursive else path.iterdir())
         files = [(entry, entry.parent.relative_to(path)) for entry in below if _is_known(entry)]
+        if unread := sorted(entry.name for entry in below if entry.suffix.lower() in UNREAD):
+            log.warning("%s: %s stills of kinds that are not read are left out: %s", path, len(unread), _some(unread))
     elif glob.has_magic(text) and not os.path.lexists(path):
         matches = map(Path, glob.iglob(text, recursive=True))  # noqa: PTH207  # takes absolute patterns too
         files = [(entry, Path()) for entry in matches if _is_known(entry)]
@@ -92,6 +94,10 @@ def _search(text: str, recursive: bool) -> Iterable[_Found]:
         advice = " Search its folders too with --recursive." if path.is_dir() and not recursive else ""
         raise OptionError(f"{text}: no image or video found here.{advice}")
     return [_Found(entry, folder, False, kind_of(entry)) for entry, folder in sorted(files)]
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (" ..." if len(names) > 3 else "")
 
 
 def _is_known(path: Path) -> bool:

@@ -37,12 +37,20 @@ FORMATS = {
     **dict.fromkeys((".bmp", ".dib"), "BMP"),
     **dict.fromkeys((".ppm", ".pgm", ".pbm", ".pnm"), "PPM"),
     **dict.fromkeys((".heic", ".heif", ".hif"), "HEIF"),
+    **dict.fromkeys((".jp2", ".j2k", ".jpf", ".jpx"), "JPEG2000"),
+    **{".pcx": "PCX", ".sgi": "SGI", ".qoi": "QOI", ".dds": "DDS", ".ico": "ICO"},
     **{".webp": "WEBP", ".gif": "GIF", ".tga": "TGA", ".avif": "AVIF", ".jxl": "JXL"},
 }
 SUFFIXES = frozenset(FORMATS)
+# Stills that are not read; FFmpeg or Pillow would make a video, a preview or 8 bits of some.
+UNREAD = frozenset(
+    {".exr", ".hdr", ".dpx", ".pam", ".pfm", ".psd", ".xcf", ".svg", ".eps", ".fits"}
+    | {".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".pef", ".raf", ".rw2"}
+)
 ANIMATED = frozenset({"GIF", "PNG", "WEBP", "AVIF"})
 # Where the file says that it is upright already or its sub-images are no pages.
 _REDUCED, _DNG, _SUBFILE, _BITS, _PHOTOMETRIC, _PLANAR, _SAMPLE_FORMAT, _EXTRA = 1, 50706, 254, 258, 262, 284, 339, 338
+_UNMARKED = {"TGA", "PCX"}  # anything might be one, so their endings count too
 _JXL = (b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n")
 # Pillow's modes of 8 bits or less -> the one to take; the rest is not grey or RGB, or has more bits.
 _MODES = {"1": "L", "L": "L", "LA": "RGBA", "La": "RGBA", "P": "RGB", "PA": "RGBA", "RGB": "RGB", "RGBX": "RGB"} | {
@@ -77,6 +85,8 @@ def is_image(path: Path) -> bool:
 
 def kind_of(path: Path) -> Kind:
     """What a file is, by its content; one that is not there, or is no image, by its ending."""
+    if path.suffix.lower() in UNREAD:
+        return "image"
     if is_file(path):
         with warnings.catch_warnings(action="ignore"):
             try:
@@ -109,6 +119,8 @@ def read_image(path: Path) -> Image:
     Raises:
         MediaError: it cannot be read, is damaged, moves, or has a layout that is not supported (CMYK, float ...).
     """
+    if path.suffix.lower() in UNREAD:
+        raise MediaError(f"{path}: stills of this kind are not read. Convert it to a PNG or TIFF of 16 bit.")
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -135,9 +147,9 @@ def read_image(path: Path) -> Image:
 def opened(source: Path | io.BytesIO, suffix: str) -> Iterator[Pillow.Image]:
     """Pillow's image, opened but not decoded; it knows the formats above and no other."""
     _set_up_libraries()
-    formats = sorted(set(FORMATS.values()) - {"TGA", "JXL"})
-    if suffix.lower() == ".tga":  # has no mark of its own: anything might be one
-        formats = ["TGA"]
+    formats = sorted(set(FORMATS.values()) - _UNMARKED - {"JXL"})
+    if FORMATS.get(suffix.lower()) in _UNMARKED:
+        formats.append(FORMATS[suffix.lower()])
     with Pillow.open(source, formats=formats) as picture:
         yield picture
 
@@ -244,6 +256,8 @@ def _deep_pixels(picture: Any, data: bytes) -> Pixels | None:
     form = picture.format
     if form == "HEIF":
         return _heif_pixels(data)
+    if form == "JPEG2000":
+        return _decoded(data)
     if form == "AVIF":
         depth = _avif_facts(data)[0]
         return _scaled(_decoded(data), 2**depth - 1)
@@ -251,6 +265,8 @@ def _deep_pixels(picture: Any, data: bytes) -> Pixels | None:
     if form == "PPM":
         white = described[1] if isinstance(described, tuple) else 65535 if ";16" in described else 255
         return _scaled(_decoded(data), white) if white > 255 else None
+    if ";16" in str(described) and form == "SGI":
+        raise MediaError("an SGI file of 16 bit. Convert it to PNG.")
     return _decoded(data) if ";16" in str(described) and form in ("PNG", "TIFF") else None
 
 
