@@ -11,7 +11,8 @@ from av.stream import Stream
 from vs_smsr.engine.contract import Frame
 from vs_smsr.engine.tiled import STAGES
 from vs_smsr.engine.window import end_needs, network_needs, smm_needs, whole
-from vs_smsr.media.images import kind_of, read_image
+from vs_smsr.media.images import is_image, kind_of, read_image
+from vs_smsr.media.paths import is_pipe
 from vs_smsr.media.streams import name_of, refusal, wanted
 from vs_smsr.options import VideoOptions
 from vs_smsr.tiling import Plan, Tiler
@@ -51,7 +52,8 @@ def _video(source: Path, target: Path, tiler: Tiler, options: VideoOptions) -> l
         large = final_size(info, tiler.scale, options)
         level, plan = fit(tiler, info, large, options)
         count = f"{info.frames} frames" if info.frames else "frames not told"
-        lines = [f"{source}: video, {info.width}x{info.height} -> {large[0]}x{large[1]}, {count}, {options.codec}"]
+        made = target.suffix[1:] if is_image(target) else "y4m" if is_pipe(target) else options.codec
+        lines = [f"{source}: video, {info.width}x{info.height} -> {large[0]}x{large[1]}, {count}, {made}"]
         for stream in reader.container.streams:
             if stream is not reader.video:
                 lines.append(f"  {name_of(stream):24} {_fate(stream, target, options)}")

@@ -54,6 +54,8 @@ def upscale_all(
     sized = bool(video_options.width or video_options.height)
     free = sized and not scale_given and engine_options.weights is None
     scales = (shipped_scales(engine_options.model) if free else []) or [engine_options.scale]
+    if dry_run and out is None and list(inputs) == [str(STANDARD)]:
+        out = str(STANDARD)
     jobs = plan(inputs, out, recursive, _label(scales[0], video_options), video_options)
 
     @functools.cache
