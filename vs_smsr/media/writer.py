@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 NO_FILE = 0x0001  # AVFMT_NOFILE: not one file but many, or none
 # The muxer holds packets back until each stream has one: at most for 2 s of video, as lossless video is large.
 INTERLEAVE = {"max_interleave_delta": "2000000"}
+NO_DELAY = 1000  # seconds between decoding and showing that no encoder needs
 # What encoders take from each frame; only a frame that libswscale made from the source's has it.
 PER_FRAME = {SideData.A53_CC, SideData.DYNAMIC_HDR_PLUS, SideData.S12M_TIMECODE, SideData.AFD}
 
@@ -108,8 +109,16 @@ class Writer:
     def write(self, frame: av.VideoFrame) -> None:
         """Encode a prepared frame."""
         with self._explained():
-            self._output.mux(self._video.encode(frame))
+            self._mux_encoded(frame)
         self.frames += 1
+
+    def _mux_encoded(self, frame: av.VideoFrame | None) -> None:
+        for packet in self._video.encode(frame):
+            # Of videos of one or two frames x265 gives the decoding time from memory that it never wrote.
+            pts, dts = packet.pts, packet.dts
+            if pts is not None and dts is not None and abs(pts - dts) * self._time_base > NO_DELAY:
+                packet.dts = pts
+            self._output.mux(packet)
 
     def copy(self, packet: Packet) -> None:
         """Write a packet of another stream as it is, if that stream is carried."""
@@ -230,7 +239,7 @@ class Writer:
 
     def _finish(self) -> None:
         with self._explained():
-            self._output.mux(self._video.encode(None))
+            self._mux_encoded(None)
             ticks = fraction(self._video.time_base)
             kinds = {index: copy.index for index, copy in self._copies.items()}
             copies = {**kinds, self.reader.video.index: self._video.index}
