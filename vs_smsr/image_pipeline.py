@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import cv2
-import numpy as np
 
+from vs_smsr.engine.picture import from_frame, to_frame
 from vs_smsr.errors import MediaError
 from vs_smsr.media.animations import Pixels, check_animation, encode_animation, open_animation
 from vs_smsr.media.image_files import check, encode
@@ -16,7 +16,7 @@ from vs_smsr.media.images import Image, read_image
 from vs_smsr.media.targets import whole_or_nothing
 from vs_smsr.options import VideoOptions
 from vs_smsr.pipeline import Progress, Report
-from vs_smsr.tiling import Tiler
+from vs_smsr.tiling import Sequence, Tiler
 from vs_smsr.upscaler import Array, upscale_array
 
 
@@ -61,33 +61,32 @@ def upscale_animation(
     start = time.perf_counter()
     frames: list[Pixels] = []
     durations: list[float] = []
-    skipped, reused = 0.0, 0
-    before: Array | None = None
+    skipped, reused, held = 0.0, 0.0, 0
+    sequence = Sequence(tiler)
     with whole_or_nothing(target, options.overwrite) as temporary:
         check_animation(target)
         animation = open_animation(source)
         try:
             for frame, duration in animation.frames():
-                if before is not None and np.array_equal(frame, before):
-                    frames.append(frames[-1])
-                    reused += 1
+                if frame.shape[2] == 3:
+                    made = sequence.upscale(to_frame(frame))
+                    pixels = from_frame(made.frame, frame.dtype)
+                    skipped, reused, held = skipped + made.skipped, reused + made.reused, held + made.held
                 else:
                     result = upscale_array(tiler, frame)
-                    frames.append(resized(result.pixels, frame.shape[:2], options))
-                    skipped += result.skipped
-                before = frame
+                    pixels, skipped = result.pixels, skipped + result.skipped
+                frames.append(resized(pixels, frame.shape[:2], options))
                 durations.append(duration)
                 if progress:
                     done = len(frames)
                     rate = done / (time.perf_counter() - start)
-                    progress(Progress(done, animation.count, rate, skipped / (done - reused), reused / done))
+                    progress(Progress(done, animation.count, rate, skipped / done, reused / done))
         except MediaError as error:
             raise MediaError(f"{source}: {error}") from error
         data, notes = encode_animation(frames, durations, animation, target)
         temporary.write_bytes(data)
     seconds, count = time.perf_counter() - start, len(frames)
-    notes = [*animation.notes, *notes]
-    return Report(target, count, seconds, skipped / (count - reused), tuple(notes), reused / count)
+    return Report(target, count, seconds, skipped / count, (*animation.notes, *notes), reused / count, held)
 
 
 def resized(pixels: Array, source: tuple[int, ...], options: VideoOptions) -> Array:

@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image as Pillow
+from PIL import ImageCms
 
 from vs_smsr.errors import MediaError
 from vs_smsr.image_pipeline import upscale_animation
 from vs_smsr.media.images import kind_of
 from vs_smsr.options import VideoOptions
+from vs_smsr.pipeline import upscale_video
 from vs_smsr.tiling import Tiler
 
 TIMES = [100, 200, 50, 300]
@@ -101,3 +103,27 @@ def test_a_repeated_frame_is_computed_once(tmp_path, stand_in, ffmpeg):
     assert report.frames == 3
     assert len(engine.frames) == 1
     assert report.reused == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_an_animation_into_a_video(tmp_path, stand_in, ffprobe, suffix):
+    path = animation(tmp_path / "a.any", suffix)
+    upscale_video(path, tmp_path / "b.mkv", Tiler(stand_in(2)), VideoOptions())
+    found = ffprobe(tmp_path / "b.mkv", "-select_streams", "v:0", "-show_entries", "stream=width:frame=pts_time")
+    assert found["streams"][0]["width"] == 48
+    assert [float(frame["pts_time"]) for frame in found["frames"]] == pytest.approx([0, 0.1, 0.3, 0.35], abs=0.002)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".webp", ".avif"])
+def test_profile_and_xmp_of_an_animation(tmp_path, stand_in, suffix):
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    path = animation(tmp_path / f"a{suffix}", suffix, icc_profile=profile)
+    assert upscale_animation(path, tmp_path / f"b{suffix}", Tiler(stand_in(2)), VideoOptions()).notes[:1] in (
+        (),
+        ("the number of 2 showings is not kept: AVIF is shown for ever.",),
+    )
+    with Pillow.open(tmp_path / f"b{suffix}") as picture:
+        assert picture.n_frames == 4
+        assert picture.info["icc_profile"] == profile
+    report = upscale_animation(path, tmp_path / "b.gif", Tiler(stand_in(2)), VideoOptions())
+    assert "the ICC profile is not kept: it cannot be written into GIF." in report.notes

@@ -69,7 +69,7 @@ def upscale_all(
     report = None if dry_run else report
     _write(report, entries)  # where that fails, it does before anything is done
     for number, job in enumerate(jobs, 1):
-        name = job.source.name if len(jobs) == 1 else f"[{number}/{len(jobs)}] {job.source.name}"
+        name = one_line(job.source.name if len(jobs) == 1 else f"[{number}/{len(jobs)}] {job.source.name}")
         try:
             if dry_run:
                 say(describe(job.source, job.target, tiler(_enough(scales, job, video_options)), video_options))
