@@ -105,7 +105,7 @@ def test_a_repeated_frame_is_computed_once(tmp_path, stand_in, ffmpeg):
     assert report.reused == pytest.approx(2 / 3)
 
 
-@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize("suffix", [".gif", ".png", ".webp"])
 def test_an_animation_into_a_video(tmp_path, stand_in, ffprobe, suffix):
     path = animation(tmp_path / "a.any", suffix)
     upscale_video(path, tmp_path / "b.mkv", Tiler(stand_in(2)), VideoOptions())

@@ -168,6 +168,15 @@ def test_what_a_file_is_counts_not_its_ending(tree):
     }
 
 
+def test_an_animated_avif_becomes_no_video(tree):
+    """FFmpeg would make two video streams of it, the first of one frame."""
+    moving = {"save_all": True, "append_images": [PIL.Image.new("RGB", (8, 6), "red")]}
+    PIL.Image.new("RGB", (8, 6)).save("a.avif", **moving)
+    assert pairs("a.avif", out="b.webp") == {"a.avif": "b.webp"}
+    with pytest.raises(OptionError, match=r"an animated AVIF cannot become a video"):
+        pairs("a.avif", out="b.mkv")
+
+
 def test_stills_that_are_not_read_are_named_in_a_folder(tree, caplog):
     for name in ("a.nef", "b.exr"):
         (tree / name).touch()

@@ -173,6 +173,11 @@ def _check(jobs: Sequence[Job]) -> None:
         }
         if is_pipe(job.target):
             fits = {"image": False, "animation": True, "video": True}
+        if job.kind == "animation" and not is_image(job.target) and natural_suffix(job.source) == ".avif":
+            # FFmpeg takes its first picture for a video stream of its own, and alpha for another.
+            raise OptionError(
+                f"{job.target}: an animated AVIF cannot become a video. Choose .avif, .png, .webp or .gif."
+            )
         if not fits[job.kind]:
             kind = {"image": "an image", "animation": "an animation", "video": "a video"}[job.kind]
             ending = "video to a pipe" if is_pipe(job.target) else job.target.suffix
