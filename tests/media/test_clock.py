@@ -257,6 +257,16 @@ def test_joined_files(tmp_path, record, times, upscaled, ending: str, first: int
         assert picture[begin] - sound[count] == pytest.approx(apart, abs=0.0015)
 
 
+def test_a_stream_of_the_second_part_alone_is_named(tmp_path, record, ffmpeg, upscaled) -> None:
+    first, second = record("1.ts", 0, 2), tmp_path / "2.ts"
+    ffmpeg("-i", first, "-map", 0, "-map", "0:a", "-c", "copy", second)
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(first.read_bytes() + second.read_bytes())
+    report = upscaled(joined, tmp_path / "b.mkv")
+    assert [note for note in report.notes if "#2" in note and "begins so late" in note]
+    assert report.frames == 100
+
+
 @pytest.mark.parametrize("ending", ["ts", "vob"])
 def test_the_counter_wraps(tmp_path, record, times, upscaled, ending: str) -> None:
     """33 bits of 1/90000 s end after 26.5 hours: nothing is seen of it."""

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import av
+from av.audio.codeccontext import AudioCodecContext
 from av.bitstream import BitStreamFilterContext
 from av.container import OutputContainer
 from av.sidedata.sidedata import Type as SideData
 from av.stream import Discard, Disposition, Stream
+from av.video.codeccontext import VideoCodecContext
 
 from vs_smsr.errors import MediaError
 from vs_smsr.media.paths import is_pipe, url
@@ -104,6 +106,8 @@ def refusal(stream: Stream, container: str, first: Packet | None = None) -> str 
         container: FFmpeg's name of the format.
         first: a packet of the stream, as some muxers refuse only then; None writes a header alone.
     """
+    if _is_late(stream):
+        return "it begins so late in the file that FFmpeg does not know its format yet"
     trial = av.open(BytesIO(), "w", format=container)
     try:
         copy = add_copy(trial, stream)
@@ -119,6 +123,14 @@ def refusal(stream: Stream, container: str, first: Packet | None = None) -> str 
         with suppress(av.FFmpegError, ValueError):
             trial.close()
     return None
+
+
+def _is_late(stream: Stream) -> bool:
+    """True if nothing of a stream was read when the file was opened, as of one that only a joined part has."""
+    context = stream.codec_context
+    if isinstance(context, AudioCodecContext):
+        return not context.sample_rate
+    return isinstance(context, VideoCodecContext) and not context.width
 
 
 def add_copy(output: OutputContainer, stream: Stream) -> Stream:
