@@ -21,6 +21,8 @@ import cv2
 
 from vs_smsr.errors import MemoryBudgetError, OptionError, OutputExistsError
 from vs_smsr.media.colour import Array, alpha_of, depth, to_rgb
+from vs_smsr.media.damage import Damage
+from vs_smsr.media.filters import Crop
 from vs_smsr.media.memory import Level, levels, pipeline_bytes
 from vs_smsr.media.paths import is_pipe
 from vs_smsr.media.reader import Packet, Reader, VideoInfo
@@ -63,6 +65,9 @@ class Report:
         notes: a line for each stream or tag that could not be carried, and why.
         reused: mean share of the pixels that were copied from the frame before, 0..1.
         held: frames that went with the attention of their temporal tile's first frame.
+        cropped: what was cropped before, as the container asks for; None if nothing.
+        deinterlaced: frames that were deinterlaced.
+        damage: what of the source was lost or repaired; None if nothing.
     """
 
     output: Path
@@ -72,6 +77,9 @@ class Report:
     notes: tuple[str, ...]
     reused: float = 0.0
     held: int = 0
+    cropped: Crop | None = None
+    deinterlaced: int = 0
+    damage: Damage | None = None
 
 
 def upscale_video(
@@ -105,7 +113,7 @@ def upscale_video(
         if not options.overwrite:
             raise OutputExistsError(f"{target}: exists already. Allow to replace it with --overwrite.")
     frames, skipped, reused, held = 0, 0.0, 0.0, 0
-    with Reader(source) as reader:
+    with Reader(source, options.damaged, options.deinterlace) as reader:
         size = final_size(reader.info, tiler.scale, options)
         level, _ = fit(tiler, reader.info, size, options)
         options = dataclasses.replace(options, encoder_options={**level.options, **options.encoder_options})
@@ -128,7 +136,19 @@ def upscale_video(
     notes = [*reader.notes, *writer.notes]
     if level.note:
         notes.append(f"to fit the memory budget, {level.note}")
-    return Report(target, frames, time.perf_counter() - start, skipped / frames, tuple(notes), reused / frames, held)
+    filters = reader.filters
+    return Report(
+        target,
+        frames,
+        time.perf_counter() - start,
+        skipped / frames,
+        tuple(notes),
+        reused / frames,
+        held,
+        filters.crop,
+        filters.interlaced if filters.deinterlace else 0,
+        reader.damage or None,
+    )
 
 
 def fit(tiler: Tiler, info: VideoInfo, size: tuple[int, int], options: VideoOptions) -> tuple[Level, Plan | None]:

@@ -13,6 +13,7 @@ from vs_smsr.cli import interrupts
 from vs_smsr.cli.report import LEVELS, error_line, prepare_output, set_up_logging, warn
 from vs_smsr.errors import OptionError
 from vs_smsr.options import Attention as AttentionMode
+from vs_smsr.options import Damaged as DamagedMode
 from vs_smsr.options import EngineName, EngineOptions, Precision, TilingOptions, VideoOptions, parse_bytes, require
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
@@ -85,7 +86,7 @@ def _program(
 
 
 # Options that several commands share. Groups are headings of --help.
-NETWORK, VIDEO, FRAMES, RUN = "Network and device", "Result", "Memory and reuse", "Run"
+NETWORK, SOURCE, VIDEO, FRAMES, RUN = "Network and device", "Source video", "Result", "Memory and reuse", "Run"
 Model = Annotated[
     str, typer.Option("--model", "-m", metavar="NAME", help="Shipped weights to use.", rich_help_panel=NETWORK)
 ]
@@ -123,6 +124,24 @@ PrecisionChoice = Annotated[
 ]
 Threads = Annotated[
     int, typer.Option("--threads", min=0, metavar="N", help="CPU threads; 0 = all.", rich_help_panel=NETWORK)
+]
+Deinterlace = Annotated[
+    bool,
+    typer.Option(
+        "--deinterlace",
+        help="Make one whole frame of each that is marked as interlaced, before upscaling.",
+        rich_help_panel=SOURCE,
+    ),
+]
+Damaged = Annotated[
+    str,
+    typer.Option(
+        "--damaged",
+        metavar="|".join(get_args(DamagedMode)),
+        help="auto refuses videos that are cut off or lack frames, keep upscales what can be decoded, "
+        "stop refuses any damage.",
+        rich_help_panel=SOURCE,
+    ),
 ]
 Memory = Annotated[
     str | None,
@@ -227,6 +246,8 @@ def upscale(
     no_copy_subtitle_streams: Annotated[
         bool, typer.Option("--no-copy-subtitle-streams", help="Leave subtitles out.", rich_help_panel=VIDEO)
     ] = False,
+    deinterlace: Deinterlace = False,
+    damaged: Damaged = "auto",
     memory: Memory = None,
     tile: Tile = 0,
     attention: Attention = "auto",
@@ -273,6 +294,8 @@ def upscale(
             copy_audio=not no_copy_audio_streams,
             copy_subtitles=not no_copy_subtitle_streams,
             overwrite=overwrite,
+            damaged=damaged,  # type: ignore[arg-type]  # checked by VideoOptions
+            deinterlace=deinterlace,
         )
         named = [*(inputs or []), *(more_inputs or [])]
         require(bool(named), "vs-smsr upscale", "INPUT", "a file, folder or glob", "nothing")
@@ -373,6 +396,8 @@ def plan(
     engine: EngineChoice = "auto",
     precision: PrecisionChoice = "auto",
     threads: Threads = 0,
+    deinterlace: Deinterlace = False,
+    damaged: Damaged = "auto",
     memory: Memory = None,
     tile: Tile = 0,
     attention: Attention = "auto",
@@ -388,7 +413,7 @@ def plan(
             inputs,
             None,
             _engine_options(scale, model, weights, device, engine, precision, threads),
-            VideoOptions(),
+            VideoOptions(damaged=damaged, deinterlace=deinterlace),  # type: ignore[arg-type]
             _tiling_options(memory, tile, attention, reuse, temporal_tile),
             scale_given=scale is not None,
             debug=log_level == "debug",

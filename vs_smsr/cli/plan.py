@@ -47,13 +47,18 @@ def _video(source: Path, target: Path, tiler: Tiler, options: VideoOptions) -> l
     from vs_smsr.media.reader import Reader
     from vs_smsr.pipeline import final_size, fit
 
-    with Reader(source) as reader:
+    with Reader(source, options.damaged, options.deinterlace) as reader:
         info = reader.info
         large = final_size(info, tiler.scale, options)
         level, plan = fit(tiler, info, large, options)
         count = f"{info.frames} frames" if info.frames else "frames not told"
         made = target.suffix[1:] if is_image(target) else "y4m" if is_pipe(target) else options.codec
         lines = [f"{source}: video, {info.width}x{info.height} -> {large[0]}x{large[1]}, {count}, {made}"]
+        if reader.filters.crop:
+            lines.append(f"  cropped before           {reader.filters.crop} (the container's)")
+        if reader.filters.interlaced:
+            lines.append(f"  interlaced               {_interlaced(options)}")
+        lines += [f"  note                     {note}" for note in reader.notes]
         for stream in reader.container.streams:
             if stream is not reader.video:
                 lines.append(f"  {name_of(stream):24} {_fate(stream, target, options)}")
@@ -61,6 +66,10 @@ def _video(source: Path, target: Path, tiler: Tiler, options: VideoOptions) -> l
             lines.append(f"  encoder                  {level.note}")
         first = to_rgb(next(iter(reader)))
     return lines + _engine(tiler, plan, first, info.frames)
+
+
+def _interlaced(options: VideoOptions) -> str:
+    return "deinterlaced, a frame for a frame" if options.deinterlace else "upscaled as whole frames (--deinterlace)"
 
 
 def _fate(stream: Stream, target: Path, options: VideoOptions) -> str:

@@ -108,6 +108,10 @@ def summary(report: Report) -> str:
         line += f", {report.reused:.0%} of the pixels reused"
     if report.held:
         line += f", attention held in {report.held} frames"
+    if report.deinterlaced:
+        line += f", {report.deinterlaced} frames deinterlaced"
+    if report.damage and report.damage.lost:
+        line += f", {report.damage.lost} damaged frames lost"
     return line
 
 

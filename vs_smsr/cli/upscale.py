@@ -137,12 +137,12 @@ def _enough(scales: list[int], job: Job, options: VideoOptions) -> int:
         return scales[0]
     if is_pipe(job.source):
         raise OptionError("--scale: must be given with --width or --height where a pipe is read.")
-    width, height = _size(job)
+    width, height = _size(job, options)
     needed = max((options.width or 0) / width, (options.height or 0) / height)
     return next((scale for scale in scales if scale >= needed), scales[-1])
 
 
-def _size(job: Job) -> tuple[int, int]:
+def _size(job: Job, options: VideoOptions) -> tuple[int, int]:
     """Width and height of the source."""
     if job.kind == "image":
         height, width = read_image(job.source).pixels.shape[:2]
@@ -151,7 +151,7 @@ def _size(job: Job) -> tuple[int, int]:
         return open_animation(job.source).picture.size
     from vs_smsr.media.reader import Reader
 
-    with Reader(job.source) as reader:
+    with Reader(job.source, options.damaged) as reader:
         return reader.info.width, reader.info.height
 
 

@@ -20,6 +20,7 @@ from av.stream import Stream
 from vs_smsr.errors import MediaError
 from vs_smsr.media import encoding, streams
 from vs_smsr.media.colour import Array, depth, from_rgb, has_alpha
+from vs_smsr.media.ffmpeg_log import errors_said
 from vs_smsr.media.paths import is_pipe, url
 from vs_smsr.media.reader import Packet, Reader, fraction, reason
 from vs_smsr.media.targets import whole_or_nothing
@@ -182,7 +183,7 @@ class Writer:
                     self.notes.append(f"{streams.name_of(stream)}: copied as it is; one video stream is upscaled")
 
     def _write_header(self) -> None:
-        with encoding.ffmpeg_words() as words:
+        with errors_said() as words:
             try:
                 self._output.start_encoding()
             except (av.error.InvalidDataError, av.error.ArgumentError) as error:
@@ -203,7 +204,9 @@ class Writer:
     def _tell_in_advance(self, codec: Codec, size: tuple[int, int]) -> None:
         info = self.reader.info
         if info.interlaced:
-            self.notes.append("video: interlaced; upscaled as whole frames. Deinterlace it first for a clean result")
+            self.notes.append("video: interlaced; upscaled as whole frames. --deinterlace gives a clean result")
+        if self.reader.filters.crop:
+            self.notes.append(f"video: cropped before upscaling, as the container says: {self.reader.filters.crop}")
         if self.size != size:
             self.notes.append(
                 f"video: {size[0]}x{size[1]} cut to {self.size[0]}x{self.size[1]}: {codec.name} needs even"
