@@ -1,5 +1,5 @@
-// The end of an SMM: its 1x1 collect over the four layers, channel attention, the residual, and the share of the network's
-// 1x1 collect, in one pass. The mean of the collect is the collect of the means, so the scales are known beforehand.
+// The end of a masked block: the 1x1 that fuses its layers, channel attention, the residual, and the block's share of the
+// network's 1x1 collect, in one pass. The mean of a 1x1 is the 1x1 of the means, so the scales are known beforehand.
 #include "tile.cuh"
 
 // What:   scales = sigmoid(W2 relu(W1 mean + b1) + b2), where mean = collect of the layers' channel means.
@@ -51,7 +51,7 @@ constexpr int STAGE_BYTES = (TILE_PIXELS + CHANNELS) * SLICE_BYTES;
 constexpr int FEATURE_BYTES = TILE_PIXELS * SLICE_BYTES;  // one slice of the new features
 
 // What:   at the listed pixels: f' = (collect(layers) + bias) * scales + f; if shared, collected += share(f'), or, for the
-//         first SMM, = share_bias + share(f'); for the last one relu of that.
+//         first block, = share_bias + share(f'); for the last one relu of that.
 // In/Out: layers: the four layers' maps and rows in one buffer; table (chunks, 4): for every 16-byte chunk of a pixel's
 //         inputs {1 where it lies in the rows, start of its map in units of chunks * pixels, chunks of a pixel there,
 //         number in the pixel}; weights (steps, 64, slice); high, low -> high_out, low_out (height, width, 64): f exactly;

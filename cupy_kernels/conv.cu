@@ -1,4 +1,4 @@
-// One masked 3x3 convolution of an SMM, over a list of pixels.
+// One masked 3x3 convolution of a block, over a list of pixels.
 //
 // A layer's output is a full map of its dense channels and compact rows of its sparse channels, one row per active pixel
 // in the order of the list; `inverse` leads from a pixel to 1 + its row, 0 where it has none (and the channels are 0).

@@ -59,7 +59,7 @@ class Shape:
 
     Attributes:
         height, width: of the input. active: share of active pixels, 0..1.
-        stored: dense channels of every layer of every module as they are stored, multiples of 16.
+        stored: dense channels of every layer of every block as they are stored, multiples of 16.
         scale: 2, 3 or 4. half: fp16, else fp32.
     """
 
@@ -78,7 +78,7 @@ def frame(shape: Shape) -> list[Cost]:
     size = 2 if shape.half else 4
     feature = CHANNELS * size  # bytes of 64 channels of a pixel
     exact = 2 * feature if shape.half else feature  # f itself
-    modules = len(shape.stored)
+    blocks = len(shape.stored)
     outputs, subpixels = tail_outputs(shape.scale), shape.scale**2
     full = 2 * 9 * CHANNELS * CHANNELS  # operations of a 64 -> 64 convolution at a pixel
 
@@ -98,25 +98,25 @@ def frame(shape: Shape) -> list[Cost]:
                 inactive[2] += 1
             before = out
         dense = sum(stored)
-        ends[0] += 2 * CHANNELS * ((4 * CHANNELS + CHANNELS) * on + (dense + CHANNELS) * off)
-        ends[1] += (4 * feature + 4) * on + (dense * size + 4) * off + (2 * exact + 2 * feature) * area
+        ends[0] += 2 * CHANNELS * ((len(stored) + 1) * CHANNELS * on + (dense + CHANNELS) * off)
+        ends[1] += (len(stored) * feature + 4) * on + (dense * size + 4) * off + (2 * exact + 2 * feature) * area
     return [
         Cost("head_first", 1, 2 * 27 * CHANNELS * area, (12 + feature) * area, False),
         Cost("conv_frame", 2, 2 * full * area, (feature + exact + 3 * feature) * area, shape.half),
         Cost(
             "mask_pool",
-            modules,
-            modules * (3 if shape.half else 1) * full / 4 * area,
-            modules * (exact + 16) * area,
+            blocks,
+            blocks * (3 if shape.half else 1) * full / 4 * area,
+            blocks * (exact + 16) * area,
             shape.half,
         ),
-        Cost("mask_decide", modules, modules * 2 * (9 * 16 * 18) / 4 * area, modules * (16 + 1) * area, False),
-        Cost("count_pixels", modules, 0, modules * area, False),
-        Cost("list_pixels", modules, 0, modules * (1 + 4 + 4) * area, False),
+        Cost("mask_decide", blocks, blocks * 2 * (9 * 16 * 18) / 4 * area, blocks * (16 + 1) * area, False),
+        Cost("count_pixels", blocks, 0, blocks * area, False),
+        Cost("list_pixels", blocks, 0, blocks * (1 + 4 + 4) * area, False),
         Cost("conv_listed (active)", int(listed[2]), listed[0], listed[1], shape.half),
         Cost("conv_listed (inactive)", int(inactive[2]), inactive[0], inactive[1], shape.half),
-        Cost("attention_scales", modules, modules * 2 * 4 * CHANNELS * CHANNELS, modules * 70e3, False),
-        Cost("residual", 2 * modules, ends[0], ends[1], shape.half),
+        Cost("attention_scales", blocks, blocks * 2 * 4 * CHANNELS * CHANNELS, blocks * 70e3, False),
+        Cost("residual", 2 * blocks, ends[0], ends[1], shape.half),
         Cost("tail", 1, 2 * 9 * CHANNELS * outputs * area, (feature + 12 + 12 * subpixels) * area, shape.half),
     ]
 

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from vs_smsr import Upscaler
 from vs_smsr.evaluation.bicubic import imresize
-from vs_smsr.media.images import Image, write_image
+from vs_smsr.media.image_files import write_image
+from vs_smsr.media.images import Image
 
 Pixels = NDArray[np.uint8]
 ZOOM, GAP, BAR = 2, 8, 30  # each pixel of the results is shown ZOOM x ZOOM; pixels between and above the panes

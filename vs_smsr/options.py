@@ -10,6 +10,7 @@ from vs_smsr.errors import OptionError
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 EngineName = Literal["auto", "cpu", "cuda", "reference"]
+Damaged = Literal["auto", "keep", "stop"]
 SCALES = (2, 3, 4)
 
 
@@ -51,7 +52,11 @@ class EngineOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class VideoOptions:
-    """How a video result is encoded and what is carried over from the source."""
+    """How a video is read, how the result is encoded and what is carried over from the source.
+
+    Raises:
+        OptionError: damaged is none of its names.
+    """
 
     codec: str = "libx264"  # any encoder of FFmpeg
     crf: float | None = None  # None: 16 where the encoder has crf
@@ -63,6 +68,12 @@ class VideoOptions:
     copy_audio: bool = True
     copy_subtitles: bool = True
     overwrite: bool = False
+    damaged: Damaged = "auto"  # "keep" what decodes; "stop" at any damage; "auto" refuses missing frames only
+    deinterlace: bool = False  # frames that are marked as interlaced, one frame for each
+
+    def __post_init__(self) -> None:
+        where = type(self).__name__
+        require(self.damaged in get_args(Damaged), where, "damaged", f"one of {get_args(Damaged)}", self.damaged)
 
 
 Attention = Literal["frame", "held", "auto"]

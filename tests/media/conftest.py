@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -13,6 +16,11 @@ import numpy as np
 import pytest
 from av.codec.context import Flags
 from av.sidedata.sidedata import Type as SideData
+
+from vs_smsr.jobs.report import Report
+from vs_smsr.jobs.video import upscale_video
+from vs_smsr.options import VideoOptions
+from vs_smsr.tiling import Tiler
 
 MAT_FONT = bytes(range(256)) * 9  # stands for a font: attachments are bytes to every tool but the player
 SUBTITLES = ((0, 400, "First <i>line</i>"), (600, 300, "Zweite Zeile: äöü"))  # start ms, length ms, text
@@ -184,3 +192,37 @@ def clip() -> type[Clip]:
 def facts_of() -> Callable[[Path], Facts]:
     """The function that reads a file with PyAV alone."""
     return facts
+
+
+@pytest.fixture
+def upscaled(stand_in) -> Callable[..., Report]:
+    """upscaled(source, target, scale=2, **options) -> Report, by the stand-in engine."""
+
+    def run(source: Path, target: Path, scale: int = 2, **options: object) -> Report:
+        return upscale_video(source, target, Tiler(stand_in(scale)), VideoOptions(**options))
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def ffmpeg() -> Callable[..., str]:
+    """ffmpeg(*arguments) -> what the program prints; an independent maker and judge of files."""
+    return _program("ffmpeg", "-v", "error", "-y")
+
+
+@pytest.fixture(scope="session")
+def ffprobe() -> Callable[..., dict[str, Any]]:
+    """ffprobe(path, *arguments) -> what the program finds, as JSON."""
+    program = _program("ffprobe", "-v", "error", "-of", "json")
+    return lambda path, *arguments: json.loads(program(*arguments, path))
+
+
+def _program(name: str, *first: str) -> Callable[..., str]:
+    if shutil.which(name) is None:
+        pytest.skip(f"needs {name} (Debian: apt-get install ffmpeg)")
+
+    def run(*arguments: object) -> str:
+        command = [name, *first, *map(str, arguments)]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+    return run

@@ -18,7 +18,9 @@ from PIL import Image as Pillow
 from PIL import ImageCms
 
 from vs_smsr.errors import MediaError, OutputExistsError
-from vs_smsr.media.images import Image, encode, is_image, read_image, write_image
+from vs_smsr.media.image_files import encode, write_image
+from vs_smsr.media.images import Image, is_image, read_image
+from vs_smsr.media.metadata import Metadata
 from vs_smsr.media.targets import whole_or_nothing
 
 HEIGHT, WIDTH = 33, 47
@@ -105,7 +107,7 @@ def test_sixteen_bit_tiff_and_tifffile(tmp_path, channels, order):
         tmp_path / "a.tif", image, photometric="rgb" if channels > 1 else "minisblack", byteorder=order, **extra
     )
     np.testing.assert_array_equal(read_image(tmp_path / "a.tif").pixels, image)
-    write_image(tmp_path / "b.tif", Image(image, {cv2.IMAGE_METADATA_ICCP: srgb_profile()} if channels > 1 else {}))
+    write_image(tmp_path / "b.tif", Image(image, Metadata(icc=srgb_profile() if channels > 1 else b"")))
     with tifffile.TiffFile(tmp_path / "b.tif") as file:
         page = file.pages[0]
         assert len(file.pages) == 1
@@ -173,7 +175,7 @@ def test_profile_of_a_tiff(tmp_path):
 def test_a_profile_that_does_not_fit_is_dropped_and_said(tmp_path, suffix):
     """A grey profile on RGB, or the reverse, would make files that readers refuse (libpng does)."""
     for image, profile in ((pixels(3), grey_profile()), (pixels(1), srgb_profile())):
-        notes = write_image(tmp_path / f"a{suffix}", Image(image, {cv2.IMAGE_METADATA_ICCP: profile}), overwrite=True)
+        notes = write_image(tmp_path / f"a{suffix}", Image(image, Metadata(icc=profile)), overwrite=True)
         assert len(notes) == 1
         assert "ICC profile is not kept" in notes[0]
         with Pillow.open(tmp_path / f"a{suffix}") as picture:
@@ -183,8 +185,9 @@ def test_a_profile_that_does_not_fit_is_dropped_and_said(tmp_path, suffix):
 
 def test_colour_tags_of_an_hdr_png(tmp_path):
     cicp = bytes((9, 16, 0, 1))
-    write_image(tmp_path / "a.png", Image(pixels(3, np.uint16), {cv2.IMAGE_METADATA_CICP: cicp}))
-    assert read_image(tmp_path / "a.png").metadata == {cv2.IMAGE_METADATA_CICP: cicp}
+    metadata = Metadata(colour=((b"cICP", cicp),))
+    write_image(tmp_path / "a.png", Image(pixels(3, np.uint16), metadata))
+    assert read_image(tmp_path / "a.png").metadata == metadata
 
 
 @pytest.mark.parametrize(
@@ -252,8 +255,6 @@ def refused() -> dict[str, tuple[str, bytes, str]]:
             "planes",
         ),
         "0 is white": (".tif", tiff(pixels(1, np.uint16), photometric="miniswhite"), "0 is white"),
-        "big tiff": (".tif", tiff(rgb, photometric="rgb", bigtiff=True), "BigTIFF"),
-        "grey key": (".png", made("PNG", pixels(1), transparency=3), "transparent value"),
         "short png": (".png", made("PNG", rgb)[:20], "ends too early"),
     }
 
@@ -270,22 +271,23 @@ def test_refused_files(tmp_path, name, capfd):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif"])
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif", ".avif", ".heic", ".bmp", ".ppm"])
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.999])
-def test_truncated_files_are_not_passed_off_as_whole(tmp_path, suffix, share):
+def test_truncated_files_are_not_passed_off_as_whole(tmp_path, capfd, suffix, share):
     path = tmp_path / f"a{suffix}"
     write_image(path, Image(pixels(3)))
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * share)])
     with pytest.raises(MediaError):
         read_image(path)
+    assert capfd.readouterr().err == "", "the error is one line, ours"
 
 
-@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif"])
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif", ".avif", ".heic", ".bmp", ".ppm", ".tga", ".gif"])
 def test_damaged_files_raise_only_our_error(tmp_path, suffix):
     """Bytes changed at random: an image or a MediaError, never anything else."""
     path = tmp_path / f"a{suffix}"
-    write_image(path, Image(pixels(3)[:9, :9], {cv2.IMAGE_METADATA_ICCP: srgb_profile()}))
+    write_image(path, Image(pixels(3)[:9, :9], Metadata(icc=srgb_profile())))
     whole = path.read_bytes()
     rng = np.random.default_rng(0)
     for _ in range(150):
@@ -311,8 +313,8 @@ def test_suffixes(tmp_path):
     assert is_image(Path("a.PNG"))
     assert is_image(Path("b.tiff"))
     assert not is_image(Path("c.mp4"))
-    with pytest.raises(MediaError, match=r"suffix must be one of .*got '.bmp'"):
-        write_image(tmp_path / "a.bmp", Image(pixels(3)))
+    with pytest.raises(MediaError, match=r"ending must be one of .*got '.psd'"):
+        write_image(tmp_path / "a.psd", Image(pixels(3)))
     with pytest.raises(MediaError, match="JPEG cannot hold the image's alpha"):
         write_image(tmp_path / "a.jpg", Image(pixels(4)))
     assert list(tmp_path.iterdir()) == []

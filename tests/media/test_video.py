@@ -29,16 +29,6 @@ HDR10 = {"colorspace": 9, "color_range": 1, "color_primaries": 9, "color_trc": 1
 MASTERING = "G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50)"
 
 
-@pytest.fixture
-def upscaled(stand_in):
-    """upscaled(source, target, scale=2, **options) -> Report, by the stand-in engine."""
-
-    def run(source: Path, target: Path, scale: int = 2, **options: object) -> Report:
-        return upscale_video(source, target, Tiler(stand_in(scale)), VideoOptions(**options))
-
-    return run
-
-
 def assert_same_but_larger(before, after, scale: int = 2) -> None:
     """Everything of `facts_of` that a result shares with its source in a container of the same kind."""
     assert after.size == (before.size[0] * scale, before.size[1] * scale)
@@ -114,14 +104,14 @@ def test_the_last_frame_is_shown_as_long(tmp_path: Path, clip, upscaled, facts_o
     assert after.durations[-1] == Fraction(7777, 12800)
 
 
-def test_matroska_rounds_times_and_says_so(tmp_path: Path, clip, upscaled, facts_of) -> None:
+def test_times_rounded_to_a_millisecond_are_not_worth_a_note(tmp_path: Path, clip, upscaled, facts_of) -> None:
     source = clip(pts=range(0, 24024, 1001), time_base=Fraction(1, 24000)).make(tmp_path / "a.mp4")
     report = upscaled(source, tmp_path / "b.mkv")
     worst = max(
         abs(new - old) for new, old in zip(facts_of(tmp_path / "b.mkv").frames, facts_of(source).frames, strict=True)
     )
     assert 0 < worst <= Fraction(1, 2000)
-    assert any("rounded" in note and "1/1000" in note for note in report.notes)
+    assert report.notes == ()
 
 
 @pytest.mark.parametrize("degrees", [90, 180, -90])
@@ -352,6 +342,14 @@ def test_other_encoders_and_containers(tmp_path: Path, clip, upscaled, facts_of,
     report = upscaled(source, tmp_path / f"b.{ending}", codec=codec, **options)
     after = facts_of(tmp_path / f"b.{ending}")
     assert (report.frames, len(after.frames), after.size) == (5, 5, (256, 192))
+
+
+def test_two_frames_by_x265(tmp_path: Path, clip, upscaled, facts_of) -> None:
+    """Their decoding times come from memory that x265 never wrote, so that half the runs failed or began ages late."""
+    source = clip(pts=range(2)).make(tmp_path / "a.mp4")
+    for number in range(12):
+        upscaled(source, tmp_path / f"{number}.mkv", codec="libx265")
+        assert facts_of(tmp_path / f"{number}.mkv").frames == [0, Fraction(1, 25)]
 
 
 def test_options_reach_the_encoder(tmp_path: Path, clip, upscaled) -> None:

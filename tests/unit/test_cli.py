@@ -17,7 +17,8 @@ import pytest
 
 from vs_smsr.cli.app import app
 from vs_smsr.families import smsr
-from vs_smsr.media.images import Image, read_image, write_image
+from vs_smsr.media.image_files import write_image
+from vs_smsr.media.images import Image, read_image
 from vs_smsr.upscaler import Upscaler
 from vs_smsr.weights import shipped
 
@@ -360,6 +361,26 @@ def test_doctor(program):
     assert re.search(r"cpu +works: ", ended.out)
     assert "smsr_x2" in ended.out
     assert re.search(r"numpy +\d", ended.out)
+
+
+@pytest.mark.parametrize("vendor", ["0x10de", "0x8086", None])
+def test_who_has_no_nvidia_gpu_is_not_told_of_drivers(program, monkeypatch, tmp_path, vendor):
+    from vs_smsr.cli import doctor
+
+    if vendor:
+        device = tmp_path / "sys/bus/pci/devices/0000:01:00.0"
+        device.mkdir(parents=True)
+        (device / "vendor").write_text(f"{vendor}\n")
+    present = doctor.may_have_nvidia_gpu("Linux", tmp_path)
+    assert present == (vendor == "0x10de")
+    assert not doctor.may_have_nvidia_gpu("Darwin", tmp_path)
+    assert doctor.may_have_nvidia_gpu("Windows", tmp_path)
+    monkeypatch.setattr(doctor, "may_have_nvidia_gpu", lambda: present)
+    monkeypatch.setattr("vs_smsr.engine.cuda.diagnosis._driver", lambda: 0)
+    for arguments in (["doctor"], ["upscale", "--list-devices"]):
+        ended = program(*arguments)
+        assert ("NVIDIA" in ended.out) == present
+        assert "NVIDIA" not in ended.err
 
 
 # ---- evaluate

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import PIL.Image
 import pytest
 
 from vs_smsr.cli.inputs import plan
@@ -34,7 +35,7 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def pairs(
     *inputs: str, out: str | None = None, recursive: bool = False, label: str = "x2", **options: str
 ) -> dict[str, str]:
-    jobs = plan(inputs, None if out is None else Path(out), recursive, label, VideoOptions(**options))
+    jobs = plan(inputs, out, recursive, label, VideoOptions(**options))
     return {job.source.as_posix(): job.target.as_posix() for job in jobs}
 
 
@@ -100,13 +101,15 @@ def test_a_file_that_is_not_there_is_left_to_its_turn(tree):
     [
         (["none"], None, "no image or video found here. Search its folders too with --recursive"),
         (["*.bmp"], None, r"\*.bmp: no image or video found"),
+        (["-"], None, "--output: must be given for the input -"),
+        (["a.png"], "-", "is an image, which cannot be written as video to a pipe"),
         (["a.png", "B.JPG"], "one.png", "must be a folder for several inputs"),
         (["sub"], "one.tif", "must be a folder for several inputs"),
         (["a.png"], "a.png", "would replace the input a.png"),
         (["a.png", "clip.MP4"], ".", None),
+        (["clip.MP4"], "b.jpg", r"is a video, which cannot be written as .jpg"),
         (["clip.MP4"], "b.png", r"is a video, which cannot be written as .png"),
         (["a.png"], "b.mp4", "is an image, which cannot be written as .mp4"),
-        (["sub/deep/d.mkv", "d.mkv"], "new", "would be the result of both"),
     ],
 )
 def test_what_does_not_fit_is_refused(tree, inputs, out, said):
@@ -122,3 +125,60 @@ def test_a_link_to_an_input_is_not_replaced(tree):
     Path("link.png").symlink_to("a.png")
     with pytest.raises(OptionError, match=r"would replace the input a\.png"):
         pairs("a.png", out="link.png")
+
+
+def test_results_that_would_have_one_name_are_named_apart(tree):
+    for name in ("a.avi", "a.mkv", "a.ts", "sub/a.mkv"):
+        (tree / name).touch()
+    assert pairs("a.avi", "a.mkv", "a.ts") == {"a.avi": "a.avi_x2.mkv", "a.mkv": "a_x2.mkv", "a.ts": "a.ts_x2.mkv"}
+    assert pairs("a.mkv", "sub/a.mkv", out="new") == {"a.mkv": "new/a_x2.mkv", "sub/a.mkv": "new/a.mkv_x2.mkv"}
+    for name in ("a.avi_x2.mkv", "a_x2.mkv"):
+        (tree / name).touch()
+    assert list(pairs("a.avi", "a.mkv", "a.avi_x2.mkv", "a_x2.mkv")) == ["a.avi", "a.mkv"], "results of an earlier run"
+
+
+def test_a_slash_at_the_end_makes_a_folder(tree):
+    assert pairs("a.png", out="Season.01/") == {"a.png": "Season.01/a_x2.png"}
+    assert pairs("a.png", "B.JPG", out="Season.01/")["B.JPG"] == "Season.01/B_x2.JPG"
+
+
+def test_standard_input_is_no_file_of_that_name(tree):
+    assert pairs("-", out="b.mkv") == {"-": "b.mkv"}
+    assert pairs("-", out="sub") == {"-": "sub/stdin_x2.mkv"}
+    assert pairs("clip.MP4", out="-") == {"clip.MP4": "-"}
+    assert pairs("./-", out="b.mkv") == {str(tree / "-"): "b.mkv"}
+    assert pairs("clip.MP4", out="./-.mkv") == {"clip.MP4": "-.mkv"}
+
+
+def test_what_a_file_is_counts_not_its_ending(tree):
+    gif = PIL.Image.new("P", (8, 6))
+    gif.putpixel((1, 1), 3)
+    moving = {"save_all": True, "append_images": [PIL.Image.new("P", (8, 6), 2)]}
+    gif.save("moving.png", "GIF", **moving)
+    gif.save("moving.jpg", "GIF", **moving)
+    gif.save("still.mkv", "BMP")
+    gif.convert("1").save("bits.pbm", "PPM")
+    jobs = plan(["moving.png", "moving.jpg", "still.mkv", "bits.pbm"], None, False, "x2", VideoOptions())
+    found = {job.source.name: (job.kind, job.target.name) for job in jobs}
+    assert found == {
+        "moving.png": ("animation", "moving_x2.png"),
+        "moving.jpg": ("animation", "moving_x2.gif"),
+        "still.mkv": ("image", "still_x2.bmp"),
+        "bits.pbm": ("image", "bits_x2.pgm"),
+    }
+
+
+def test_an_animated_avif_becomes_no_video(tree):
+    """FFmpeg would make two video streams of it, the first of one frame."""
+    moving = {"save_all": True, "append_images": [PIL.Image.new("RGB", (8, 6), "red")]}
+    PIL.Image.new("RGB", (8, 6)).save("a.avif", **moving)
+    assert pairs("a.avif", out="b.webp") == {"a.avif": "b.webp"}
+    with pytest.raises(OptionError, match=r"an animated AVIF cannot become a video"):
+        pairs("a.avif", out="b.mkv")
+
+
+def test_stills_that_are_not_read_are_named_in_a_folder(tree, caplog):
+    for name in ("a.nef", "b.exr"):
+        (tree / name).touch()
+    assert "a.nef" not in pairs(".")
+    assert ".: 2 stills of kinds that are not read are left out: a.nef, b.exr" in caplog.text

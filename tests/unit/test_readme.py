@@ -10,7 +10,8 @@ import pytest
 import typer
 
 from vs_smsr.cli.app import app
-from vs_smsr.media.images import Image, write_image
+from vs_smsr.media.image_files import write_image
+from vs_smsr.media.images import Image
 from vs_smsr.options import SCALES
 
 ROOT = Path(__file__).parents[2]

@@ -11,7 +11,7 @@ import typer
 
 from vs_smsr.cli import interrupts
 from vs_smsr.cli import parameters as p
-from vs_smsr.cli.report import LEVELS, error_line, set_up_logging, warn
+from vs_smsr.cli.report import LEVELS, error_line, prepare_output, set_up_logging, warn
 from vs_smsr.errors import OptionError
 from vs_smsr.options import IN_ORDER, EngineOptions, TilingOptions, VideoOptions, parse_bytes, require
 
@@ -33,6 +33,7 @@ app = typer.Typer(
 
 def main() -> None:
     """The `vs-smsr` program."""
+    prepare_output()
     interrupts.listen()
     app(prog_name="vs-smsr")
 
@@ -96,6 +97,8 @@ def upscale(
     height: p.Height = None,
     no_copy_audio_streams: p.NoAudio = False,
     no_copy_subtitle_streams: p.NoSubtitles = False,
+    deinterlace: p.Deinterlace = False,
+    damaged: p.Damaged = VideoOptions.damaged,
     memory: p.Memory = None,
     tile: p.Tile = TilingOptions.tile,
     attention: p.Attention = IN_ORDER,
@@ -129,6 +132,8 @@ def upscale(
             copy_audio=not no_copy_audio_streams,
             copy_subtitles=not no_copy_subtitle_streams,
             overwrite=overwrite,
+            damaged=damaged,  # type: ignore[arg-type]  # checked by VideoOptions
+            deinterlace=deinterlace,
         )
         named = [*(inputs or []), *(more_inputs or [])]
         require(bool(named), "vs-smsr upscale", "INPUT", "a file, folder or glob", "nothing")
@@ -229,6 +234,8 @@ def plan(
     engine: p.EngineChoice = EngineOptions.engine,
     precision: p.PrecisionChoice = EngineOptions.precision,
     threads: p.Threads = EngineOptions.threads,
+    deinterlace: p.Deinterlace = False,
+    damaged: p.Damaged = VideoOptions.damaged,
     memory: p.Memory = None,
     tile: p.Tile = TilingOptions.tile,
     attention: p.Attention = IN_ORDER,
@@ -244,7 +251,7 @@ def plan(
             inputs,
             None,
             _engine_options(scale, model, weights, device, engine, precision, threads),
-            VideoOptions(),
+            VideoOptions(damaged=damaged, deinterlace=deinterlace),  # type: ignore[arg-type]
             _tiling_options(memory, tile, attention, reuse, temporal_tile),
             scale_given=scale is not None,
             debug=log_level == "debug",

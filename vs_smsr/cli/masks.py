@@ -13,7 +13,8 @@ from vs_smsr.cli import charts
 from vs_smsr.cli.report import say
 from vs_smsr.engine.contract import Frame
 from vs_smsr.engine.window import whole
-from vs_smsr.media.images import Image, is_image, read_image, write_image
+from vs_smsr.media.image_files import write_image
+from vs_smsr.media.images import Image, kind_of, read_image
 from vs_smsr.options import EngineOptions, TilingOptions
 from vs_smsr.tiling import Sequence, TiledFrame, Tiler
 from vs_smsr.tiling.geometry import cover
@@ -55,7 +56,7 @@ def draw(source: Path, folder: Path, frames: int, engine_options: EngineOptions,
 
 def _frames(source: Path) -> Iterator[Frame]:
     """(H, W, 3) float32 RGB 0..255."""
-    if is_image(source):
+    if kind_of(source) == "image":
         pixels = read_image(source).pixels
         white = np.iinfo(pixels.dtype).max if pixels.dtype.kind == "u" else 1
         pixels = pixels.reshape(*pixels.shape[:2], -1)

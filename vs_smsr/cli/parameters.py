@@ -9,6 +9,7 @@ import typer
 
 from vs_smsr.cli.report import LEVELS
 from vs_smsr.options import Attention as AttentionMode
+from vs_smsr.options import Damaged as DamagedMode
 from vs_smsr.options import EngineName, Precision
 
 
@@ -21,7 +22,7 @@ def _print_devices(wanted: bool) -> None:
 
 
 # Options that several commands share.
-NETWORK, VIDEO, FRAMES, RUN = "Network and device", "Result", "Memory and reuse", "Run"
+NETWORK, SOURCE, VIDEO, FRAMES, RUN = "Network and device", "Source video", "Result", "Memory and reuse", "Run"
 Model = Annotated[
     str, typer.Option("--model", "-m", metavar="NAME", help="Name of shipped weights.", rich_help_panel=NETWORK)
 ]
@@ -59,6 +60,22 @@ PrecisionChoice = Annotated[
 ]
 Threads = Annotated[
     int, typer.Option("--threads", min=0, metavar="N", help="CPU threads; 0 = all.", rich_help_panel=NETWORK)
+]
+Deinterlace = Annotated[
+    bool,
+    typer.Option(
+        "--deinterlace", help="Deinterlace frames that are marked as interlaced, one for one.", rich_help_panel=SOURCE
+    ),
+]
+Damaged = Annotated[
+    str,
+    typer.Option(
+        "--damaged",
+        metavar="|".join(get_args(DamagedMode)),
+        help="auto refuses videos that are cut off or lack frames, keep upscales what can be decoded, "
+        "stop refuses any damage.",
+        rich_help_panel=SOURCE,
+    ),
 ]
 Memory = Annotated[
     str | None,
@@ -115,8 +132,8 @@ Inputs = Annotated[
     typer.Argument(metavar="INPUT...", help="Videos, images, folders or quoted globs.", show_default=False),
 ]
 MoreInputs = Annotated[list[str] | None, typer.Option("--input", "-i", metavar="INPUT", help="The same as INPUT.")]
-Output = Annotated[
-    Path | None,
+Output = Annotated[  # not a Path, which takes "Season.01/" for a file and "./-" for "-"
+    str | None,
     typer.Option("--output", "-o", metavar="OUT", help="File or folder. Default: name_x2.ext beside the input."),
 ]
 Codec = Annotated[str, typer.Option("--codec", "-c", metavar="NAME", help="Any FFmpeg encoder.", rich_help_panel=VIDEO)]

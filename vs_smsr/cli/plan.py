@@ -13,7 +13,8 @@ from vs_smsr.engine.memory import size
 from vs_smsr.engine.reach import around, reach
 from vs_smsr.engine.window import whole
 from vs_smsr.jobs.arrays import conversion_bytes
-from vs_smsr.media.images import is_image, read_image
+from vs_smsr.media.images import is_image, kind_of, read_image
+from vs_smsr.media.paths import is_pipe
 from vs_smsr.media.streams import name_of, refusal, wanted
 from vs_smsr.options import VideoOptions
 from vs_smsr.tiling import FramePlan, Tiler
@@ -29,7 +30,7 @@ def describe(source: Path, target: Path, tiler: Tiler, options: VideoOptions) ->
     Raises:
         MediaError: the file cannot be read. MemoryBudgetError: the budget is too small.
     """
-    return "\n".join(_image(source, tiler) if is_image(source) else _video(source, target, tiler, options))
+    return "\n".join(_image(source, tiler) if kind_of(source) == "image" else _video(source, target, tiler, options))
 
 
 def _image(source: Path, tiler: Tiler) -> list[str]:
@@ -47,12 +48,18 @@ def _video(source: Path, target: Path, tiler: Tiler, options: VideoOptions) -> l
     from vs_smsr.media.colour import to_rgb
     from vs_smsr.media.reader import Reader
 
-    with Reader(source) as reader:
+    with Reader(source, options.damaged, options.deinterlace) as reader:
         info = reader.info
         large = final_size(Size(info.width, info.height), tiler.scale, options, multiple=2)
         level, _, plan = fit(tiler, info, large, options)
         count = f"{info.frames} frames" if info.frames else "frames not told"
-        lines = [f"{source}: video, {info.width}x{info.height} -> {large[0]}x{large[1]}, {count}, {options.codec}"]
+        made = target.suffix[1:] if is_image(target) else "y4m" if is_pipe(target) else options.codec
+        lines = [f"{source}: video, {info.width}x{info.height} -> {large[0]}x{large[1]}, {count}, {made}"]
+        if reader.filters.crop:
+            lines.append(f"  cropped before           {reader.filters.crop} (the container's)")
+        if reader.filters.interlaced:
+            lines.append(f"  interlaced               {_interlaced(options)}")
+        lines += [f"  note                     {note}" for note in reader.notes]
         for stream in reader.container.streams:
             if stream is not reader.video:
                 lines.append(f"  {name_of(stream):24} {_fate(stream, target, options)}")
@@ -60,6 +67,10 @@ def _video(source: Path, target: Path, tiler: Tiler, options: VideoOptions) -> l
             lines.append(f"  encoder                  {level.note}")
         first = to_rgb(next(iter(reader)))
     return lines + _engine(tiler, plan, first, info.frames)
+
+
+def _interlaced(options: VideoOptions) -> str:
+    return "deinterlaced, a frame for a frame" if options.deinterlace else "upscaled as whole frames (--deinterlace)"
 
 
 def _fate(stream: Stream, target: Path, options: VideoOptions) -> str:

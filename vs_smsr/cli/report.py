@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from vs_smsr.cli import interrupts
+from vs_smsr.media.paths import STANDARD, is_pipe
 
 if TYPE_CHECKING:
     from vs_smsr.engine import Engine
@@ -29,15 +32,53 @@ def set_up_logging(level: str) -> None:
     logging.basicConfig(level=level.upper(), format="%(name)s: %(message)s", datefmt="%X", handlers=[handler])
 
 
+def prepare_output() -> None:
+    """Take care that a line that cannot be printed stops nothing: a name that the terminal's encoding lacks is escaped,
+    and a closed stdin, stdout or stderr becomes the null device, as the next file opened would get its number."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_RDWR), number)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def say(text: str) -> None:
-    """One line on stdout."""
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
+    """One line on stdout; nothing where nobody reads it any more, as it is not what the user asked for."""
+    if sys.stdout is None:
+        return
+    try:
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
+    except OSError:
+        null = os.open(os.devnull, os.O_WRONLY)
+        with suppress(OSError, ValueError):  # else Python tries again at its end, and complains
+            os.dup2(null, sys.stdout.fileno())
+
+
+def is_stdout(path: Path) -> bool:
+    """Does what is written there go to stdout: "-", /dev/stdout, a FIFO that it is?"""
+    if path == STANDARD:
+        return True
+    try:
+        return is_pipe(path) and os.path.samestat(path.stat(), os.fstat(1))
+    except OSError:
+        return False
 
 
 def warn(text: str) -> None:
     """One line on stderr, however wide the terminal is."""
-    console.print(text, markup=False, soft_wrap=True)
+    with suppress(OSError):  # nobody reads it
+        console.print(text, markup=False, soft_wrap=True)
+
+
+def one_line(text: str) -> str:
+    """The text with what would break or colour the line escaped: a name may hold that."""
+    return "".join(
+        letter if letter.isprintable() or "\udc80" <= letter <= "\udcff" else repr(letter)[1:-1] for letter in text
+    )
 
 
 def error_line(error: BaseException, source: Path | None = None) -> str:
@@ -48,10 +89,12 @@ def error_line(error: BaseException, source: Path | None = None) -> str:
     from vs_smsr.errors import SmsrError, plain
 
     message = plain(error)
-    if not isinstance(error, SmsrError):
+    if isinstance(error, OSError) and error.strerror and not isinstance(error, SmsrError):
+        message = f"{error.filename or source}: {error.strerror}."
+    elif not isinstance(error, SmsrError):
         message = f"{type(error).__name__}: {message or 'no message'} (--log-level debug shows where)"
     named = source is None or source.name in message or source.stem in message
-    return f"error: {message}" if named else f"error: {source}: {message}"
+    return one_line(f"error: {message}" if named else f"error: {source}: {message}")
 
 
 def summary(report: Report) -> str:
@@ -60,11 +103,15 @@ def summary(report: Report) -> str:
         work = f"{report.seconds:.1f} s"
     else:
         work = f"{report.frames} frames in {report.seconds:.1f} s, {report.frames / max(report.seconds, 1e-9):.1f} fps"
-    line = f"{report.output}: {work}, {report.skipped:.0%} of the masked work skipped"
+    line = f"{one_line(str(report.output))}: {work}, {report.skipped:.0%} of the masked work skipped"
     if report.reused >= 0.005:
         line += f", {report.reused:.0%} of the pixels reused"
     if report.held:
         line += f", attention held in {report.held} frames"
+    if report.deinterlaced:
+        line += f", {report.deinterlaced} frames deinterlaced"
+    if report.damage and report.damage.lost:
+        line += f", {report.damage.lost} damaged frames lost"
     return line
 
 

@@ -10,15 +10,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import cv2
-
 from vs_smsr import engine
 from vs_smsr.cli.inputs import Job, plan
 from vs_smsr.cli.plan import describe
-from vs_smsr.cli.report import error_line, print_profile, progress_bar, say, summary, warn
-from vs_smsr.errors import MediaError, WeightsError
+from vs_smsr.cli.report import error_line, is_stdout, one_line, print_profile, progress_bar, say, summary, warn
+from vs_smsr.errors import MediaError, OptionError, WeightsError
 from vs_smsr.jobs.sizing import Size, label, sufficient_scale
-from vs_smsr.media.images import read_image
+from vs_smsr.media.animations import open_animation
+from vs_smsr.media.images import is_image, read_image
+from vs_smsr.media.paths import STANDARD, is_pipe
 from vs_smsr.options import SCALES, EngineOptions, TilingOptions, VideoOptions
 from vs_smsr.tiling import Tiler
 from vs_smsr.weights import shipped
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 def upscale_all(
     inputs: Sequence[str],
-    out: Path | None,
+    out: str | None,
     engine_options: EngineOptions,
     video_options: VideoOptions,
     tiling_options: TilingOptions,
@@ -52,11 +52,11 @@ def upscale_all(
         OptionError: the inputs and the output do not fit together.
         WeightsError, EngineError: nothing can be upscaled here. MediaError: the report cannot be written.
     """
-    # What OpenCV says about a damaged image, our own error says in one line.
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     sized = bool(video_options.width or video_options.height)
     free = sized and not scale_given and engine_options.weights is None
     scales = (shipped_scales(engine_options.model) if free else []) or [engine_options.scale]
+    if dry_run and out is None and list(inputs) == [str(STANDARD)]:
+        out = str(STANDARD)
     jobs = plan(inputs, out, recursive, label(scales[0], video_options), video_options)
 
     @functools.cache
@@ -70,7 +70,7 @@ def upscale_all(
     report = None if dry_run else report
     _write(report, entries)  # where that fails, it does before anything is done
     for number, job in enumerate(jobs, 1):
-        name = job.source.name if len(jobs) == 1 else f"[{number}/{len(jobs)}] {job.source.name}"
+        name = one_line(job.source.name if len(jobs) == 1 else f"[{number}/{len(jobs)}] {job.source.name}")
         try:
             if dry_run:
                 say(describe(job.source, job.target, tiler(_scale(scales, job, video_options)), video_options))
@@ -104,19 +104,19 @@ def _write(report: Path | None, entries: list[dict[str, Any]]) -> None:
 
 
 def _upscale(job: Job, tiler: Tiler, options: VideoOptions, name: str, progress: bool) -> Report:
-    from vs_smsr.jobs.image import upscale_image
+    from vs_smsr.jobs.image import upscale_animation, upscale_image
     from vs_smsr.jobs.video import upscale_video
 
-    if not job.source.exists():
+    if job.source != STANDARD and not job.source.exists():
         raise MediaError(f"{job.source}: no such file.")
+    run = upscale_image if job.kind == "image" else upscale_video
+    if job.kind == "animation" and is_image(job.target):
+        run = upscale_animation
     with progress_bar(name, progress) as show:
-        if job.is_image:
-            report = upscale_image(job.source, job.target, tiler, options, show)
-        else:
-            report = upscale_video(job.source, job.target, tiler, options, show)
+        report = run(job.source, job.target, tiler, options, show)
     for note in report.notes:
-        warn(f"note: {job.source.name}: {note}")
-    say(summary(report))
+        warn(one_line(f"note: {job.source.name}: {note}"))
+    (warn if is_stdout(job.target) else say)(summary(report))
     return report
 
 
@@ -133,15 +133,21 @@ def shipped_scales(model: str) -> list[int]:
 
 
 def _scale(scales: list[int], job: Job, options: VideoOptions) -> int:
-    return scales[0] if len(scales) == 1 else sufficient_scale(scales, _size(job), options)
+    if len(scales) == 1:
+        return scales[0]
+    if is_pipe(job.source):
+        raise OptionError("--scale: must be given with --width or --height where a pipe is read.")
+    return sufficient_scale(scales, _size(job, options), options)
 
 
-def _size(job: Job) -> Size:
+def _size(job: Job, options: VideoOptions) -> Size:
     """Of the source."""
-    if job.is_image:
+    if job.kind == "image":
         height, width = read_image(job.source).pixels.shape[:2]
         return Size(width, height)
+    if job.kind == "animation":
+        return Size(*open_animation(job.source).picture.size)
     from vs_smsr.media.reader import Reader
 
-    with Reader(job.source) as reader:
+    with Reader(job.source, options.damaged) as reader:
         return Size(reader.info.width, reader.info.height)

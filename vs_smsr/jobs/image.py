@@ -1,4 +1,4 @@
-"""An image file in, the same image larger out: `video.upscale_video` for stills."""
+"""An image file in, the same image larger out: `video.upscale_video` for stills and animations."""
 
 from __future__ import annotations
 
@@ -8,13 +8,17 @@ from pathlib import Path
 
 import cv2
 
+from vs_smsr.engine.picture import from_frame, to_frame
+from vs_smsr.errors import MediaError
 from vs_smsr.jobs.arrays import Array, upscale_array
 from vs_smsr.jobs.report import Progress, Report
 from vs_smsr.jobs.sizing import Size, final_size
-from vs_smsr.media.images import Image, check, encode, read_image
+from vs_smsr.media.animations import Pixels, check_animation, encode_animation, open_animation
+from vs_smsr.media.image_files import check, encode
+from vs_smsr.media.images import Image, read_image
 from vs_smsr.media.targets import whole_or_nothing
 from vs_smsr.options import VideoOptions
-from vs_smsr.tiling import Tiler
+from vs_smsr.tiling import Sequence, Tiler
 
 
 def upscale_image(
@@ -42,7 +46,50 @@ def upscale_image(
         pixels = resized(result.pixels, final_size(Size(width, height), tiler.scale, options))
         data, notes = encode(Image(pixels, image.metadata), target)
         temporary.write_bytes(data)
-    return Report(target, 1, time.perf_counter() - start, result.skipped, notes)
+    return Report(target, 1, time.perf_counter() - start, result.skipped, image.notes + notes)
+
+
+def upscale_animation(
+    source: Path,
+    target: Path,
+    tiler: Tiler,
+    options: VideoOptions,
+    progress: Callable[[Progress], None] | None = None,
+) -> Report:
+    """Upscale an animated GIF, PNG, WebP or AVIF into one of these; times, loop and metadata come along.
+
+    `progress` is called after each frame. Raises: see `upscale_image`.
+    """
+    start = time.perf_counter()
+    frames: list[Pixels] = []
+    durations: list[float] = []
+    skipped, reused, held = 0.0, 0.0, 0
+    sequence = Sequence(tiler)
+    with whole_or_nothing(target, options.overwrite) as temporary:
+        check_animation(target)
+        animation = open_animation(source)
+        try:
+            for frame, duration in animation.frames():
+                if frame.shape[2] == 3:
+                    made = sequence.upscale(to_frame(frame))
+                    pixels = from_frame(made.frame, frame.dtype)
+                    skipped, reused, held = skipped + made.skipped, reused + made.reused, held + made.held
+                else:
+                    result = upscale_array(tiler, frame)
+                    pixels, skipped = result.pixels, skipped + result.skipped
+                height, width = frame.shape[:2]
+                frames.append(resized(pixels, final_size(Size(width, height), tiler.scale, options)))
+                durations.append(duration)
+                if progress:
+                    done = len(frames)
+                    rate = done / (time.perf_counter() - start)
+                    progress(Progress(done, animation.count, rate, skipped / done, reused / done))
+        except MediaError as error:
+            raise MediaError(f"{source}: {error}") from error
+        data, notes = encode_animation(frames, durations, animation, target)
+        temporary.write_bytes(data)
+    seconds, count = time.perf_counter() - start, len(frames)
+    return Report(target, count, seconds, skipped / count, (*animation.notes, *notes), reused / count, held)
 
 
 def resized(pixels: Array, size: Size) -> Array:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from vs_smsr.media.damage import Damage
+from vs_smsr.media.filters import Crop
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -37,6 +40,9 @@ class Report:
         notes: a line for each stream or tag that could not be carried, and why.
         reused: mean share of the pixels that were copied from the frame before, 0..1.
         held: frames that went with the attention of their temporal tile's first frame.
+        cropped: what was cropped before, as the container asks for; None if nothing.
+        deinterlaced: frames that were deinterlaced.
+        damage: what of the source was lost or repaired; None if nothing.
     """
 
     output: Path
@@ -46,3 +52,6 @@ class Report:
     notes: tuple[str, ...]
     reused: float = 0.0
     held: int = 0
+    cropped: Crop | None = None
+    deinterlaced: int = 0
+    damage: Damage | None = None

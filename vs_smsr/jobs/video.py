@@ -24,8 +24,10 @@ from vs_smsr.jobs.report import Progress, Report
 from vs_smsr.jobs.sizing import Size, final_size
 from vs_smsr.media.colour import Array, alpha_of, depth, to_rgb
 from vs_smsr.media.memory import Level, levels, pipeline_bytes
+from vs_smsr.media.paths import is_pipe
 from vs_smsr.media.reader import Packet, Reader, VideoInfo
 from vs_smsr.media.writer import Writer
+from vs_smsr.media.y4m import PipeWriter
 from vs_smsr.options import VideoOptions
 from vs_smsr.tiling import FramePlan, Sequence, Tiler
 
@@ -56,18 +58,20 @@ def upscale_video(
     """
     start = time.perf_counter()
     source, target = Path(source), Path(target)
-    if target.exists():
+    to_pipe = is_pipe(target)
+    if not to_pipe and target.exists():
         if source.exists() and target.samefile(source):
             raise OptionError(f"--output: must be another file than the input, got {target} for both.")
         if not options.overwrite:
             raise OutputExistsError(f"{target}: exists already. Allow to replace it with --overwrite.")
     frames, skipped, reused, held = 0, 0.0, 0.0, 0
-    with Reader(source) as reader:
+    with Reader(source, options.damaged, options.deinterlace) as reader:
         size = final_size(Size(reader.info.width, reader.info.height), tiler.scale, options, multiple=2)
         level, overhead, _ = fit(tiler, reader.info, size, options)
         options = dataclasses.replace(options, encoder_options={**level.options, **options.encoder_options})
         sequence = Sequence(tiler, overhead=overhead)
-        with Writer(target, reader, size, options) as writer, _threads(reader, writer, level) as (decoded, upscaled):
+        writer_of = PipeWriter if to_pipe else Writer
+        with writer_of(target, reader, size, options) as writer, _threads(reader, writer, level) as (decoded, upscaled):
             for item in decoded:
                 if not isinstance(item, _Frame):
                     upscaled.put(item, PACKET)
@@ -84,9 +88,19 @@ def upscale_video(
     notes = [*reader.notes, *writer.notes]
     if level.note:
         notes.append(f"to fit the memory budget, {level.note}")
-    if tiler.options.attention == "auto" and frames > 1 and not held:
-        notes.append("attention: of each frame; in no temporal tile was held attention within 55 dB of it")
-    return Report(target, frames, time.perf_counter() - start, skipped / frames, tuple(notes), reused / frames, held)
+    filters = reader.filters
+    return Report(
+        target,
+        frames,
+        time.perf_counter() - start,
+        skipped / frames,
+        tuple(notes),
+        reused / frames,
+        held,
+        filters.crop,
+        filters.interlaced if filters.deinterlace else 0,
+        reader.damage or None,
+    )
 
 
 def fit(tiler: Tiler, info: VideoInfo, size: Size, options: VideoOptions) -> tuple[Level, int, FramePlan]:
@@ -125,7 +139,7 @@ type _Upscaled = av.VideoFrame | Packet
 class _AtOnce(BoundedQueue[_Upscaled]):
     """In place of the queue to the encoder where memory is short: encodes in the caller's thread."""
 
-    def __init__(self, writer: Writer) -> None:
+    def __init__(self, writer: Writer | PipeWriter) -> None:
         super().__init__(0)
         self._writer = writer
 
@@ -135,7 +149,7 @@ class _AtOnce(BoundedQueue[_Upscaled]):
 
 @contextmanager
 def _threads(
-    reader: Reader, writer: Writer, level: Level
+    reader: Reader, writer: Writer | PipeWriter, level: Level
 ) -> Iterator[tuple[BoundedQueue[_Decoded], BoundedQueue[_Upscaled]]]:
     """Run the decoder and the encoder beside the block; both have ended when it ends, however it does.
 
@@ -177,7 +191,7 @@ def _decode(reader: Reader, decoded: BoundedQueue[_Decoded]) -> None:
         decoded.close()
 
 
-def _encode(upscaled: BoundedQueue[_Upscaled], writer: Writer) -> None:
+def _encode(upscaled: BoundedQueue[_Upscaled], writer: Writer | PipeWriter) -> None:
     try:
         for item in upscaled:
             _write(writer, item)
@@ -185,7 +199,7 @@ def _encode(upscaled: BoundedQueue[_Upscaled], writer: Writer) -> None:
         upscaled.close(error, discard=True)
 
 
-def _write(writer: Writer, item: _Upscaled) -> None:
+def _write(writer: Writer | PipeWriter, item: _Upscaled) -> None:
     if isinstance(item, av.VideoFrame):
         writer.write(item)
     else:

@@ -1,42 +1,82 @@
 """How long a file says it is: a container whose outermost box goes on past the end of the file was cut off.
 
 FFmpeg reads a cut Matroska, AVI, MXF or FLV file without a complaint and stops early, so this is asked before any work.
+What lies behind the last box (text, padding, a phone maker's trailer) is no box, and does not count.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"styp", b"moof")
+MORE_BOXES = (
+    b"pnot",
+    b"uuid",
+    b"meta",
+    b"meco",
+    b"mfra",
+    b"sidx",
+    b"ssix",
+    b"prft",
+    b"emsg",
+    b"pdin",
+    b"udta",
+    b"imda",
+)
+ELEMENTS = (b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67", b"\xec", b"\xbf")  # EBML, Segment, Void, CRC-32
+RIFF_CHUNK = 8  # bytes of its name and size
+OPEN = 0  # the end of a box that goes on to the end of the file, however long that is
 
-def declared_size(path: Path) -> int | None:
-    """Bytes that the file should have at least, or None if its container does not say.
 
-    Knows ISO media (MP4, MOV), Matroska/WebM, RIFF (AVI), MXF and FLV.
+@dataclass(frozen=True)
+class Declared:
+    """What a container tells of its length.
+
+    Attributes:
+        size: bytes that the file should have at least; None if the container does not tell.
+        odd: what does not fit together though nothing is missing, for a note; empty if all does.
+    """
+
+    size: int | None
+    odd: str = ""
+
+
+def declared(path: Path) -> Declared:
+    """The length that a file gives itself. Knows ISO media (MP4, MOV), Matroska/WebM, RIFF (AVI), MXF and FLV.
 
     Raises:
         OSError: the file cannot be read.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
-        head = file.read(12)
-        walk = _walk_of(head)
+        walk = _walk_of(file.read(12))
         if walk is None:
-            return None
-        position = 0
+            return Declared(None)
+        position = start = 0
         while position < size:
             file.seek(position)
             end = walk(file, position)
-            if end is None:  # a live recording, whose length was never written, or padding
-                return None
-            position = end
-        return position
+            if end == OPEN:
+                return Declared(None)
+            if end is None:
+                file.seek(position)
+                padding = not any(file.read(64))
+                return Declared(None, "" if padding else f"its last {size - position} bytes are not part of the video")
+            start, position = position, end
+        if walk is _end_of_riff and position > size and _chunks_are_whole(file, start, size):
+            return Declared(size, f"its RIFF header is wrong about its size by {position - size} bytes")
+        return Declared(position)
 
 
 def _walk_of(head: bytes) -> Callable[[BinaryIO, int], int | None] | None:
-    """The function that finds the end of the box at a position, by the file's first bytes."""
-    if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"styp", b"moof"):
+    """The function that finds the end of the box at a position, by the file's first bytes.
+
+    It returns None where there is no box.
+    """
+    if head[4:8] in BOXES:
         return _end_of_box
     if head[:4] == b"\x1a\x45\xdf\xa3":
         return _end_of_element
@@ -52,37 +92,55 @@ def _walk_of(head: bytes) -> Callable[[BinaryIO, int], int | None] | None:
 def _end_of_box(file: BinaryIO, start: int) -> int | None:
     """Source: ISO/IEC 14496-12 section 4.2."""
     head = file.read(16)
-    if len(head) < 8 or not head[4:8].isascii() or head[:4] == bytes(4):  # padding, or "to the end of the file"
+    if head[4:8] not in BOXES + MORE_BOXES:
         return None
     size = int.from_bytes(head[:4])
     if size == 1:
         size = int.from_bytes(head[8:16])
-    return start + size if size >= 8 else None
+    return start + size if size >= 8 else OPEN
 
 
 def _end_of_element(file: BinaryIO, start: int) -> int | None:
     """Source: RFC 8794 section 4: a variable-length id, a variable-length size, the data."""
     head = file.read(12)
-    if not head or head[0] == 0:
+    id_bytes = next((len(known) for known in ELEMENTS if head.startswith(known)), 0)
+    if not id_bytes:
         return None
-    id_bytes = 9 - head[0].bit_length()
     if len(head) <= id_bytes or head[id_bytes] == 0:
-        return None
+        return OPEN
     size_bytes = 9 - head[id_bytes].bit_length()
     field = int.from_bytes(head[id_bytes : id_bytes + size_bytes])
     size = field & ((1 << 7 * size_bytes) - 1)
-    if size == (1 << 7 * size_bytes) - 1:  # all ones
-        return None
+    if size == (1 << 7 * size_bytes) - 1:  # all ones: a live recording, whose length was never written
+        return OPEN
     return start + id_bytes + size_bytes + size
 
 
 def _end_of_riff(file: BinaryIO, start: int) -> int | None:
     """RIFF and, in OpenDML files above 1 GiB, more RIFF chunks behind it."""
-    head = file.read(8)
+    head = file.read(RIFF_CHUNK)
     size = int.from_bytes(head[4:8], "little")
-    if head[:4] != b"RIFF" or size in (0, 0xFFFFFFFF):
+    if head[:4] != b"RIFF":
         return None
-    return start + 8 + size + size % 2
+    if size in (0, 0xFFFFFFFF):
+        return OPEN
+    return start + RIFF_CHUNK + size + size % 2
+
+
+def _chunks_are_whole(file: BinaryIO, start: int, size: int) -> bool:
+    """True if the chunks in the RIFF at `start` end where the file does, whatever RIFF says: some writers miscount."""
+    position = start + RIFF_CHUNK + 4
+    while position < size:
+        file.seek(position)
+        head = file.read(RIFF_CHUNK)
+        if len(head) < RIFF_CHUNK:
+            return False
+        length = int.from_bytes(head[4:8], "little")
+        position += RIFF_CHUNK + length
+        if position == size:  # the last chunk may lack its padding
+            return True
+        position += length % 2
+    return position == size
 
 
 def _end_of_klv(file: BinaryIO, start: int) -> int | None:
@@ -104,6 +162,6 @@ def _end_of_tag(file: BinaryIO, start: int) -> int | None:
     head = file.read(11)
     if start == 0:
         return int.from_bytes(head[5:9]) + 4
-    if head[0] & 0x1F not in (8, 9, 18):  # sound, picture, script
-        return None
+    if head[0] & 0xDF not in (8, 9, 18) or any(head[8:11]):  # no sound, picture or script, in stream 0
+        return OPEN
     return start + 11 + int.from_bytes(head[1:4]) + 4

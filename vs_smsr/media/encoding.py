@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import struct
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from fractions import Fraction
 
 import av
-import av.logging
 from av.codec.codec import Codec, UnknownCodecError, find_best_pix_fmt_of_list
 from av.codec.context import Flags
 from av.container import OutputContainer
@@ -20,6 +19,7 @@ from av.video.stream import VideoStream
 
 from vs_smsr.errors import OptionError
 from vs_smsr.media.colour import BT470BG, BT709, CENTRE, FULL, LIMITED, RGB, Colour, depth, has_alpha, is_grey, is_rgb
+from vs_smsr.media.ffmpeg_log import errors_said
 from vs_smsr.media.reader import VideoInfo, reason
 from vs_smsr.options import VideoOptions
 
@@ -188,6 +188,8 @@ def encoder_options(codec: Codec, context: VideoCodecContext, info: VideoInfo, o
     chosen = _hdr_options(codec.name, info)
     if codec.name == "libx265":  # it writes to stderr past FFmpeg's log
         chosen["x265-params"] = ":".join(filter(None, ("log-level=error", chosen.get("x265-params"))))
+    if codec.name == "libsvtav1":  # so does this one
+        os.environ.setdefault("SVT_LOG", "1")  # errors alone
     if "crf" in private:
         chosen["crf"] = f"{DEFAULT_CRF if options.crf is None else options.crf:g}"
     elif options.crf is not None:
@@ -238,7 +240,7 @@ def _mastering_text(codec: str, display: bytes, form: str) -> list[str]:
 
 
 def _open(context: VideoCodecContext, options: VideoOptions) -> None:
-    with ffmpeg_words() as words:
+    with errors_said() as words:
         try:
             context.open()
         except (av.FFmpegError, ValueError) as error:
@@ -249,15 +251,3 @@ def _open(context: VideoCodecContext, options: VideoOptions) -> None:
             ) from error
     if context.options:
         raise OptionError(f"--encoder-option: {options.codec} does not know {', '.join(sorted(context.options))}.")
-
-
-@contextmanager
-def ffmpeg_words() -> Iterator[Callable[[], list[str]]]:
-    """Collect FFmpeg's error messages of this thread, which its error codes do not carry."""
-    level = av.logging.get_level()
-    av.logging.set_level(av.logging.ERROR)
-    try:
-        with av.logging.Capture() as logs:
-            yield lambda: [" ".join(message.split()).rstrip(".") for _, _, message in logs]
-    finally:
-        av.logging.set_level(level)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import struct
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
@@ -16,17 +15,23 @@ import av
 from av.packet import Packet as AnyPacket
 from av.rational import AVRational
 from av.sidedata.sidedata import Type as SideData
-from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from vs_smsr.errors import MediaError
+from vs_smsr.media.clock import TS_DISCONT, Clock, is_live, start_of, steady_streams
 from vs_smsr.media.colour import FULL, LIMITED, RESERVED, RGB, UNSPECIFIED, Colour, colour_of, has_alpha, is_rgb
-from vs_smsr.media.declared import declared_size
+from vs_smsr.media.damage import ADVICE, Damage, Decoder
+from vs_smsr.media.declared import declared
+from vs_smsr.media.ffmpeg_log import errors_said
+from vs_smsr.media.filters import Filters
+from vs_smsr.media.flv import joined_flv
+from vs_smsr.media.main_video import main_video
+from vs_smsr.media.paths import is_pipe, url
+from vs_smsr.media.spacing import Spacing
+from vs_smsr.options import Damaged
 
-log = logging.getLogger(__name__)
 type Packet = AnyPacket[Any]  # of whatever kind of stream
 type Item = av.VideoFrame | Packet
-TS_DISCONT = 0x0200  # AVFMT_TS_DISCONT: the clock may jump and start anywhere
 
 
 @dataclass(frozen=True)
@@ -34,7 +39,7 @@ class VideoInfo:
     """The video stream as its first frame shows it.
 
     Attributes:
-        width, height: coded pixels; a rotation is not applied.
+        width, height: pixels that are shown, without what the container crops; a rotation is not applied.
         pix_fmt: FFmpeg's name of the pixel format.
         colour: resolved colour, see `colour_of`.
         time_base: seconds per tick of the frames' pts.
@@ -44,7 +49,7 @@ class VideoInfo:
         display_matrix: FFmpeg's 9 numbers of rotation and flips, or None.
         matrix_tagged, range_tagged: False if the file does not name its matrix or range, and colour holds the usual.
         side_data: what hangs on the first frame (mastering display, content light level ...), as FFmpeg's bytes.
-        interlaced: the first frame is two fields.
+        interlaced: the first frame is two fields, and is not deinterlaced.
     """
 
     width: int
@@ -69,27 +74,41 @@ class VideoInfo:
 class Reader:
     """An opened file; iterate it for the frames, or `items()` for frames and the other streams' packets.
 
-    The frames' pts are whole ticks of `info.time_base` and strictly increase; `notes` tells of what had to be mended.
+    The frames' pts are whole ticks of `info.time_base` and strictly increase (see `media.clock`); `notes` tells of what
+    had to be mended, `start` of the seconds that were taken off all times.
 
     Raises:
         MediaError: no such file, not media, no video, cut off, or (while iterating) damaged.
     """
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: Path | str, damaged: Damaged = "auto", deinterlace: bool = False) -> None:
+        """
+        Args:
+            path: any file that FFmpeg decodes.
+            damaged, deinterlace: see `VideoOptions`.
+        """
         self.path = Path(path)
         self.notes: list[str] = []
-        self._refuse_incomplete()
+        self.damage = Damage()
+        self._cut = self._find_cut(damaged)
         try:
-            self.container = av.open(str(self.path))
+            joined = None if is_pipe(self.path) else joined_flv(self.path)
+            self.container = av.open(joined or url(self.path), "r")
         except (av.FFmpegError, ValueError) as error:
-            raise self._error(f"is not a media file that can be read ({reason(error)})") from error
+            what = f"{self._cut}, and what is there" if self._cut else "is not a media file that"
+            raise self._error(f"{what} can{'not' * bool(self._cut)} be read ({reason(error)})") from error
         try:
             self.video = self._main_video()
-            # Not by frame: PyAV drops a decoding error that follows a frame in the same call.
-            self.video.thread_type = "SLICE"
-            self._shift = self._start_of_broadcast()
-            self._pts: int | None = None
-            self._items = self._decode()
+            self._damaged = damaged
+            self._decoder = Decoder(self.video, damaged, self.is_broadcast, self._error)
+            self.filters = Filters(self.video, deinterlace)
+            self.start = start_of(self.container)
+            self._clock: Clock[Packet] = Clock(
+                self.video.index, steady_streams(self.container), self.start, is_live(self.container)
+            )
+            step = 1 / (self._rate() * fraction(self.video.time_base))
+            self._spacing = Spacing(max(round(step), 1))
+            self._items = self._in_time()
             self._early = list(self._until_first_frame())
             self.info = self._describe(self._early[-1])
         except BaseException:
@@ -116,19 +135,28 @@ class Reader:
         early, self._early = self._early, []
         return chain(early, self._items)
 
-    def _refuse_incomplete(self) -> None:
+    def _find_cut(self, damaged: Damaged) -> str:
+        """What is wrong with the file's length if its end is missing, else nothing."""
+        if is_pipe(self.path):
+            return ""
         try:
-            size, declared = self.path.stat().st_size, declared_size(self.path)
+            size, told = self.path.stat().st_size, declared(self.path)
         except OSError as error:
             raise self._error(f"cannot be read ({error.strerror})") from error
         if size == 0:
             raise self._error("is empty (0 bytes)")
-        if declared is not None and declared > size:
-            raise self._error(f"is cut off: it says it has {declared} bytes, but there are {size}. Get the whole file")
+        if told.odd:
+            self.notes.append(f"file: {told.odd}")
+        if told.size is None or told.size <= size:
+            return ""
+        cut = f"is cut off: it says it has {told.size} bytes, but there are {size}"
+        if damaged != "keep":
+            raise self._error(f"{cut}. {ADVICE}")
+        return cut
 
     def _main_video(self) -> VideoStream:
-        video = self.container.streams.best("video")
-        if not isinstance(video, VideoStream) or video.disposition & Disposition.attached_pic:
+        video = main_video(self.container)
+        if video is None:
             raise self._error("has no video stream")
         if video.codec_context is None:
             raise self._error("has a video stream that FFmpeg has no decoder for")
@@ -136,88 +164,69 @@ class Reader:
 
     @property
     def is_broadcast(self) -> bool:
-        """MPEG transport and program streams: made to be cut anywhere, with a clock that starts anywhere."""
+        """MPEG transport and program streams: made to be cut anywhere."""
         return bool(self.container.format.flags & TS_DISCONT)
 
-    def _start_of_broadcast(self) -> Fraction:
-        """Seconds that are taken off every timestamp, so that a recording starts at 0 and not at its time of day."""
-        if not self.is_broadcast or not self.container.start_time:
-            return Fraction(0)
-        start = Fraction(self.container.start_time, av.time_base)
-        self.notes.append(f"timestamps start at 0; in the recording they start at {float(start):.3f} s")
-        return start
+    def _in_time(self) -> Generator[Item]:
+        if abs(self.start) >= Fraction(1, 10):
+            self.notes.append(f"timestamps start at 0; in the recording they start at {float(self.start):.3f} s")
+        try:
+            yield from self.filters.run(self._spacing.run(self._decode()))
+        except av.FFmpegError as error:
+            raise self._error(f"cannot be cropped or deinterlaced ({reason(error)})") from error
+        self.damage = self._decoder.finish(bool(self._cut), self._expected_frames())
+        self.notes += self._mended() + self.damage.notes()
+        if self.filters.deinterlace and not self.filters.interlaced:
+            self.notes.append("video: no frame is marked as interlaced; none was deinterlaced")
+
+    def _mended(self) -> list[str]:
+        """A line for every kind of time that was mended."""
+        notes = []
+        if self._clock.jumps:
+            times = f"{len(self._clock.jumps)} times, first" if len(self._clock.jumps) > 1 else "once,"
+            at = f"at {float(self._clock.jumps[0]):.2f} s"
+            notes.append(f"the clock of the file jumps {times} {at}; what follows was joined on")
+        if self._clock.wrong:
+            notes.append(f"packets with a time far off: {self._clock.wrong}; they follow the one before")
+        lacking = "frames without a time of their own"
+        if self._spacing.between:
+            notes.append(f"{lacking}: {self._spacing.between}; they were put between their neighbours")
+        if self._spacing.by_rate:
+            notes.append(f"{lacking}: {self._spacing.by_rate}; they were spaced by the frame rate")
+        return notes
 
     def _decode(self) -> Generator[Item]:
-        mended = damaged = 0
-        for packet in self._demux():
+        epoch = 0
+        for packet in self._clock.run(self._demux()):
             if packet.stream is not self.video:
                 if packet.size:
-                    yield self._shifted(packet)
+                    yield packet
                 continue
-            for frame in self._frames(packet):
-                if frame is None:
-                    damaged += 1
-                    continue
-                mended += self._set_pts(frame)
-                yield frame
-        if self._pts is None:
-            raise self._error("has a video stream, but no frame of it can be decoded")
-        if damaged:
-            self.notes.append(f"damaged places in the recording: {damaged}; what they held is missing or wrong")
-        if mended:
-            self.notes.append(f"frames without a time of their own: {mended}; they were spaced by the frame rate")
+            if epoch != self._clock.epoch:  # joined files break the count of packets, which is no damage
+                epoch = self._clock.epoch
+                self._decoder.pass_joint()
+            yield from self._decoder.decode(packet)
 
     def _demux(self) -> Iterator[Packet]:
         packets = self.container.demux()
         while True:
             try:
-                packet = next(packets, None)
+                with errors_said(by=self.container.format.name) as words:
+                    packet = next(packets, None)
             except (av.FFmpegError, ValueError) as error:
-                raise self._error(f"is damaged or cut off {self._place()} ({reason(error)})") from error
+                problem = f"is damaged or cut off {self._decoder.place()} ({reason(error)})"
+                if self._damaged != "keep":
+                    raise self._error(f"{problem}. {ADVICE}") from error
+                self._cut = problem
+                rest = AnyPacket()  # an empty one: the decoder gives what it holds
+                rest.stream = self.video
+                yield rest
+                return
+            if said := words():
+                self._decoder.skip(said[0])
             if packet is None:
                 return
             yield packet
-
-    def _frames(self, packet: Packet) -> Iterator[av.VideoFrame | None]:
-        """Decode one packet of the video; None stands for damage in a recording, which may be cut anywhere."""
-        problem = "a packet is incomplete" if packet.is_corrupt else ""
-        try:
-            frames = self.video.decode(packet)
-        except av.FFmpegError as error:
-            problem, frames = reason(error), []
-        if any(frame.is_corrupt for frame in frames):
-            problem = "a frame is incomplete"
-        if problem and not self.is_broadcast:
-            raise self._error(f"is damaged or cut off {self._place()} ({problem})")
-        if problem:
-            log.info("%s: damaged %s: %s", self.path, self._place(), problem)
-            yield None
-        yield from frames
-
-    def _place(self) -> str:
-        if self._pts is None:
-            return "at its start"
-        return f"after {float(self._pts * fraction(self.video.time_base)):.2f} s"
-
-    def _set_pts(self, frame: av.VideoFrame) -> bool:
-        """Give the frame a pts above the last one; True if it had none that could be kept."""
-        ticks = fraction(self.video.time_base)
-        pts = frame.pts if frame.pts is not None else frame.dts
-        if pts is not None:
-            pts -= round(self._shift / ticks)
-        kept = pts is not None and (self._pts is None or pts > self._pts)
-        if not kept:
-            step = frame.duration or round(1 / (self._rate() * ticks))
-            pts = 0 if self._pts is None else self._pts + max(step, 1)
-        frame.pts = self._pts = pts
-        return not kept
-
-    def _shifted(self, packet: Packet) -> Packet:
-        if self._shift:
-            ticks = round(self._shift / fraction(packet.time_base))
-            packet.pts = None if packet.pts is None else packet.pts - ticks
-            packet.dts = None if packet.dts is None else packet.dts - ticks
-        return packet
 
     def _until_first_frame(self) -> Iterator[Item]:
         for item in self._items:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,12 +20,16 @@ def whole_or_nothing(target: Path, overwrite: bool) -> Iterator[Path]:
         OutputExistsError: the target exists and overwrite is False.
         MediaError: the folder cannot be made or written, the disk is full, or the target is a folder.
     """
-    if target.is_dir():
+    try:
+        is_folder, exists = target.is_dir(), target.exists()
+    except OSError as error:  # such as a name that is too long
+        raise MediaError(f"{target}: cannot write here: {error.strerror or error}.") from error
+    if is_folder:
         raise MediaError(f"{target}: is a folder, not a file to write.")
-    if target.exists() and not overwrite:
+    if exists and not overwrite:
         raise OutputExistsError(f"{target}: exists already. Allow to replace it with --overwrite (overwrite=True).")
-    # The suffix stays last, as encoders choose the format by it; the process id keeps two runs apart.
-    temporary = target.with_name(f".{target.stem}.{os.getpid()}.part{target.suffix}")
+    # The ending stays last, as encoders choose the format by it. The name is short: it fits where the target's does.
+    temporary = target.with_name(f".{secrets.token_hex(4)}.part{target.suffix}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary.open("xb").close()

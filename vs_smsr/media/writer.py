@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -19,6 +20,8 @@ from av.stream import Stream
 from vs_smsr.errors import MediaError
 from vs_smsr.media import encoding, streams
 from vs_smsr.media.colour import Array, depth, from_rgb, has_alpha
+from vs_smsr.media.ffmpeg_log import errors_said
+from vs_smsr.media.paths import is_pipe, url
 from vs_smsr.media.reader import Packet, Reader, fraction, reason
 from vs_smsr.media.targets import whole_or_nothing
 from vs_smsr.options import VideoOptions
@@ -27,6 +30,7 @@ log = logging.getLogger(__name__)
 NO_FILE = 0x0001  # AVFMT_NOFILE: not one file but many, or none
 # The muxer holds packets back until each stream has one: at most for 2 s of video, as lossless video is large.
 INTERLEAVE = {"max_interleave_delta": "2000000"}
+NO_DELAY = 1000  # seconds between decoding and showing that no encoder needs
 # What encoders take from each frame; only a frame that libswscale made from the source's has it.
 PER_FRAME = {SideData.A53_CC, SideData.DYNAMIC_HDR_PLUS, SideData.S12M_TIMECODE, SideData.AFD}
 
@@ -57,9 +61,11 @@ class Writer:
         self.size = encoding.even_size(codec, self.pix_fmt, size, options)
         self._colour = encoding.output_colour(reader.info, codec, self.pix_fmt)
         self._copies: dict[int, Stream] = {}  # by index in the source
-        self._last_dts: dict[int, int | None] = {}
+        self._written: dict[int, streams.Amount] = {}  # by index in the source
+        self._moved: Counter[int] = Counter()  # packets whose times were out of order, by index in the source
+        self._last_dts: dict[int, int] = {}
         self._last_pts: int | None = None
-        self._rounded = self._transparent = self._resized = 0  # frames
+        self._late = self._transparent = self._resized = 0  # frames
         with ExitStack() as undo:
             self._temporary = undo.enter_context(whole_or_nothing(target, options.overwrite))
             with self._explained():
@@ -104,15 +110,29 @@ class Writer:
     def write(self, frame: av.VideoFrame) -> None:
         """Encode a prepared frame."""
         with self._explained():
-            self._output.mux(self._video.encode(frame))
+            self._mux_encoded(frame)
         self.frames += 1
+
+    def _mux_encoded(self, frame: av.VideoFrame | None) -> None:
+        for packet in self._video.encode(frame):
+            # Of videos of one or two frames x265 gives the decoding time from memory that it never wrote.
+            pts, dts = packet.pts, packet.dts
+            if pts is not None and dts is not None and abs(pts - dts) * self._time_base > NO_DELAY:
+                packet.dts = pts
+            self._output.mux(packet)
 
     def copy(self, packet: Packet) -> None:
         """Write a packet of another stream as it is, if that stream is carried."""
         copy = self._copies.get(packet.stream_index)
         if copy is None:
             return
-        self._last_dts[copy.index] = streams.fit_times(packet, self._last_dts.get(copy.index))
+        index = packet.stream_index
+        packet.rescale_ts(copy.time_base)
+        may_repeat = streams.may_repeat_times(copy, self._output)
+        self._moved[index] += streams.fit_times(packet, self._last_dts.get(index), may_repeat)
+        assert packet.dts is not None, "fit_times gives every packet its times"
+        self._last_dts[index] = packet.dts
+        self._written.setdefault(index, streams.Amount()).add(packet)
         packet.stream = copy
         with self._explained():
             self._output.mux(packet)
@@ -125,7 +145,7 @@ class Writer:
         mdta = streams.uses_reverse_dns(self.reader.container.metadata)
         try:
             options = INTERLEAVE | ({"movflags": "use_metadata_tags"} if mdta else {})
-            output = av.open(str(self._temporary), "w", container_options=options)
+            output = av.open(url(self._temporary), "w", container_options=options)
         except ValueError as error:
             raise MediaError(
                 f"{self.target}: no container is known for the ending {self.target.suffix!r}. Use .mkv or .mp4."
@@ -133,7 +153,7 @@ class Writer:
         if output.format.flags & NO_FILE:
             raise MediaError(f"{self.target}: {output.format.name} is not one video file. Use .mkv or .mp4.")
         output.metadata.update(streams.tags(self.reader.container.metadata))
-        output.set_chapters(self.reader.container.chapters())
+        output.set_chapters(streams.chapters(self.reader))
         return output
 
     def _add_streams(self, codec: Codec) -> None:
@@ -143,14 +163,19 @@ class Writer:
         def attached(stream: Stream) -> bool:
             return stream.type == "attachment" or (matroska and streams.is_cover(stream))
 
-        for stream in sorted(self.reader.container.streams, key=attached):
+        sources = sorted(self.reader.container.streams, key=attached)
+        sounds = [stream for stream in sources if stream.type == "audio" and streams.wanted(stream, self.options)]
+        firsts = streams.first_packets(self.reader.path, sounds)
+        for stream in sources:
             if stream is self.reader.video:
                 self._add_video(codec)
             elif not streams.wanted(stream, self.options):
                 continue
+            elif streams.is_cover(stream) and is_pipe(self.reader.path):
+                self.notes.append(f"{streams.name_of(stream)}: not carried: a pipe cannot be read twice for its cover")
             elif matroska and streams.is_cover(stream):
                 streams.add_cover(self._output, stream)
-            elif refusal := streams.refusal(stream, self._output.format.name):
+            elif refusal := streams.refusal(stream, self._output.format.name, firsts.get(stream.index)):
                 self.notes.append(f"{streams.name_of(stream)}: not carried: {refusal}")
             else:
                 self._copies[stream.index] = streams.add_copy(self._output, stream)
@@ -158,7 +183,7 @@ class Writer:
                     self.notes.append(f"{streams.name_of(stream)}: copied as it is; one video stream is upscaled")
 
     def _write_header(self) -> None:
-        with encoding.ffmpeg_words() as words:
+        with errors_said() as words:
             try:
                 self._output.start_encoding()
             except (av.error.InvalidDataError, av.error.ArgumentError) as error:
@@ -179,7 +204,9 @@ class Writer:
     def _tell_in_advance(self, codec: Codec, size: tuple[int, int]) -> None:
         info = self.reader.info
         if info.interlaced:
-            self.notes.append("video: interlaced; upscaled as whole frames. Deinterlace it first for a clean result")
+            self.notes.append("video: interlaced; upscaled as whole frames. --deinterlace gives a clean result")
+        if self.reader.filters.crop:
+            self.notes.append(f"video: cropped before upscaling, as the container says: {self.reader.filters.crop}")
         if self.size != size:
             self.notes.append(
                 f"video: {size[0]}x{size[1]} cut to {self.size[0]}x{self.size[1]}: {codec.name} needs even"
@@ -206,21 +233,27 @@ class Writer:
         if self._last_pts is None:
             self._first = pts * self._time_base
         self._last_pts = pts
-        self._rounded += pts * self._time_base / fraction(self._video.time_base) % 1 != 0 or pts != exact
+        ticks = fraction(self._video.time_base)
+        shown = round(pts * self._time_base / ticks) * ticks
+        self._late += abs(shown - source.pts * clock) > streams.SEEN_LATE
         frame.pts, frame.time_base = pts, self._time_base
         frame.duration = round(source.duration * clock / self._time_base)
         frame.pict_type = 0  # the encoder's choice, not the source's
 
     def _finish(self) -> None:
         with self._explained():
-            self._output.mux(self._video.encode(None))
+            self._mux_encoded(None)
             ticks = fraction(self._video.time_base)
             kinds = {index: copy.index for index, copy in self._copies.items()}
             copies = {**kinds, self.reader.video.index: self._video.index}
             name = self._output.format.name
             self._output.close()
-        if self._rounded:
-            self.notes.append(f"video: times of {self._rounded} frames are rounded: {name} counts in {ticks} s here")
+        if self._late:
+            self.notes.append(f"video: {self._late} frames come early or late: {name} counts time in {ticks} s here")
+        for index, count in self._moved.items():
+            if count:
+                where = streams.name_of(self.reader.container.streams[index])
+                self.notes.append(f"{where}: packets with times out of order: {count}; they follow the one before")
         if self._transparent:
             self.notes.append(f"video: not carried: transparency; {self.pix_fmt} has none")
         if self._resized:
@@ -228,7 +261,9 @@ class Writer:
         info = self.reader.info
         aspect = encoding.pixel_aspect(info, self.size)
         expected = dataclasses.replace(info, colour=self._colour, aspect=aspect)
-        self.notes += streams.losses(self.reader, copies, self._temporary, expected, self._first, self.frames)
+        self.notes += streams.losses(
+            self.reader, copies, self._written, self._temporary, expected, self._first, self.frames
+        )
 
     def _abandon(self) -> None:
         with suppress(av.FFmpegError, ValueError):

@@ -38,7 +38,7 @@ class Scheduler:
         self._entry = threading.Lock()
         self._change = threading.Condition()
         self._runners: dict[_Key, FrameRunner] = {}
-        self._current: FrameRunner | None = None  # the last that had its turn
+        self._current: FrameRunner | None = None  # what was kept of all others has been given back
         self._inside = 0  # frames that it is computing
         self._warm = False
 
@@ -55,7 +55,7 @@ class Scheduler:
         if runner is None:
             with self._entry:
                 self._wait(None)
-                runner = self._runner(key)
+                runner = self._switch(key)
         return runner.plan
 
     @contextmanager
@@ -72,11 +72,7 @@ class Scheduler:
         key = height, width, overhead
         with self._entry:  # whoever comes later waits behind
             self._wait(self._runners.get(key))
-            runner = self._runner(key)
-            if runner is not self._current:
-                self._make_room()
-                self._engine.memory.limit(runner.plan.budget)
-                self._current = runner
+            runner = self._switch(key)
             with self._change:
                 self._inside += 1
         try:
@@ -97,22 +93,32 @@ class Scheduler:
         with self._change:
             self._change.wait_for(ready)
 
-    def _runner(self, key: _Key) -> FrameRunner:
-        """The runner for that key; a new one is planned, for which no frame may be computed."""
-        if key not in self._runners:
-            if not self._warm:  # what the first frame loads and compiles stays, so it counts as in use
-                self._engine.upscale(np.zeros(WARM_UP, np.float32))
-                self._warm = True
-                if self._engine.profile:
-                    self._engine.profile.clear()  # compiling is no part of a frame
-            self._make_room()
-            height, width, overhead = key
-            counts = {"overhead": overhead, "in_flight": self._in_flight, "tiles": self._tiles}
-            chosen = plan(self._engine, height, width, self._options, **counts)
-            for old in [one for one in self._runners if self._runners[one] is not self._current][: 1 - RUNNERS]:
-                del self._runners[old]
-            self._runners[key] = FrameRunner(self._engine, chosen)
-        return self._runners[key]
+    def _switch(self, key: _Key) -> FrameRunner:
+        """The runner for that key, now the current one; if it is not yet, no frame may be computed."""
+        runner = self._runners.get(key)
+        if runner is not None and runner is self._current:
+            return runner
+        if not self._warm:  # what the first frame loads and compiles stays, so it counts as in use
+            self._engine.upscale(np.zeros(WARM_UP, np.float32))
+            self._warm = True
+            if self._engine.profile:
+                self._engine.profile.clear()  # compiling is no part of a frame
+        self._make_room()
+        if runner is None:
+            runner = self._planned(key)
+        self._engine.memory.limit(runner.plan.budget)
+        self._current = runner
+        return runner
+
+    def _planned(self, key: _Key) -> FrameRunner:
+        """A new runner, in place of the oldest where there are many."""
+        height, width, overhead = key
+        counts = {"overhead": overhead, "in_flight": self._in_flight, "tiles": self._tiles}
+        runner = FrameRunner(self._engine, plan(self._engine, height, width, self._options, **counts))
+        while len(self._runners) >= RUNNERS:
+            del self._runners[next(iter(self._runners))]
+        self._runners[key] = runner
+        return runner
 
     def _make_room(self) -> None:
         """Give back what frames before have left."""

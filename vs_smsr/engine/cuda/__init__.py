@@ -175,4 +175,8 @@ class DeviceMemory:
         self._engine._first.limit_memory(total)
 
     def release(self) -> None:
-        """Nothing: buffers of another size are let go when they are in the way."""
+        """The streams stay: freed memory belongs to its stream's part of the pool."""
+        engine = self._engine
+        with engine._lock:
+            engine._streams += [space.device for space in engine._idle]
+            engine._idle.clear()

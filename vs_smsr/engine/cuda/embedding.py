@@ -55,7 +55,7 @@ class Embedded:
         self.collect = self._pair(spec.collect[1], c, c)
         self.tail = self._pair(spec.tail, spec.tail.outputs, c)
         shares = tensors[f"{spec.collect[0].name}.weight"].reshape(spec.width, len(spec.blocks), spec.width)
-        self.share_bias = padded(tensors[f"{spec.collect[0].name}.bias"], c)
+        self.share_bias = self._bias(spec.collect[0], c)
         self.blocks = tuple(self._block(block, shares[:, block]) for block in range(len(spec.blocks)))
 
     def _block(self, block: int, share: Floats) -> Block:
@@ -67,15 +67,15 @@ class Embedded:
             mask=self._mask(spec.mask) if spec.mask else None,
             dense=np.stack([padded(weights.dense_channels(block, layer), c) for layer in layers]),
             layers=tuple(padded(tensors[f"{layer.name}.weight"], c, c) for layer in spec.layers),
-            fuse=(padded(fuse, c, len(layers), c), padded(tensors[f"{spec.fuse.name}.bias"], c)),
+            fuse=(padded(fuse, c, len(layers), c), self._bias(spec.fuse, c)),
             attention=self._attention(spec.attention) if spec.attention else None,
             share=padded(share, c, c),
         )
 
     def _mask(self, mask: LearnedMask) -> tuple[Pair, Pair, Pair]:
         m = MASK_CHANNELS
-        decide = self._weights.tensors[f"{mask.decide.name}.weight"], self._weights.tensors[f"{mask.decide.name}.bias"]
-        return self._pair(mask.first, m, CHANNELS), self._pair(mask.second, m, m), (padded(decide[0], m, 2), decide[1])
+        decide = padded(self._weights.tensors[f"{mask.decide.name}.weight"], m, 2), self._bias(mask.decide, 2)
+        return self._pair(mask.first, m, CHANNELS), self._pair(mask.second, m, m), decide
 
     def _attention(self, attention: ChannelAttention) -> tuple[Pair, Pair]:
         a = ATTENTION_CHANNELS
@@ -84,11 +84,14 @@ class Embedded:
         return (down[:, :, 0, 0], down_bias), (up[:, :, 0, 0], up_bias)
 
     def _pair(self, convolution: Convolution, outputs: int, inputs: int) -> Pair:
-        tensors = self._weights.tensors
-        return (
-            padded(tensors[f"{convolution.name}.weight"], outputs, inputs),
-            padded(tensors[f"{convolution.name}.bias"], outputs),
-        )
+        weight = self._weights.tensors[f"{convolution.name}.weight"]
+        return padded(weight, outputs, inputs), self._bias(convolution, outputs)
+
+    def _bias(self, convolution: Convolution, outputs: int) -> Floats:
+        """Zeros where the convolution has none."""
+        if not convolution.bias:
+            return np.zeros(outputs, np.float32)
+        return padded(self._weights.tensors[f"{convolution.name}.bias"], outputs)
 
 
 def padded[A: np.generic](array: NDArray[A], *sides: int) -> NDArray[A]:
@@ -101,20 +104,26 @@ def padded[A: np.generic](array: NDArray[A], *sides: int) -> NDArray[A]:
 def check(spec: NetworkSpec) -> None:
     """Raise EngineError if a part of the network has no kernel."""
     _require(spec.width <= CHANNELS, f"features must have at most {CHANNELS} channels, got {spec.width}")
-    convolutions = [*spec.head, spec.collect[1], spec.tail]
+    wide, narrow = [*spec.head, spec.collect[1], spec.tail], [spec.collect[0]]
     for block in spec.blocks:
-        convolutions += block.layers
+        wide += block.layers
+        narrow.append(block.fuse)
         count = len(block.layers)
-        _require(count <= LAYERS, f"a masked block must have at most {LAYERS} layers, got {count}")
+        _require(1 <= count <= LAYERS, f"a masked block must have 1 to {LAYERS} layers, got {count}")
+        for layer in block.layers:
+            if layer.bias:
+                raise EngineError(f"cuda: {layer.name} is a masked layer and must have no bias.")
         if block.mask:
-            convolutions += block.mask.convolutions
-            wide = max(block.mask.first.outputs, block.mask.second.outputs)
-            _require(wide <= MASK_CHANNELS, f"a mask branch must have at most {MASK_CHANNELS} channels, got {wide}")
+            wide += block.mask.convolutions
+            most = max(block.mask.first.outputs, block.mask.second.outputs)
+            _require(most <= MASK_CHANNELS, f"a mask branch must have at most {MASK_CHANNELS} channels, got {most}")
         if block.attention:
-            most, wide = ATTENTION_CHANNELS, block.attention.down.outputs
-            _require(wide <= most, f"attention must have at most {most} channels inside, got {wide}")
-    for convolution in convolutions:
-        _require(convolution.size == 3, f"{convolution.name} must be 3x3, got {convolution.size}x{convolution.size}")
+            narrow += block.attention.convolutions
+            limit, most = ATTENTION_CHANNELS, block.attention.down.outputs
+            _require(most <= limit, f"attention must have at most {limit} channels inside, got {most}")
+    for convolutions, side in ((wide, 3), (narrow, 1)):
+        for one in convolutions:
+            _require(one.size == side, f"{one.name} must be {side}x{side}, got {one.size}x{one.size}")
 
 
 def _require(condition: bool, rule: str) -> None:

@@ -1,0 +1,1 @@
+"""The parts of scripts/make_zoo.py, zoo.py and fuzz.py; docs/media.md says what they are for."""

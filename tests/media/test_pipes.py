@@ -1,0 +1,147 @@
+"""Y4M in and out through pipes, with FFmpeg's program at both ends."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from vs_smsr.errors import OptionError
+from vs_smsr.jobs.video import upscale_video
+from vs_smsr.media.reader import Reader
+from vs_smsr.options import VideoOptions
+from vs_smsr.tiling import Tiler
+
+UPSCALE = f"{shlex.quote(sys.executable)} -m vs_smsr upscale --no-progress -d cpu"
+
+
+@pytest.fixture
+def y4m(tmp_path: Path, ffmpeg: Callable[..., str]) -> Callable[..., Path]:
+    """y4m(pix_fmt) -> a file of four frames."""
+
+    def make(pix_fmt: str = "yuv420p", size: str = "32x24") -> Path:
+        path = tmp_path / f"{pix_fmt}.y4m"
+        source = ["-f", "lavfi", "-i", f"testsrc2=s={size}:r=25", "-frames:v", "4"]
+        ffmpeg(*source, "-pix_fmt", pix_fmt, "-strict", "-1", path)
+        return path
+
+    return make
+
+
+def shell(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    script = f'set -o pipefail\nU() {{ {UPSCALE} "$@"; }}\n{script}'
+    return subprocess.run(["bash", "-c", script], cwd=folder, env=environment, capture_output=True, text=True)
+
+
+def checksums(path: Path, ffmpeg: Callable[..., str]) -> list[str]:
+    lines = ffmpeg("-i", path, "-f", "framemd5", "-").splitlines()
+    return [line.split(",")[-1] for line in lines if not line.startswith("#")]
+
+
+@pytest.mark.parametrize(
+    "pix_fmt",
+    [
+        *("gray", "gray10le", "gray16le", "yuv420p", "yuv422p", "yuv444p"),
+        *("yuv420p10le", "yuv422p10le", "yuv444p12le", "yuv422p14le", "yuv420p16le", "yuv444p16le"),
+    ],
+)
+def test_pipes_give_the_frames_of_files(tmp_path, stand_in, y4m, ffmpeg, ffprobe, pix_fmt):
+    """FIFOs at both ends, against the same file into FFV1 (14 bit: FFV1 has none in 4:2:2)."""
+    source = y4m(pix_fmt)
+    tiler = Tiler(stand_in(2))
+    before, after = tmp_path / "in", tmp_path / "out"
+    for pipe in (before, after):
+        os.mkfifo(pipe)
+    feeding = threading.Thread(target=lambda: before.write_bytes(source.read_bytes()))
+    taken: list[bytes] = []
+    taking = threading.Thread(target=lambda: taken.append(after.read_bytes()))
+    feeding.start()
+    taking.start()
+    report = upscale_video(before, after, tiler, VideoOptions())
+    feeding.join()
+    taking.join()
+    (tmp_path / "piped.y4m").write_bytes(taken[0])
+    assert report.notes == ()
+    (stream,) = ffprobe(tmp_path / "piped.y4m", "-show_streams")["streams"]
+    assert (stream["pix_fmt"], stream["width"], stream["r_frame_rate"]) == (pix_fmt, 64, "25/1")
+    piped = checksums(tmp_path / "piped.y4m", ffmpeg)
+    assert len(piped) == 4
+    upscale_video(source, tmp_path / "file.mkv", tiler, VideoOptions(codec="ffv1"))
+    if "14" not in pix_fmt:
+        assert piped == checksums(tmp_path / "file.mkv", ffmpeg)
+
+
+def test_a_line_of_three_programs(tmp_path, y4m, ffmpeg):
+    """`ffmpeg | vs-smsr | ffmpeg` gives the frames of a file, and nothing but data goes to stdout."""
+    y4m()
+    ended = shell(
+        "U yuv420p.y4m -o file.mkv -c ffv1 || exit 9\n"
+        "ffmpeg -v error -i yuv420p.y4m -f yuv4mpegpipe - | U - -o - | ffmpeg -v error -i - -c ffv1 piped.mkv",
+        tmp_path,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert checksums(tmp_path / "piped.mkv", ffmpeg) == checksums(tmp_path / "file.mkv", ffmpeg)
+    assert "-: 4 frames in" in ended.stderr
+    assert ended.stdout.count("\n") == 1, "the line for file.mkv alone"
+
+
+def test_other_spellings_of_pipes(tmp_path, y4m, ffprobe):
+    y4m()
+    ended = shell(
+        "cat yuv420p.y4m | U /dev/stdin -o a.mkv || exit 1\n"
+        "U <(cat yuv420p.y4m) -o b.mkv || exit 2\n"
+        "U yuv420p.y4m -o /dev/stdout | cat > c.y4m || exit 3\n"
+        "U yuv420p.y4m -o >(cat > d.y4m; mv d.y4m e.y4m) || exit 4\n"
+        "for n in {1..50}; do test -e e.y4m && break; sleep 0.1; done",
+        tmp_path,
+    )
+    assert ended.returncode == 0, ended.stderr
+    for name in ("a.mkv", "b.mkv", "c.y4m", "e.y4m"):
+        found = ffprobe(tmp_path / name, "-count_frames", "-show_entries", "stream=nb_read_frames,width")
+        assert found["streams"] == [{"width": 64, "nb_read_frames": "4"}], name
+
+
+def test_a_closed_pipe_ends_the_run(tmp_path, y4m):
+    y4m(size="320x240")
+    ended = shell("set +o pipefail\nU yuv420p.y4m -o - | head -c 100 > /dev/null; exit ${PIPESTATUS[0]}", tmp_path)
+    assert ended.returncode == 1
+    assert ended.stderr.endswith("-: the program that reads the result has closed the pipe.\n")
+    assert len(ended.stderr.splitlines()) == 1
+
+
+def test_what_pipes_cannot_do_is_one_line(tmp_path, y4m):
+    y4m()
+    for script, code, said in (
+        ("U - -o a.mkv < /dev/null", 1, "is not a media file that can be read"),
+        ("U - < yuv420p.y4m", 2, "--output: must be given for the input -"),
+        ("U - --height 30 -o a.mkv < yuv420p.y4m", 1, "--scale: must be given"),
+        ("U yuv420p.y4m -c libx265 -o - | cat", 1, "--codec: must be left out for a pipe"),
+    ):
+        ended = shell(script, tmp_path)
+        assert (ended.returncode, ended.stdout) == (code, ""), script
+        assert said in ended.stderr
+        assert len(ended.stderr.splitlines()) == 1, ended.stderr
+
+
+def test_what_y4m_cannot_hold_is_named(tmp_path, stand_in, clip):
+    source = clip(audio=[("aac", {}, 0)], pts=(0, 1, 2, 9, 10)).make(tmp_path / "a.mkv")
+    target = tmp_path / "out"
+    os.mkfifo(target)
+    taking = threading.Thread(target=target.read_bytes)
+    taking.start()
+    notes = upscale_video(source, target, Tiler(stand_in(2)), VideoOptions()).notes
+    taking.join()
+    assert any("audio aac" in note and "y4m holds video alone" in note for note in notes)
+    assert any("times of 2 frames are not carried" in note for note in notes)
+    with Reader(source) as reader:
+        assert reader.info.pix_fmt == "yuv420p"
+    for options in (VideoOptions(pix_fmt="rgb24"), VideoOptions(crf=3), VideoOptions(preset="slow")):
+        with pytest.raises(OptionError, match=r"--(pix-fmt|crf|preset): must be"):
+            upscale_video(source, target, Tiler(stand_in(2)), options)
