@@ -82,10 +82,14 @@ class CudaDevice:
             self._copying.append((staged, event))
 
     def download(self, array: Any) -> NDArray[Any]:
+        host = self.start_download(array)
+        self.synchronize()
+        return host
+
+    def start_download(self, array: Any) -> NDArray[Any]:
         with self._here():
             pinned = _pinned(array.shape, array.dtype)
-            array.get(self._stream, out=pinned)
-            self._stream.synchronize()
+            array.get(self._stream, out=pinned, blocking=False)
             return pinned
 
     def launch(

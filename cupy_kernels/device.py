@@ -70,11 +70,15 @@ class Device(Protocol):
         ...
 
     def upload(self, array: Any, host: NDArray[Any]) -> None:
-        """Copy host to array (same shape and dtype, both C-contiguous); host may be changed after the call."""
+        """Copy host to array (same shape and dtype; the array C-contiguous); host may be changed after the call."""
         ...
 
     def download(self, array: Any) -> NDArray[Any]:
         """A new host array with the content; waits for all work before."""
+        ...
+
+    def start_download(self, array: Any) -> NDArray[Any]:
+        """A new host array that has the content after `synchronize`."""
         ...
 
     def replayed(self, owner: object) -> AbstractContextManager[None]:

@@ -60,6 +60,9 @@ DEVICE void atomic_add(int64* address, int64 value) {
 // Round to the nearest integer, ties to even.
 DEVICE int round_to_int(float value) { return __float2int_rn(value); }
 
+// Rounded by itself: no fused multiply-add comes of it, so that the host gets the same bits.
+DEVICE float product(float a, float b) { return __fmul_rn(a, b); }
+
 DEVICE unsigned float_bits(float value) { return __float_as_uint(value); }
 
 DEVICE float exponential(float value) { return expf(value); }

@@ -111,6 +111,8 @@ def launch_of(kernel: str, macros: dict[str, int]) -> tuple[int, int]:
     return {
         "unpack_picture": (0, 256),
         "pack_picture": (0, 256),
+        "unpack_planes": (0, 256),
+        "pack_planes": (0, 256),
         "head_first": (27 * 64 * 4, 128),
         "conv_frame": (geometry.window_bytes(64), tiles),
         "mask_pool": (geometry.window_bytes(16), tiles),

@@ -44,14 +44,23 @@ def arguments(device: HostDevice, element: Any) -> dict[str, tuple[list[tuple[st
     exact = [("high", maps()), ("low", maps())]
     conv = [("dense", e(H, W, 16)), ("rows", e(AREA, 48)), ("inverse", i(np.int32, H, W))]
     conv_out = [("dense_out", e(H, W, 32)), ("rows_out", e(AREA, 32))]
+    planes = [("luma", i(np.uint8, H, W)), *((n, i(np.uint8, H // 2, W // 2)) for n in ("blue", "red"))]
     return {
         "unpack_picture": (
-            [("picture", i(np.uint8, H, W + 3, 3)), ("frame", f(H, W, 3))],
+            [("picture", i(np.uint8, H - 1, W - 1, 3)), ("frame", f(H, W, 3))],
             {"white": 255, "planar": False},
         ),
         "pack_picture": (
             [("frame", f(H, W, 3)), ("picture", i(np.float16, 3, H, W))],
             {"white": 1, "planar": True},
+        ),
+        "unpack_planes": (
+            [*planes, ("table", f(12 + 8 + 8)), ("frame", f(H, W, 3))],
+            {"firsts": (0, 1), "shifts": (1, 1)},
+        ),
+        "pack_planes": (
+            [("frame", f(H, W, 3)), ("table", f(12 + 8 + 8)), *planes],
+            {"peak": 255, "firsts": (0, 1), "shifts": (1, 1)},
         ),
         "head_first": (
             [("frame", f(H, W, 3)), ("mean", f(3)), ("weights", f(27, 64)), ("bias", f(64)), ("out", maps())],
@@ -137,7 +146,9 @@ def test_right_arguments_are_launched(name: str, element: Any) -> None:
     ((_, grid, block, shared),) = device.launches
     assert grid >= 1
     assert block % 32 == 0
-    assert (0 if name.endswith("picture") else 1) <= shared <= 48 << 10  # what every GPU gives without being asked
+    assert (
+        (0 if name.endswith(("picture", "planes")) else 1) <= shared <= 48 << 10
+    )  # what every GPU gives without being asked
 
 
 def spoiled(device: HostDevice, array: Any) -> Iterator[tuple[type[Exception], str, Any]]:
@@ -184,8 +195,9 @@ def test_wrong_arrays_are_refused(name: str, element: Any) -> None:
         ("tail", "out", (3 * H, 3 * W, 3)),
         ("head_first", "out", (W, H, 64)),
         ("list_pixels", "partial", (2,)),
-        ("unpack_picture", "picture", (H + 1, W, 3)),
-        ("pack_picture", "picture", (H, W, 3)),
+        ("unpack_planes", "blue", (H, W)),
+        ("pack_planes", "red", (0, 0)),
+        ("pack_planes", "table", (12,)),
     ],
 )
 def test_sizes_must_fit_each_other(name: str, argument: str, shape: tuple[int, ...]) -> None:
@@ -223,11 +235,22 @@ def test_odd_frames_and_giant_frames_are_refused() -> None:
     refused(giant, "list_pixels: sides must be below 32768, got 2x32768. Use smaller tiles")
 
 
-def test_rows_of_a_picture_are_long_enough() -> None:
+@pytest.mark.parametrize("shape", [(H - 2, W, 3), (H, W + 1, 3), (H, 0, 3)])
+def test_a_frame_has_the_pictures_sides_or_a_few_more(shape: tuple[int, ...]) -> None:
     device = Recorder()
-    picture, frame = device.empty((H, W - 1, 3), np.uint8), device.empty((H, W, 3), np.float32)
-    with pytest.raises(ValueError, match="unpack_picture: picture must have rows of 10 or more, got 9"):
+    picture, frame = device.empty(shape, np.uint8), device.empty((H, W, 3), np.float32)
+    with pytest.raises(ValueError, match=f"unpack_picture: picture must be {H}x{W} or up to 1 less, got {shape[0]}x"):
         Kernels(device, True).unpack_picture(picture, frame, white=255, planar=False)
+
+
+@pytest.mark.parametrize("places", [{"firsts": (0, 2), "shifts": (0, 0)}, {"firsts": (0, 0), "shifts": (0, 3)}])
+def test_chroma_lies_on_a_luma_sample_or_between(places: dict[str, tuple[int, int]]) -> None:
+    device = Recorder()
+    arrays, _ = arguments(device, np.float16)["unpack_planes"]
+    chroma = device.empty((H, -(-W >> places["shifts"][1])), np.uint8)
+    changed = [(n, chroma if n in ("blue", "red") else a) for n, a in arrays]
+    with pytest.raises(ValueError, match="unpack_planes: shifts must be 0, 1 or 2, and firsts fit"):
+        call(Kernels(device, True), "unpack_planes", changed, places)
 
 
 def test_outputs_must_not_be_inputs() -> None:

@@ -9,6 +9,7 @@ from networks import ALL, MIXED, NONE, image, masks, network
 
 from vs_smsr.engine import Overrides, Upscaled
 from vs_smsr.engine.cuda import CudaEngine
+from vs_smsr.engine.picture import Picture
 from vs_smsr.engine.staged import StagedFrame
 from vs_smsr.engine.stores import InMemory
 from vs_smsr.engine.window import Window
@@ -146,14 +147,14 @@ def test_the_tile_is_halved_where_the_plan_does_not_hold(caplog: pytest.LogCaptu
     """Another program took memory after the planning: tiles, once said, and the same bits."""
     memory = HostMemory()
     cuda = CudaEngine(network(), lambda: HostDevice(memory=memory), half=False)
-    picture = image(64, 6).astype(np.uint8)
+    picture = Picture.of(image(64, 6).astype(np.uint8))
     tiler = Tiler(cuda, TilingOptions(memory=1 << 40))
     assert tiler.plan(64, 6).tile is None
     wanted = tiler.upscale_picture(picture)
     cuda.upscale(image(2, 2))  # lets the buffers of the larger size go
     cuda.memory.limit(cuda.memory.in_use() + cuda.memory.workspace(54, 6))
     for _ in range(2):
-        assert np.array_equal(tiler.upscale_picture(picture).frame, wanted.frame)
+        assert tiler.upscale_picture(picture).picture.same(wanted.picture)
     assert [record.message for record in caplog.records if "memory" in record.message] == [
         "memory: ran out; going on with tiles of 32 instead of whole frames"
     ]

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 from PIL import ImageCms
-from vs_smsr.jobs.video import upscale_video
 
 from vs_smsr.errors import MediaError
 from vs_smsr.jobs.image import upscale_animation
+from vs_smsr.jobs.video import upscale_video
 from vs_smsr.media.images import kind_of
 from vs_smsr.options import VideoOptions
 from vs_smsr.tiling import Tiler

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -10,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vs_smsr.engine.memory import Memory
+from vs_smsr.engine.picture import Layout, Picture
 from vs_smsr.engine.profile import Profile
 from vs_smsr.engine.window import Window
 from vs_smsr.weights import Weights
@@ -56,6 +59,24 @@ class Upscaled:
     def active(self) -> tuple[float, ...]:
         """Per block, the share of active pixels, 0..1."""
         return tuple(float(mask.mean()) for mask in self.masks)
+
+    @property
+    def skipped(self) -> float:
+        """Mean sparsity over the blocks, 0..1."""
+        return sum(self.sparsity) / len(self.sparsity)
+
+
+@dataclass(frozen=True)
+class UpscaledPicture:
+    """The result for one picture: what is worth copying from a device.
+
+    Attributes:
+        picture: scale times as high and wide as the one that was given; new planes.
+        sparsity: as in `Upscaled`, of the frame with even sides.
+    """
+
+    picture: Picture
+    sparsity: tuple[float, ...]
 
     @property
     def skipped(self) -> float:
@@ -147,7 +168,8 @@ class Capabilities:
 
     Attributes:
         windows: `Engine.open` works, so frames can go by tiles and stages.
-        pictures: `Engine.upscale_picture` converts on the device, so that small types are copied, not floats.
+        pictures: `Engine.upscale_picture` and `submit` work: the engine converts, by its own kernels. Where it has a
+            memory of its own, a picture crosses the bus in its own type, not as floats.
     """
 
     windows: bool = True
@@ -185,10 +207,28 @@ class Engine(Protocol):
         """
         ...
 
-    def upscale_picture(self, picture: NDArray[Any]) -> Upscaled:
-        """As `upscale`, for (H, W, 3) of the caller's own type (see `picture`); the result has it too.
+    def upscale_picture(
+        self, picture: Picture, like: Layout | None = None, overrides: Overrides | None = None
+    ) -> UpscaledPicture:
+        """As `upscale`, for planes of the caller's own type and of any size. Only with `capabilities.pictures`.
 
-        Only with `capabilities.pictures`.
+        Odd sides are padded by repeating the last row or column, and the result is cropped.
+
+        Args:
+            picture: what to upscale.
+            like: layout of the result; None: the picture's.
+            overrides: as for `upscale`, for the frame with even sides.
+        """
+        ...
+
+    def submit(
+        self, picture: Picture, like: Layout | None = None, overrides: Overrides | None = None
+    ) -> Future[UpscaledPicture]:
+        """As `upscale_picture`, without waiting for the result where the device works by itself.
+
+        Upload, computing and download of frames that are submitted one after the other overlap there, each frame with
+        buffers of its own: keep as many in flight as memory allows. The picture may be changed after the call. Errors
+        are raised here or come out of the future.
         """
         ...
 
@@ -203,9 +243,13 @@ class Engine(Protocol):
 
 def sparsity(weights: Weights, masks: tuple[Mask, ...]) -> tuple[float, ...]:
     """Per block, the share of skipped (pixel, channel) positions: sparse channels at inactive pixels, over layers."""
+    return sparsity_of(weights, [np.count_nonzero(mask) / mask.size for mask in masks])
+
+
+def sparsity_of(weights: Weights, active: Sequence[float]) -> tuple[float, ...]:
+    """As `sparsity`, from the share of active pixels per block."""
     shares = []
-    for block, (part, mask) in enumerate(zip(weights.spec.blocks, masks, strict=True)):
+    for block, (part, share) in enumerate(zip(weights.spec.blocks, active, strict=True)):
         sparse = np.mean([1 - weights.dense_channels(block, layer).mean() for layer in range(len(part.layers))])
-        active = np.count_nonzero(mask) / mask.size
-        shares.append(float((1 - active) * sparse))
+        shares.append(float((1 - share) * sparse))
     return tuple(shares)

@@ -10,10 +10,25 @@ over the blocks are sums that grow as their inputs appear.
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Future
 
 import numpy as np
 
-from vs_smsr.engine.contract import Engine, Frame, Map, Mask, Ops, Overrides, Sums, Upscaled, Wanted, sparsity
+from vs_smsr.engine.contract import (
+    Engine,
+    Frame,
+    Map,
+    Mask,
+    Ops,
+    Overrides,
+    Sums,
+    Upscaled,
+    UpscaledPicture,
+    Wanted,
+    sparsity,
+)
+from vs_smsr.engine.conversion import Run, alone, pack, unpack
+from vs_smsr.engine.picture import Layout, Picture
 from vs_smsr.engine.window import Window, whole
 from vs_smsr.families import NetworkSpec
 from vs_smsr.weights import Weights
@@ -27,31 +42,54 @@ def upscale(engine: Engine, frame: Frame, overrides: Overrides | None = None) ->
         return run(ops, engine.weights, frame, overrides or Overrides())
 
 
+def upscale_picture(
+    engine: Engine, picture: Picture, like: Layout | None, overrides: Overrides | None, kernels: Run = alone
+) -> UpscaledPicture:
+    """What `Engine.upscale_picture` does, for engines on the host; `kernels` runs the conversions."""
+    scale = engine.weights.scale
+    result = engine.upscale(unpack(picture, kernels), overrides)
+    large = pack(result.frame, like or picture.layout, scale * picture.height, scale * picture.width, kernels)
+    return UpscaledPicture(large, result.sparsity)
+
+
+def at_once[T](result: T) -> Future[T]:
+    """What `Engine.submit` returns where nothing overlaps."""
+    future: Future[T] = Future()
+    future.set_result(result)
+    return future
+
+
 def run(ops: Ops, weights: Weights, frame: Frame, overrides: Overrides, on_stage: OnStage | None = None) -> Upscaled:
-    """The whole network over one frame (H, W, 3), H and W even.
+    """The whole network over one frame (H, W, 3), H and W even; `on_stage` as in `trunk`."""
+    trunk(ops, weights.spec, frame, overrides, on_stage)
+    result = ops.tail(frame)
+    blocks = range(len(weights.spec.blocks))
+    masks = tuple(ops.read_mask(block) for block in blocks)
+    attention = tuple(ops.read_attention(block) for block in blocks)
+    return Upscaled(result, masks, attention, sparsity(weights, masks))
+
+
+def trunk(ops: Ops, spec: NetworkSpec, frame: Frame, overrides: Overrides, on_stage: OnStage | None = None) -> None:
+    """All of `run` but the tail, and what is read of the blocks.
 
     `on_stage` is called for each stage while its map is there: f_0 .. f_(K-1), then the last block's fused layers.
     """
-    bounds, blocks = whole(*frame.shape[:2]), weights.spec.blocks
+    bounds, last = whole(*frame.shape[:2]), len(spec.blocks) - 1
     ops.head(frame)
     source: Map = "head"
     if on_stage:
         on_stage(0, source)
-    for block in range(len(blocks)):
-        decide(ops, weights.spec, block, source, bounds, None if overrides.masks is None else overrides.masks[block])
+    for block in range(last + 1):
+        decide(ops, spec, block, source, bounds, None if overrides.masks is None else overrides.masks[block])
         ops.masked_block(block, source, bounds)
         if overrides.attention is not None:
             ops.give_attention(block, overrides.attention[block])
         else:
-            attend(ops, weights.spec, block, bounds.area)
+            attend(ops, spec, block, bounds.area)
         ops.residual(block, source, collect=True)
         source = "features"
         if on_stage:
-            on_stage(block + 1, source if block < len(blocks) - 1 else "fused")
-    result = ops.tail(frame)
-    masks = tuple(ops.read_mask(block) for block in range(len(blocks)))
-    attention = tuple(ops.read_attention(block) for block in range(len(blocks)))
-    return Upscaled(result, masks, attention, sparsity(weights, masks))
+            on_stage(block + 1, source if block < last else "fused")
 
 
 def decide(ops: Ops, spec: NetworkSpec, block: int, source: Map, window: Window, given: Mask | None) -> None:

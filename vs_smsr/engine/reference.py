@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from importlib import util
 from typing import TYPE_CHECKING, Any
@@ -11,11 +12,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vs_smsr.engine import interpreter
-from vs_smsr.engine.contract import Capabilities, Features, Frame, Map, Mask, Overrides, Scales, Sums, Upscaled, Wanted
+from vs_smsr.engine.contract import (
+    Capabilities,
+    Features,
+    Frame,
+    Map,
+    Mask,
+    Overrides,
+    Scales,
+    Sums,
+    Upscaled,
+    UpscaledPicture,
+    Wanted,
+)
 from vs_smsr.engine.memory import HostMemory, Memory
+from vs_smsr.engine.picture import Layout, Picture
 from vs_smsr.engine.profile import Profile
 from vs_smsr.engine.window import Window
-from vs_smsr.errors import EngineError
 from vs_smsr.families import SUM_UNIT, Convolution
 from vs_smsr.options import EngineOptions
 from vs_smsr.weights import Weights
@@ -42,7 +55,7 @@ class ReferenceEngine:
     name = "reference"
     device = "cpu"
     precision = "fp32"
-    capabilities = Capabilities()
+    capabilities = Capabilities(pictures=True)
     profile: Profile | None = None
 
     def __init__(self, weights: Weights, threads: int = 0) -> None:
@@ -59,8 +72,15 @@ class ReferenceEngine:
     def upscale(self, frame: Frame, overrides: Overrides | None = None) -> Upscaled:
         return interpreter.upscale(self, frame, overrides)
 
-    def upscale_picture(self, picture: NDArray[Any]) -> Upscaled:
-        raise EngineError("reference: pictures are converted by the caller.")
+    def upscale_picture(
+        self, picture: Picture, like: Layout | None = None, overrides: Overrides | None = None
+    ) -> UpscaledPicture:
+        return interpreter.upscale_picture(self, picture, like, overrides)
+
+    def submit(
+        self, picture: Picture, like: Layout | None = None, overrides: Overrides | None = None
+    ) -> Future[UpscaledPicture]:
+        return interpreter.at_once(self.upscale_picture(picture, like, overrides))
 
     @contextmanager
     def open(self, height: int, width: int) -> Iterator[ReferenceOps]:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vs_smsr.engine.contract import Frame, Upscaled
-from vs_smsr.engine.picture import WHITE, from_frame, to_frame
+from vs_smsr.engine.picture import WHITE, Picture, from_frame, to_frame
 from vs_smsr.options import require
 from vs_smsr.tiling import Sequence, Tiler
 
@@ -43,8 +43,8 @@ def upscale_array(tiler: Tiler, array: Array) -> UpscaledArray:
     array = _checked(array)
     overhead = conversion_bytes(array, tiler.scale)
     if array.ndim == 3 and array.shape[2] == 3:
-        result = tiler.upscale_picture(array, overhead)
-        return UpscaledArray(result.frame, result.sparsity)
+        result = tiler.upscale_picture(Picture.of(array), overhead=overhead)
+        return UpscaledArray(result.picture.array, result.sparsity)
 
     def alone(frame: Frame) -> Upscaled:
         return tiler.upscale(frame, overhead=overhead)

@@ -18,7 +18,9 @@ from pathlib import Path
 import av
 import cv2
 
+from vs_smsr.engine.picture import Picture
 from vs_smsr.errors import MemoryBudgetError, OptionError, OutputExistsError
+from vs_smsr.jobs.planes import frame_of, layout_of, picture_of
 from vs_smsr.jobs.queue import BoundedQueue, Closed
 from vs_smsr.jobs.report import Progress, Report
 from vs_smsr.jobs.sizing import Size, final_size
@@ -29,7 +31,7 @@ from vs_smsr.media.reader import Packet, Reader, VideoInfo
 from vs_smsr.media.writer import Writer
 from vs_smsr.media.y4m import PipeWriter
 from vs_smsr.options import VideoOptions
-from vs_smsr.tiling import FramePlan, Sequence, Tiler
+from vs_smsr.tiling import FramePlan, Sequence, TiledFrame, TiledPicture, Tiler
 
 FRAME, PACKET = 8, 1  # what they take of a queue's room
 
@@ -71,16 +73,19 @@ def upscale_video(
         options = dataclasses.replace(options, encoder_options={**level.options, **options.encoder_options})
         sequence = Sequence(tiler, overhead=overhead)
         writer_of = PipeWriter if to_pipe else Writer
-        with writer_of(target, reader, size, options) as writer, _threads(reader, writer, level) as (decoded, upscaled):
+        with (
+            writer_of(target, reader, size, options) as writer,
+            _threads(reader, writer, level, _planes_of(writer, tiler.scale)) as (decoded, upscaled),
+        ):
             for item in decoded:
                 if not isinstance(item, _Frame):
                     upscaled.put(item, PACKET)
                     continue
-                result = sequence.upscale(item.rgb)
+                result, pixels, alpha = _upscaled(sequence, writer, item)
                 frames, skipped, reused = frames + 1, skipped + result.skipped, reused + result.reused
                 held += result.held
-                frame = writer.prepare(result.frame, item.source, _enlarged(item.alpha, result.frame))
-                del result, item  # one large frame less while the next is made
+                frame = writer.prepare(pixels, item.source, alpha)
+                del result, pixels, item  # one large frame less while the next is made
                 upscaled.put(frame, FRAME)
                 if progress:
                     fps = frames / (time.perf_counter() - start)
@@ -125,11 +130,31 @@ def fit(tiler: Tiler, info: VideoInfo, size: Size, options: VideoOptions) -> tup
 
 @dataclass(frozen=True)
 class _Frame:
-    """A frame on its way to the engine: as it was decoded, its RGB and its alpha."""
+    """A frame on its way to the engine: as it was decoded; its planes, or its RGB and alpha."""
 
     source: av.VideoFrame
-    rgb: Array
+    pixels: Picture | Array
     alpha: Array | None
+
+
+def _planes_of(writer: Writer | PipeWriter, scale: int) -> Size | None:
+    """Size of the frames whose planes go to the engine, for it to make those that are encoded; None: of no frames."""
+    width, height = writer.size
+    whole = width % scale == 0 and height % scale == 0
+    return Size(width // scale, height // scale) if whole and layout_of(writer.pix_fmt, writer.colour) else None
+
+
+def _upscaled(
+    sequence: Sequence, writer: Writer | PipeWriter, item: _Frame
+) -> tuple[TiledPicture | TiledFrame, av.VideoFrame | Array, Array | None]:
+    """The result, what the writer takes of it, and alpha of its size."""
+    if isinstance(item.pixels, Picture):
+        like = layout_of(writer.pix_fmt, writer.colour)
+        assert like is not None, "planes go in only where planes come out"
+        made = sequence.upscale_picture(item.pixels, like)
+        return made, frame_of(made.picture, writer.pix_fmt, writer.colour), None
+    result = sequence.upscale(item.pixels)
+    return result, result.frame, _enlarged(item.alpha, result.frame)
 
 
 type _Decoded = _Frame | Packet
@@ -149,7 +174,7 @@ class _AtOnce(BoundedQueue[_Upscaled]):
 
 @contextmanager
 def _threads(
-    reader: Reader, writer: Writer | PipeWriter, level: Level
+    reader: Reader, writer: Writer | PipeWriter, level: Level, planes_of: Size | None
 ) -> Iterator[tuple[BoundedQueue[_Decoded], BoundedQueue[_Upscaled]]]:
     """Run the decoder and the encoder beside the block; both have ended when it ends, however it does.
 
@@ -157,7 +182,7 @@ def _threads(
     """
     decoded = BoundedQueue[_Decoded](level.room * FRAME)
     upscaled = BoundedQueue[_Upscaled](level.room * FRAME) if level.room else _AtOnce(writer)
-    threads = [threading.Thread(target=_decode, args=(reader, decoded), name="smsr decode", daemon=True)]
+    threads = [threading.Thread(target=_decode, args=(reader, decoded, planes_of), name="smsr decode", daemon=True)]
     if level.room:
         threads.append(threading.Thread(target=_encode, args=(upscaled, writer), name="smsr encode", daemon=True))
     for thread in threads:
@@ -176,11 +201,12 @@ def _threads(
     upscaled.raise_error()
 
 
-def _decode(reader: Reader, decoded: BoundedQueue[_Decoded]) -> None:
+def _decode(reader: Reader, decoded: BoundedQueue[_Decoded], planes_of: Size | None) -> None:
     try:
         for item in reader.items():
             if isinstance(item, av.VideoFrame):
-                decoded.put(_Frame(item, to_rgb(item), alpha_of(item)), FRAME)
+                picture = picture_of(item) if (item.width, item.height) == planes_of else None
+                decoded.put(_Frame(item, picture or to_rgb(item), alpha_of(item)), FRAME)
             else:
                 decoded.put(item, PACKET)
     except Closed:

@@ -187,17 +187,22 @@ def from_rgb(
         frame = _write_yuv(rgb, target, colour)
         if alpha is not None and has_alpha(target):
             _round(alpha * np.float32((2 ** depth(target) - 1) / 255), 2 ** depth(target) - 1, plane(frame, 3))
+    return tag(frame, colour)
+
+
+def tag(frame: av.VideoFrame, colour: Colour) -> av.VideoFrame:
+    """Say what the frame's numbers mean; returns the frame."""
     frame.colorspace, frame.color_range = colour.matrix, FULL if colour.full else LIMITED
     frame.color_trc, frame.color_primaries = colour.transfer, colour.primaries
     frame.chroma_location = colour.siting
     return frame
 
 
-def plane(frame: av.VideoFrame, index: int) -> Plane:
-    """A writable view (rows, columns) of a plane that holds one component: uint8, or uint16 above 8 bits."""
+def plane(frame: av.VideoFrame, index: int, components: int = 1) -> Plane:
+    """A writable view (rows, columns * components) of a plane: uint8, or uint16 above 8 bits."""
     memory = frame.planes[index]
     rows = np.frombuffer(memory, np.uint8, memory.height * memory.line_size).reshape(memory.height, memory.line_size)
-    return rows.view(np.uint8 if depth(frame.format) <= 8 else np.uint16)[:, : memory.width]
+    return rows.view(np.uint8 if depth(frame.format) <= 8 else np.uint16)[:, : memory.width * components]
 
 
 def _reformat(
@@ -243,7 +248,7 @@ def _levels(frame: av.VideoFrame, full: bool) -> Array:
     return np.clip(levels, 0, 255, out=levels)
 
 
-def _encoding(colour: Colour, bits: int) -> NDArray[np.float64]:
+def encoding_matrix(colour: Colour, bits: int) -> NDArray[np.float64]:
     """(3, 4) float64: RGB 0..255 and 1 to the codes Y, Cb, Cr of this depth. Source: ITU-T H.273 section 8.3."""
     if colour.matrix == YCGCO:
         yuv = np.array([[0.25, 0.5, 0.25], [-0.25, 0.5, -0.25], [0.5, 0, -0.5]])
@@ -258,8 +263,8 @@ def _encoding(colour: Colour, bits: int) -> NDArray[np.float64]:
 
 
 def _decoding(colour: Colour, bits: int, shift: int) -> Array:
-    """(3, 4) float32: the codes Y, Cb, Cr << shift and 1 to RGB 0..255; the inverse of `_encoding`."""
-    square = np.vstack([_encoding(colour, bits), [0, 0, 0, 1]])
+    """(3, 4) float32: the codes Y, Cb, Cr << shift and 1 to RGB 0..255; the inverse of `encoding_matrix`."""
+    square = np.vstack([encoding_matrix(colour, bits), [0, 0, 0, 1]])
     decoding = np.linalg.inv(square)[:3]
     decoding[:, :3] /= 1 << shift
     return decoding.astype(np.float32)
@@ -271,7 +276,7 @@ def _write_yuv(rgb: Array, target: VideoFormat, colour: Colour) -> av.VideoFrame
     plain = PLAIN_444.fullmatch(target.name)
     frame = av.VideoFrame(width, height, target.name if plain else WORK)
     shift = 0 if plain else 16 - bits
-    encoding = _encoding(colour, bits).astype(np.float32)
+    encoding = encoding_matrix(colour, bits).astype(np.float32)
     subsampled = target.chroma_width(2) == 1 or target.chroma_height(2) == 1
     for index, top in product(range(3), range(0, height, BAND)):  # by bands: a large frame is large in floats
         codes = cv2.transform(rgb[top : top + BAND], encoding[index : index + 1])
@@ -291,7 +296,7 @@ def _write_grey(rgb: Array, target: VideoFormat, colour: Colour) -> av.VideoFram
     layout = target if PLAIN_RGB.fullmatch(target.name) else VideoFormat("gray" if depth(target) <= 8 else "gray16le")
     bits = depth(layout)
     frame = av.VideoFrame(rgb.shape[1], rgb.shape[0], layout.name)
-    luma = _encoding(colour, bits)[:1].astype(np.float32)
+    luma = encoding_matrix(colour, bits)[:1].astype(np.float32)
     _round(cv2.transform(rgb, luma), (1 << bits) - 1, plane(frame, 0))
     return frame if layout.name == target.name else _reformat(frame, target.name, full=True)
 

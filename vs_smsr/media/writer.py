@@ -43,6 +43,7 @@ class Writer:
 
     Attributes:
         size: (width, height) of the written frames.
+        pix_fmt, colour: of the written frames.
         frames: how many were written.
         notes: a line for everything that was not carried, and why; complete after the block.
 
@@ -59,7 +60,7 @@ class Writer:
         codec = encoding.find_encoder(options)
         self.pix_fmt = encoding.choose_pix_fmt(codec, reader.info, size, options.pix_fmt)
         self.size = encoding.even_size(codec, self.pix_fmt, size, options)
-        self._colour = encoding.output_colour(reader.info, codec, self.pix_fmt)
+        self.colour = encoding.output_colour(reader.info, codec, self.pix_fmt)
         self._copies: dict[int, Stream] = {}  # by index in the source
         self._written: dict[int, streams.Amount] = {}  # by index in the source
         self._moved: Counter[int] = Counter()  # packets whose times were out of order, by index in the source
@@ -88,18 +89,25 @@ class Writer:
         else:
             self._undo.__exit__(kind, error, trace)
 
-    def prepare(self, rgb: Array, source: av.VideoFrame, alpha: Array | None = None) -> av.VideoFrame:
+    def prepare(
+        self, pixels: Array | av.VideoFrame, source: av.VideoFrame, alpha: Array | None = None
+    ) -> av.VideoFrame:
         """The next frame for `write`, in the encoder's format, with the time of the source frame it was made from.
 
         It takes an eighth of the memory of the RGB that it is made from. One thread may prepare while another writes.
 
         Args:
-            rgb: (H, W, 3) float32 RGB 0..255; resized if it is not of `size`.
+            pixels: (H, W, 3) float32 RGB 0..255, resized if it is not of `size`; or a tagged frame of `pix_fmt`,
+                `colour` and `size`.
             source: the frame as the reader gave it.
             alpha: (H, W) float32 0..255, or None for opaque.
         """
         with self._explained():
-            frame = from_rgb(rgb, self.pix_fmt, self._colour, self.size, alpha)
+            frame = (
+                pixels
+                if isinstance(pixels, av.VideoFrame)
+                else from_rgb(pixels, self.pix_fmt, self.colour, self.size, alpha)
+            )
             if PER_FRAME & set(source.side_data):
                 frame = self._with_side_data(frame, source)
         self._set_time(frame, source)
@@ -260,7 +268,7 @@ class Writer:
             self.notes.append(f"video: {self._resized} frames had another size and were resized to {self.size}")
         info = self.reader.info
         aspect = encoding.pixel_aspect(info, self.size)
-        expected = dataclasses.replace(info, colour=self._colour, aspect=aspect)
+        expected = dataclasses.replace(info, colour=self.colour, aspect=aspect)
         self.notes += streams.losses(
             self.reader, copies, self._written, self._temporary, expected, self._first, self.frames
         )

@@ -31,6 +31,7 @@ class PipeWriter:
 
     Attributes:
         size: (width, height) of the written frames.
+        pix_fmt, colour: of the written frames.
         notes: a line for everything that was not carried, and why; complete after the block.
 
     Raises:
@@ -42,7 +43,7 @@ class PipeWriter:
         self.target, self.reader, self.size = target, reader, size
         self.notes: list[str] = []
         self.pix_fmt = _pix_fmt(reader.info.pix_fmt, options)
-        self._colour = encoding.output_colour(reader.info, Codec("rawvideo", "w"), self.pix_fmt)
+        self.colour = encoding.output_colour(reader.info, Codec("rawvideo", "w"), self.pix_fmt)
         self._frames = self._moved = self._transparent = 0
         self._first = 0
         with ExitStack() as undo, self._explained():
@@ -53,8 +54,8 @@ class PipeWriter:
             stream = self._output.add_stream("wrapped_avframe", rate=reader.info.rate.limit_denominator(1_000_000))
             assert isinstance(stream, VideoStream), "wrapped_avframe is a video codec"
             (stream.width, stream.height), stream.pix_fmt = size, self.pix_fmt
-            stream.codec_context.chroma_sample_location = self._colour.siting
-            stream.codec_context.color_range = 2 if self._colour.full else 1
+            stream.codec_context.chroma_sample_location = self.colour.siting
+            stream.codec_context.color_range = 2 if self.colour.full else 1
             if aspect := encoding.pixel_aspect(reader.info, size):
                 stream.codec_context.sample_aspect_ratio = aspect
             self._stream = stream
@@ -78,9 +79,11 @@ class PipeWriter:
         if self._transparent:
             self.notes.append(f"video: not carried: transparency; {self.pix_fmt} has none")
 
-    def prepare(self, rgb: Array, source: av.VideoFrame, alpha: Array | None = None) -> av.VideoFrame:
+    def prepare(
+        self, pixels: Array | av.VideoFrame, source: av.VideoFrame, alpha: Array | None = None
+    ) -> av.VideoFrame:
         """See `Writer.prepare`."""
-        frame = from_rgb(rgb, self.pix_fmt, self._colour, self.size)
+        frame = pixels if isinstance(pixels, av.VideoFrame) else from_rgb(pixels, self.pix_fmt, self.colour, self.size)
         self._transparent += alpha is not None and bool(alpha.min() < 254.5)
         assert source.pts is not None, "the reader gives every frame a time"
         info = self.reader.info

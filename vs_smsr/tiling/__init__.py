@@ -10,6 +10,16 @@ from __future__ import annotations
 from vs_smsr.tiling.clip import Frames, Sequence, TileState, open_tile
 from vs_smsr.tiling.planner import FramePlan
 from vs_smsr.tiling.temporal import TemporalTile
-from vs_smsr.tiling.tiler import TiledFrame, Tiler
+from vs_smsr.tiling.tiler import TiledFrame, TiledPicture, Tiler
 
-__all__ = ["FramePlan", "Frames", "Sequence", "TemporalTile", "TileState", "TiledFrame", "Tiler", "open_tile"]
+__all__ = [
+    "FramePlan",
+    "Frames",
+    "Sequence",
+    "TemporalTile",
+    "TileState",
+    "TiledFrame",
+    "TiledPicture",
+    "Tiler",
+    "open_tile",
+]

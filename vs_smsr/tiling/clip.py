@@ -7,10 +7,12 @@ import logging
 import numpy as np
 
 from vs_smsr.engine.contract import Frame, Upscaled
-from vs_smsr.tiling.attention import Attention, Computed, HeldAttention, OwnAttention
+from vs_smsr.engine.conversion import pack, unpack
+from vs_smsr.engine.picture import Layout, Picture
+from vs_smsr.tiling.attention import Attention, Computed, HeldAttention, OwnAttention, OwnPictures
 from vs_smsr.tiling.padding import cropped, padded
 from vs_smsr.tiling.temporal import StartRule, Starts, TemporalTile
-from vs_smsr.tiling.tiler import TiledFrame, Tiler
+from vs_smsr.tiling.tiler import TiledFrame, TiledPicture, Tiler
 
 log = logging.getLogger(__name__)
 SAMPLED = 16  # rows of a result, one in so many, are compared: what is kept for it adds to the peak of memory
@@ -35,7 +37,9 @@ class Sequence:
         self._next = number
         self._rule, self._starts = StartRule(options.temporal_tile), Starts(options.temporal_tile, number)
         # With its own attention and exact reuse, a frame's result does not depend on where temporal tiles start.
-        self._frames = None if options.has_temporal_tiles else Frames(tiler, overhead)
+        alone = not options.has_temporal_tiles
+        self._frames = Frames(tiler, overhead) if alone else None
+        self._pictures = OwnPictures(tiler, overhead) if alone else None
         self._tile: TileState | None = None
         self._shape: tuple[int, ...] = ()
 
@@ -49,6 +53,21 @@ class Sequence:
             self._tile = None  # before the next one takes memory
             self._tile, self._shape = open_tile(self._tiler, self._rule.tile(number), self._overhead), frame.shape
         return self._tile.upscale(number, frame)
+
+    def upscale_picture(self, picture: Picture, like: Layout, cut: bool | None = None) -> TiledPicture:
+        """As `upscale`, for planes of a decoder; the result has the layout of an encoder.
+
+        Where the next result depends on this frame alone, the engine converts; else the host does. The result must not
+        be changed: for a frame that is repeated, it is the same.
+        """
+        if self._pictures is not None:
+            self._next += 1
+            made, computed = self._pictures.upscale(picture, like)
+            return TiledPicture(made.picture, made.sparsity, 0.0 if computed else 1.0, held=False)
+        scale = self._tiler.scale
+        result = self.upscale(unpack(picture), cut)
+        large = pack(result.frame, like, scale * picture.height, scale * picture.width)
+        return TiledPicture(large, result.sparsity, result.reused, result.held)
 
 
 class Frames:

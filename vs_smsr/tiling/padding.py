@@ -7,20 +7,14 @@ import dataclasses
 import numpy as np
 
 from vs_smsr.engine.contract import Frame, Upscaled
-from vs_smsr.engine.picture import Picture
-
-
-def even(picture: Picture) -> Picture:
-    """(H, W, C) with even sides; a missing row or column repeats the last one."""
-    height, width = picture.shape[:2]
-    if height % 2 or width % 2:
-        return np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-    return picture
 
 
 def padded(frame: Frame) -> Frame:
-    """`even`, C-contiguous and float32."""
-    return np.ascontiguousarray(even(frame), np.float32)
+    """(H, W, 3) float32 with even sides, C-contiguous; a missing row or column repeats the last one."""
+    height, width = frame.shape[:2]
+    if height % 2 or width % 2:
+        frame = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+    return np.ascontiguousarray(frame, np.float32)
 
 
 def cropped(result: Upscaled, height: int, width: int) -> Upscaled:

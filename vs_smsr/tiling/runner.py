@@ -6,20 +6,19 @@ import logging
 import threading
 import weakref
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
 
-from vs_smsr.engine.contract import Engine, Frame, Mask, Overrides, Scales, Upscaled, sparsity
-from vs_smsr.engine.picture import Picture, from_frame, to_frame
+from vs_smsr.engine.contract import Engine, Frame, Mask, Overrides, Scales, Upscaled, UpscaledPicture, sparsity
+from vs_smsr.engine.conversion import pack, unpack
+from vs_smsr.engine.picture import Layout, Picture
 from vs_smsr.engine.reach import reach
 from vs_smsr.engine.staged import StagedFrame
 from vs_smsr.engine.stores import InMemory, OnDisk, Store
 from vs_smsr.engine.window import Window, whole
 from vs_smsr.errors import MemoryBudgetError
 from vs_smsr.tiling.geometry import cover
-from vs_smsr.tiling.padding import padded
 from vs_smsr.tiling.planner import FramePlan, smaller
 
 log = logging.getLogger(__name__)
@@ -74,19 +73,24 @@ class FrameRunner:
             except MemoryError as error:
                 self._shrink(plan, error)
 
-    def run_picture(self, picture: Picture) -> Upscaled:
-        """As `run`, for the caller's own type, 0..white (see `engine.picture`); the result has it too.
+    def run_picture(self, picture: Picture, like: Layout) -> UpscaledPicture:
+        """As `run`, for planes of the caller's own type; the result is cropped to the picture's own sides.
 
-        A device that holds the whole frame converts it itself: small types are copied to it and back, not floats.
+        An engine that computes the whole frame converts, too: a device gets and gives the small types, not floats.
+
+        Args:
+            picture: of the plan's size, or a row or column less.
+            like: layout of the result.
         """
         plan = self.plan
         if plan.tile is None and self.engine.capabilities.pictures:
             try:
-                return self.engine.upscale_picture(picture)
+                return self.engine.upscale_picture(picture, like)
             except MemoryError as error:
                 self._shrink(plan, error)
-        result = self.run(padded(to_frame(picture)))
-        return replace(result, frame=from_frame(result.frame, picture.dtype))
+        result, scale = self.run(unpack(picture)), self.engine.weights.scale
+        large = pack(result.frame, like, scale * picture.height, scale * picture.width)
+        return UpscaledPicture(large, result.sparsity)
 
     def staged(self, frame: Frame, attention: tuple[Scales, ...] | None) -> StagedFrame | None:
         """The frame computed with the features of all stages kept; None if they do not fit in memory."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from vs_smsr.engine.contract import Engine, Frame, Scales, Upscaled
-from vs_smsr.engine.picture import Picture
+from vs_smsr.engine.contract import Engine, Frame, Scales, Upscaled, UpscaledPicture
+from vs_smsr.engine.picture import Layout, Picture
 from vs_smsr.options import TilingOptions
-from vs_smsr.tiling.padding import cropped, even, padded
+from vs_smsr.tiling.padding import cropped, padded
 from vs_smsr.tiling.planner import FramePlan
 from vs_smsr.tiling.reuse import Changed
 from vs_smsr.tiling.runner import FrameRunner
@@ -31,6 +31,19 @@ class TiledFrame(Upscaled):
     def reused(self) -> float:
         """Share of the pixels that were copied, 0..1."""
         return 1 - float(self.computed.mean())
+
+
+@dataclass(frozen=True)
+class TiledPicture(UpscaledPicture):
+    """A picture's result and how it came about.
+
+    Attributes:
+        reused: share of the pixels that were copied from an earlier result, 0..1.
+        held: as in `TiledFrame`.
+    """
+
+    reused: float
+    held: bool
 
 
 class Tiler:
@@ -83,15 +96,21 @@ class Tiler:
             result = runner.run(frame, attention)
         return cropped(result, height, width)
 
-    def upscale_picture(self, picture: Picture, overhead: int = 0) -> Upscaled:
-        """As `upscale`, for (H, W, 3) of the caller's own type, 0..white (see `engine.picture`); so is the result."""
-        height, width = picture.shape[:2]
-        picture = even(picture)
-        with self.turn(picture, overhead) as runner:
-            result = runner.run_picture(picture)
-        return cropped(result, height, width)
+    def upscale_picture(self, picture: Picture, like: Layout | None = None, overhead: int = 0) -> UpscaledPicture:
+        """As `upscale`, for planes of the caller's own type.
 
-    def turn(self, frame: Picture, overhead: int = 0) -> AbstractContextManager[FrameRunner]:
+        Args:
+            like: layout of the result; None: the picture's.
+        """
+        with self.turn_of(picture, overhead) as runner:
+            return runner.run_picture(picture, like or picture.layout)
+
+    def turn(self, frame: Frame, overhead: int = 0) -> AbstractContextManager[FrameRunner]:
         """The runner for a frame with even sides, for the length of a block; see `Scheduler.turn`."""
         height, width = frame.shape[:2]
         return self._scheduler.turn(height, width, overhead)
+
+    def turn_of(self, picture: Picture, overhead: int) -> AbstractContextManager[FrameRunner]:
+        """As `turn`, for a picture of any size."""
+        height, width = picture.height, picture.width
+        return self._scheduler.turn(height + height % 2, width + width % 2, overhead)

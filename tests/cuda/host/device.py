@@ -82,6 +82,7 @@ class HostDevice:
         self.races = races
         self.seed = seed
         self.launches: list[tuple[str, int, int, int]] = []
+        self._downloads: list[tuple[NDArray[Any], NDArray[Any]]] = []
         self._programs: dict[tuple[Any, ...], emulator.Program] = {}
 
     def empty(self, shape: Sequence[int], dtype: DTypeLike) -> NDArray[Any]:
@@ -100,11 +101,18 @@ class HostDevice:
     def upload(self, array: NDArray[Any], host: NDArray[Any]) -> None:
         assert (array.shape, array.dtype) == (host.shape, host.dtype), "upload: same shape and dtype"
         assert array.flags.c_contiguous, "upload: C-contiguous"
-        assert host.flags.c_contiguous, "upload: C-contiguous"
         np.copyto(array, host)
 
     def download(self, array: NDArray[Any]) -> NDArray[Any]:
-        return array.copy()
+        host = self.start_download(array)
+        self.synchronize()
+        return host
+
+    def start_download(self, array: NDArray[Any]) -> NDArray[Any]:
+        """As late as it may be: the host array is poison until `synchronize`."""
+        host = np.full(array.nbytes, 0xCD, np.uint8).view(array.dtype).reshape(array.shape)
+        self._downloads.append((host, array.copy()))
+        return host
 
     def free_bytes(self) -> int:
         limit = self.memory.limit
@@ -142,7 +150,9 @@ class HostDevice:
         return self._programs[key]
 
     def synchronize(self) -> None:
-        pass
+        for host, content in self._downloads:
+            np.copyto(host, content)
+        self._downloads = []
 
     def array(self, host: NDArray[Any]) -> NDArray[Any]:
         """For tests: a device array with this content."""

@@ -5,20 +5,21 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
-from typing import Any
-
-from numpy.typing import NDArray
 
 from vs_smsr.engine import interpreter
-from vs_smsr.engine.contract import Capabilities, Frame, Overrides, Upscaled
+from vs_smsr.engine.contract import Capabilities, Frame, Overrides, Upscaled, UpscaledPicture
+from vs_smsr.engine.conversion import Call
 from vs_smsr.engine.cpu.arena import total_bytes
 from vs_smsr.engine.cpu.isa import choose, supported
 from vs_smsr.engine.cpu.network import PackedNetwork
 from vs_smsr.engine.cpu.ops import Workspace
 from vs_smsr.engine.cpu.pool import Pool
+from vs_smsr.engine.cpu.work_stealing import in_bands
 from vs_smsr.engine.memory import HostMemory, Memory
+from vs_smsr.engine.picture import Layout, Picture
 from vs_smsr.engine.profile import Profile
 from vs_smsr.errors import EngineError, MemoryBudgetError
 from vs_smsr.options import EngineOptions
@@ -45,7 +46,7 @@ class CpuEngine:
 
     name = "cpu"
     device = "cpu"
-    capabilities = Capabilities()
+    capabilities = Capabilities(pictures=True)
 
     def __init__(
         self,
@@ -78,8 +79,19 @@ class CpuEngine:
     def upscale(self, frame: Frame, overrides: Overrides | None = None) -> Upscaled:
         return interpreter.upscale(self, frame, overrides)
 
-    def upscale_picture(self, picture: NDArray[Any]) -> Upscaled:
-        raise EngineError("cpu: pictures are converted by the caller.")
+    def upscale_picture(
+        self, picture: Picture, like: Layout | None = None, overrides: Overrides | None = None
+    ) -> UpscaledPicture:
+        return interpreter.upscale_picture(self, picture, like, overrides, self._convert)
+
+    def submit(
+        self, picture: Picture, like: Layout | None = None, overrides: Overrides | None = None
+    ) -> Future[UpscaledPicture]:
+        """At once: one frame keeps all threads busy."""
+        return interpreter.at_once(self.upscale_picture(picture, like, overrides))
+
+    def _convert(self, calls: Sequence[Call]) -> None:
+        self._pool.run([(in_bands, call) for call in calls])
 
     def _release(self) -> None:
         with self._lock:

@@ -50,3 +50,12 @@ def copy_rows(claimed: Any, thread_id: int, target: NDArray[Any], source: NDArra
         if start == stop:
             break
         target[start:stop] = source[start:stop]
+
+
+def in_bands(claimed: Any, thread_id: int, kernel: Any, rows: int, arguments: tuple[Any, ...]) -> None:
+    """A kernel that takes the rows start .. stop and knows nothing of threads; see `engine.conversion`."""
+    while True:
+        start, stop = _claim_rows(claimed, thread_id, rows)
+        if start == stop:
+            break
+        kernel(start, stop, *arguments)

@@ -6,18 +6,19 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 
 from cupy_kernels import Device, Kernels
 from cupy_kernels.geometry import CHANNELS
 from vs_smsr.engine import interpreter
-from vs_smsr.engine.contract import Capabilities, Frame, Overrides, Upscaled
+from vs_smsr.engine.contract import Capabilities, Frame, Overrides, Upscaled, UpscaledPicture, sparsity_of
 from vs_smsr.engine.cuda.buffers import bytes_for
 from vs_smsr.engine.cuda.diagnosis import diagnose, examine
 from vs_smsr.engine.cuda.network import Network
 from vs_smsr.engine.cuda.ops import Workspace
 from vs_smsr.engine.memory import Memory
-from vs_smsr.engine.picture import Picture
+from vs_smsr.engine.picture import Layout, Picture
 from vs_smsr.engine.profile import Profile
 from vs_smsr.errors import EngineError, MemoryBudgetError
 from vs_smsr.options import EngineOptions
@@ -57,7 +58,8 @@ def create(weights: Weights, options: EngineOptions) -> CudaEngine:
 class CudaEngine:
     """See `contract.Engine`. Frames that run at the same time have a stream and buffers of their own.
 
-    Calls from several threads overlap: while one frame computes, another is copied in or out.
+    So frames that are submitted one after the other, or come from several threads, overlap: while one computes, another
+    is copied in or out.
     """
 
     name = "cuda"
@@ -77,6 +79,7 @@ class CudaEngine:
         self._idle: list[Workspace] = []
         self._streams: list[Device] = []  # of workspaces that were let go
         self._lock = threading.Lock()
+        self._waiting = ThreadPoolExecutor(1, "vs-smsr-cuda")  # for frames in flight, in their order
         self.memory: Memory = DeviceMemory(self)
 
     def compile(self) -> None:
@@ -91,24 +94,41 @@ class CudaEngine:
             log.log(level, "cuda: kernels compiled: %d of %d; they are cached for the next time", number, len(variants))
 
     def upscale(self, frame: Frame, overrides: Overrides | None = None) -> Upscaled:
-        return self._upscale(frame, overrides or Overrides(), picture=False)
-
-    def upscale_picture(self, picture: Picture) -> Upscaled:
-        """As `upscale`, in the caller's own type: converted on the GPU, so that the copies are small.
-
-        Args:
-            picture: (H, W, 3) RGB 0..white (see `engine.picture`), in any memory order; rows of colours and planes are
-                copied as they are.
-        Returns:
-            The frame has the dtype, range and memory order of `picture`; all else is as `upscale` gives it.
-        """
-        return self._upscale(picture, Overrides(), picture=True)
-
-    def _upscale(self, frame: Picture, overrides: Overrides, *, picture: bool) -> Upscaled:
-        learned = all(block.mask and block.attention for block in self.weights.spec.blocks)
-        same = learned and overrides == Overrides()  # nothing is uploaded on the way: the launches are always the same
-        with self._workspace(*frame.shape[:2]) as ops, ops.launches(replay=same, picture=picture):
+        overrides = overrides or Overrides()
+        with self._workspace(*frame.shape[:2]) as ops, ops.launches(replay=self._repeats(overrides)):
             return interpreter.run(ops, self.weights, frame, overrides)
+
+    def upscale_picture(
+        self, picture: Picture, like: Layout | None = None, overrides: Overrides | None = None
+    ) -> UpscaledPicture:
+        return self._start(picture, like or picture.layout, overrides or Overrides())()
+
+    def submit(
+        self, picture: Picture, like: Layout | None = None, overrides: Overrides | None = None
+    ) -> Future[UpscaledPicture]:
+        return self._waiting.submit(self._start(picture, like or picture.layout, overrides or Overrides()))
+
+    def _start(self, picture: Picture, like: Layout, overrides: Overrides) -> Callable[[], UpscaledPicture]:
+        """Queue a frame's copies and launches on a stream of its own; what is returned waits for the result."""
+        height, width, scale = picture.height, picture.width, self.weights.scale
+        even = height + height % 2, width + width % 2
+        with self._explained(*even):
+            space = self._take(*even)
+            with space.launches(replay=self._repeats(overrides)):
+                interpreter.trunk(space, self.weights.spec, space.put_picture(picture), overrides)
+                large, counts = space.take_picture(like, scale * height, scale * width)
+
+        def finish() -> UpscaledPicture:
+            with self._explained(*even):
+                space.device.synchronize()
+            self._give(space)
+            return UpscaledPicture(large, sparsity_of(self.weights, list(counts[:, 0] / (even[0] * even[1]))))
+
+        return finish
+
+    def _repeats(self, overrides: Overrides) -> bool:
+        """Nothing is uploaded on the way: the launches are those of every such frame."""
+        return overrides == Overrides() and all(block.mask and block.attention for block in self.weights.spec.blocks)
 
     @contextmanager
     def open(self, height: int, width: int) -> Iterator[Workspace]:
@@ -118,6 +138,13 @@ class CudaEngine:
 
     @contextmanager
     def _workspace(self, height: int, width: int) -> Iterator[Workspace]:
+        """A stream and buffers of that size, for the length of the block; see `_take`."""
+        with self._explained(height, width):
+            space = self._take(height, width)
+            yield space
+            self._give(space)
+
+    def _take(self, height: int, width: int) -> Workspace:
         """A stream and buffers of that size: idle ones if there are, else new ones; buffers of other sizes are let go.
 
         Their streams are used again, for freed memory stays with its stream's part of the pool.
@@ -128,12 +155,18 @@ class CudaEngine:
             self._idle = [space for space, fit in zip(self._idle, fits, strict=True) if fit]
             space = self._idle.pop() if self._idle else None
             device = self._streams.pop() if not space and self._streams else None
+        return space or Workspace(self._network, device or self._make_device(), self._half, height, width)
+
+    def _give(self, space: Workspace) -> None:
+        """Back after a frame; not after an error."""
+        with self._lock:
+            self._idle.append(space)
+
+    @contextmanager
+    def _explained(self, height: int, width: int) -> Iterator[None]:
+        """Turn errors of the device into ours."""
         try:
-            if space is None:
-                space = Workspace(self._network, device or self._make_device(), self._half, height, width)
-            yield space
-            with self._lock:
-                self._idle.append(space)
+            yield
         except MemoryError as error:
             needed = self.memory.workspace(height, width) / 2**20
             raise MemoryBudgetError(

@@ -9,6 +9,7 @@ from numpy.typing import DTypeLike
 
 from cupy_kernels import geometry
 from cupy_kernels.geometry import CHANNELS, LAYERS
+from vs_smsr.engine.picture import MOST_NUMBERS
 from vs_smsr.families import NetworkSpec
 
 Buffers = dict[str, tuple[tuple[int, ...], DTypeLike]]
@@ -30,8 +31,10 @@ def buffers(spec: NetworkSpec, height: int, width: int, half: bool) -> Buffers:
         "active": ((area,), np.uint32),
         "inactive": ((area,), np.uint32),
         "inverse": ((height, width), np.int32),
-        "counts": ((2,), np.int32),
+        "counts": ((blocks, 2), np.int32),
         "sums": ((blocks, LAYERS, CHANNELS), np.int64),
+        "decoding": ((MOST_NUMBERS,), np.float32),
+        "encoding": ((MOST_NUMBERS,), np.float32),
         "out": ((spec.scale * height, spec.scale * width, 3), np.float32),
         **{f"mask{block}": ((height, width), np.uint8) for block in range(blocks)},
         **{f"scales{block}": ((CHANNELS,), np.float32) for block in range(blocks)},

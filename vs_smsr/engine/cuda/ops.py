@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +15,8 @@ from cupy_kernels.geometry import CHANNELS
 from vs_smsr.engine.contract import Features, Frame, Map, Mask, Scales, Sums, Wanted
 from vs_smsr.engine.cuda.buffers import buffers
 from vs_smsr.engine.cuda.network import Array, Fuse, Network
-from vs_smsr.engine.picture import WHITE, Picture
+from vs_smsr.engine.cuda.pictures import Converter
+from vs_smsr.engine.picture import Layout, Picture
 from vs_smsr.engine.window import Window, whole
 
 LEFT_OUT = 2  # in a mask, beside 0 and 1: a pixel of neither list
@@ -72,6 +71,7 @@ class Workspace:
             "head": Exact(self._at["head"], self._at["low"]),
             "features": Exact(self._at["high"], self._at["low"]),
         }
+        self._converter = Converter(device, self._kernels, self._at)
         self._layers = [self._split(block) for block in range(len(network.blocks))]
         self._no_rows = self._at["layers"][:0].reshape(height * width, 0)
         self._token = object()  # whose launches the device may have recorded: those with these buffers
@@ -80,7 +80,6 @@ class Workspace:
 
     def _begin(self) -> None:
         self._frame: Frame | None = None  # the one that was uploaded
-        self._is_picture = False  # the frame is of the caller's type, and so is the result
         self._replay = False
         self._only: Wanted | None = None  # pixels that lists are made of; None: all
         self._core = whole(self.height, self.width)
@@ -89,14 +88,10 @@ class Workspace:
         self._collecting = False
 
     @contextmanager
-    def launches(self, *, replay: bool, picture: bool = False) -> Iterator[None]:
-        """One frame. With `replay` its launches are those of the frame before, and the device may replay them.
-
-        With `picture` the frame that comes is not float32 0..255 but as `engine.picture` says, and so is the result.
-        """
+    def launches(self, *, replay: bool) -> Iterator[None]:
+        """One frame. With `replay` its launches are those of the frame before, and the device may replay them."""
         self._begin()
         self._replay = replay and self.device.properties.graphs
-        self._is_picture = picture
         with ExitStack() as self._launches:
             yield
 
@@ -138,16 +133,16 @@ class Workspace:
             marked[~self._only] = LEFT_OUT
         self.device.upload(array, marked)
 
-    def _select(self, mask: Array) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
-        """Active and inactive pixels of a mask as (list (H * W,), length (1,)); "inverse" is pixel -> 1 + row."""
-        at, counts = self._at, self._at["counts"]
+    def _select(self, block: int) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+        """A block's active and inactive pixels as (list (H * W,), length (1,)); "inverse" is pixel -> 1 + row."""
+        at, mask, counts = self._at, self._at[f"mask{block}"], self._at["counts"][block]
         self._kernels.count_pixels(mask, at["partial"])
         self._kernels.list_pixels(mask, at["partial"], at["active"], at["inactive"], at["inverse"], counts)
         return (at["active"], counts[:1]), (at["inactive"], counts[1:])
 
     def masked_block(self, block: int, source: Map, core: Window) -> None:
         weights = self._network.blocks[block]
-        active, inactive = self._select(self._at[f"mask{block}"])
+        active, inactive = self._select(block)
         self._core, self._sums = core, self._at["sums"][block]
         self.device.zero(self._sums)
         window = (core.top, core.left, core.bottom, core.right)
@@ -204,14 +199,37 @@ class Workspace:
         self._collecting = self._collecting or shared
 
     def tail(self, frame: Frame) -> Frame:
-        at, network = self._at, self._network
         self._upload(frame)
+        self._tail()
+        result: Frame = self.device.download(self._at["out"])
+        return result
+
+    def _tail(self) -> None:
+        at, network = self._at, self._network
         features = at["high"]
         self._kernels.conv_add(at["collected"], *network.collect, at["head"], features)
         self._kernels.tail(features, *network.tail, at["frame"], at["out"], network.scale)
         self._launches.close()
-        result: Frame = self._packed(frame) if self._is_picture else self.device.download(at["out"])
-        return result
+
+    def put_picture(self, picture: Picture) -> Frame:
+        """In place of the upload of a frame: upload a picture of these sides or one less, and convert it.
+
+        Returns:
+            What `head` takes for that frame: it has no memory, only the shape.
+        """
+        self._converter.unpack(picture, self._bytes("out"), self._at["frame"])  # "out" is free until the tail
+        self._frame = np.broadcast_to(np.float32(0), (self.height, self.width, 3))
+        return self._frame
+
+    def take_picture(self, layout: Layout, height: int, width: int) -> tuple[Picture, NDArray[np.int32]]:
+        """In place of `tail`: the result's first rows and columns, and numbers of pixels (blocks, 2), active first.
+
+        Both are undefined until the device is synchronized.
+        """
+        self._tail()
+        layers = self._bytes("layers")  # free after the last residual
+        picture = self._converter.pack(self._at["out"], layers, layout, height, width)
+        return picture, self.device.start_download(self._at["counts"])
 
     def restrict(self, wanted: Wanted) -> None:
         """Lists of pixels become shorter; what goes over the whole window (head, mask, collect, tail) still does."""
@@ -253,43 +271,13 @@ class Workspace:
 
     def _everywhere(self) -> tuple[Array, Array]:
         """A list of all pixels that are wanted: the inactive ones of an empty mask."""
-        mask = self._at["mask0"]
-        self._mark(mask, 0)
-        return self._select(mask)[1]
+        self._mark(self._at["mask0"], 0)
+        return self._select(0)[1]
 
     def _upload(self, frame: Frame) -> None:
-        if frame is self._frame:
-            return
-        self._frame = frame
-        if not self._is_picture:
+        if frame is not self._frame:
+            self._frame = frame
             self.device.upload(self._at["frame"], frame)
-            return
-        host, planar = _in_memory(frame)
-        staged = self._room("out", host.shape, host.dtype)  # free until the tail
-        self.device.upload(staged, host)
-        self._kernels.unpack_picture(staged, self._at["frame"], white=WHITE[host.dtype.name], planar=planar)
 
-    def _packed(self, like: Picture) -> Picture:
-        """The result in the type and memory order of `like`, on the host; (sH, sW, 3)."""
-        out, dtype = self._at["out"], like.dtype
-        height, width = out.shape[:2]
-        planar = _in_memory(like)[1]
-        shape = (3, height, width) if planar else (height, width, 3)
-        staged = self._room("layers", shape, dtype)  # free after the last residual
-        self._kernels.pack_picture(out, staged, white=WHITE[dtype.name], planar=planar)
-        host: Picture = self.device.download(staged)
-        return host.transpose(1, 2, 0) if planar else host
-
-    def _room(self, name: str, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> Array:
-        """An array at the start of a larger buffer."""
-        flat: Any = self._at[name].reshape(-1)
-        count = math.prod(shape)
-        return flat[: -(-count * dtype.itemsize // flat.itemsize)].view(dtype)[:count].reshape(shape)
-
-
-def _in_memory(picture: NDArray[Any]) -> tuple[Picture, bool]:
-    """(H, W, 3) as it lies in memory, and whether it is planar: then (3, H, W), else (H, W, 3); else a packed copy."""
-    planes = picture.transpose(2, 0, 1)
-    if planes.flags.c_contiguous:
-        return planes, True
-    return np.ascontiguousarray(picture), False
+    def _bytes(self, name: str) -> Array:
+        return self._at[name].reshape(-1).view(np.uint8)
