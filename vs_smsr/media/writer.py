@@ -214,6 +214,9 @@ class Writer:
         before, after = depth(av.VideoFormat(info.pix_fmt)), depth(av.VideoFormat(self.pix_fmt))
         if before > after:
             self.notes.append(f"video: {before} bits become {after} in {self.pix_fmt} of {codec.name}")
+        told = self.reader.video.codec_context.coded_side_data
+        if "dovi_conf" in told and SideData.DOVI_RPU_BUFFER not in info.side_data:  # else reading it back tells
+            self.notes.append("video: not carried: Dolby Vision metadata")
         if self.reader.video.metadata.get("alpha_mode") == "1" and not info.alpha:
             self.notes.append("video: not carried: transparency, which FFmpeg's decoder for this codec does not give")
 
