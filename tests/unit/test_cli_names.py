@@ -147,6 +147,12 @@ def test_a_line_that_cannot_be_printed_is_no_failure(tmp_path, command):
         assert made.size == (16, 12)
 
 
+def test_no_file_gets_the_number_of_a_closed_stream(tmp_path):
+    """Else what a library writes to stderr would go into the result."""
+    code = "from vs_smsr.cli.report import prepare_output; prepare_output(); exit(open('x', 'w').fileno() <= 2)"
+    assert shell(f'"$PYTHON" -c "{code}" <&- >&- 2>&-', tmp_path).returncode == 0
+
+
 # ---- the source tree
 
 
