@@ -218,3 +218,13 @@ def test_the_loss_is_in_the_json_report(tmp_path: Path, film, monkeypatch, stand
 def test_damaged_has_three_values() -> None:
     with pytest.raises(OptionError, match="damaged must be one of"):
         VideoOptions(damaged="maybe")
+
+
+def test_a_frame_that_theora_shows_again_is_no_damage(tmp_path, ffmpeg, count, upscaled) -> None:
+    """Its packet is empty; the frame before is shown for longer."""
+    source = tmp_path / "a.ogv"
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=s=64x48:r=25:d=0.4", "-c:v", "libtheora", source)
+    assert count(source) < 10, "no frame was repeated"
+    report = upscaled(source, tmp_path / "b.mkv", damaged="stop")
+    assert report.notes == ()
+    assert count(report.output) == count(source)

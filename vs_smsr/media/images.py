@@ -169,8 +169,8 @@ def _read(data: bytes, suffix: str) -> Image:
         meta.check_png(data)
     with opened(io.BytesIO(data), suffix) as picture:
         notes = _refuse_or_note(picture)
-        pixels = _deep_pixels(picture, data)
-        with _quiet() if picture.format == "TIFF" else nullcontext():
+        with _quiet() if picture.format in ("PNG", "TIFF") else nullcontext():
+            pixels = _deep_pixels(picture, data)
             picture.load()
         metadata = meta.of_picture(picture, data)
         if pixels is None:
@@ -182,7 +182,7 @@ def _read(data: bytes, suffix: str) -> Image:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Nothing on stderr, where libtiff writes what is wrong with a file; Pillow raises it too."""
+    """Nothing on stderr, where libtiff and libpng write what is wrong with a file; it is raised too."""
     try:
         kept = os.dup(2)
     except OSError:  # closed

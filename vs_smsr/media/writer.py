@@ -129,7 +129,8 @@ class Writer:
         index = packet.stream_index
         packet.rescale_ts(copy.time_base)
         may_repeat = streams.may_repeat_times(copy, self._output)
-        self._moved[index] += streams.fit_times(packet, self._last_dts.get(index), may_repeat)
+        reorders = copy.type == "video" and not streams.is_cover(copy)
+        self._moved[index] += streams.fit_times(packet, self._last_dts.get(index), may_repeat, reorders)
         assert packet.dts is not None, "fit_times gives every packet its times"
         self._last_dts[index] = packet.dts
         self._written.setdefault(index, streams.Amount()).add(packet)
