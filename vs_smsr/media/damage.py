@@ -118,7 +118,7 @@ class Decoder:
         problem = ""
         try:
             frames = self._video.decode(packet)
-        except av.FFmpegError as error:
+        except (av.FFmpegError, ValueError) as error:  # the latter where the decoder cannot be opened
             problem, frames = getattr(error, "strerror", None) or str(error), []
         if packet.size:
             self._cut = packet.is_corrupt or bool(problem)
