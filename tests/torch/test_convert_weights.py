@@ -15,6 +15,7 @@ import torch
 
 from vs_smsr.errors import WeightsError
 from vs_smsr.network import SMSR
+from vs_smsr.network.checkpoint import load_weights
 from vs_smsr.weights import load, shapes
 
 REPOSITORY = Path(__file__).parents[2]
@@ -54,6 +55,19 @@ def test_round_trip(tmp_path: Path, checkpoint: Path, wrapped: str) -> None:
     assert all(np.array_equal(weights.tensors[name], state[name].numpy()) for name in shapes(3))
     convert(checkpoint, tmp_path / "half.safetensors", [])
     assert (tmp_path / "half.safetensors").stat().st_size < 2.2e6
+
+
+def test_open_masks_make_the_network_the_one_without_masks(tmp_path: Path, checkpoint: Path) -> None:
+    convert(checkpoint, tmp_path / "open.safetensors", [], full=True, open_masks=True)
+    network, opened = SMSR(3), SMSR(3)
+    network.load_state_dict(torch.load(checkpoint, weights_only=True))
+    load_weights(opened, load(tmp_path / "open.safetensors"))
+    x = torch.rand(1, 3, 20, 20, generator=torch.Generator().manual_seed(1)) * 255
+    with torch.inference_mode():
+        result = opened.hard_forward(x)
+        assert all(mask.min() == 1 for mask in result.masks)
+        torch.testing.assert_close(result.out, network(x)[0], rtol=1e-4, atol=1e-2)
+        assert (network.hard_forward(x).out - result.out).abs().max() > 0.1  # its own masks leave something out
 
 
 @pytest.mark.skipif(not OFFICIAL.is_file(), reason="needs ../shared: the authors' weights")
