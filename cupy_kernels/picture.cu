@@ -189,8 +189,8 @@ extern "C" KERNEL(256) pack_planes(
     if (place >= size_t(chroma_rows) * chroma_columns) return;
     const float* across = table + 12;
     const float* down = across + (4 << shift_across);
-    const int top = ((int(place / chroma_columns) - 2) << shift_down) + (first_down >> 1) + 1;
-    const int left = ((int(place % chroma_columns) - 2) << shift_across) + (first_across >> 1) + 1;
+    const int top = (int(place / chroma_columns) - 2) * (1 << shift_down) + (first_down >> 1) + 1;
+    const int left = (int(place % chroma_columns) - 2) * (1 << shift_across) + (first_across >> 1) + 1;
     float sums[3] = {0.0f, 0.0f, 0.0f};
     for (int i = 0; i < 4 << shift_across; ++i) {
         if (across[i] == 0.0f) continue;

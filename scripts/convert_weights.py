@@ -23,10 +23,13 @@ def main() -> int:
     parser.add_argument("target", type=Path, help=".safetensors to write")
     parser.add_argument("--full", action="store_true", help="keep float32 (4 MB); default: half precision (2 MB)")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="metadata to store; repeatable")
+    parser.add_argument("--open-masks", action="store_true",
+                        help="every pixel active: the network as without masks, to measure it so")  # fmt: skip
     parser.add_argument("--overwrite", action="store_true")
     arguments = parser.parse_args()
     try:
-        convert(arguments.source, arguments.target, arguments.set, arguments.full, arguments.overwrite)
+        convert(arguments.source, arguments.target, arguments.set, arguments.full, arguments.overwrite,
+                arguments.open_masks)  # fmt: skip
     except SmsrError as error:
         print(f"convert_weights: {error}", file=sys.stderr)
         return 1
@@ -34,8 +37,15 @@ def main() -> int:
     return 0
 
 
-def convert(source: Path, target: Path, entries: list[str], full: bool = False, overwrite: bool = False) -> None:
-    """Read `source`, add metadata entries "key=value", write `target`.
+def convert(
+    source: Path,
+    target: Path,
+    entries: list[str],
+    full: bool = False,
+    overwrite: bool = False,
+    open_masks: bool = False,
+) -> None:
+    """Read `source`, add metadata entries "key=value", open the masks if asked to, write `target`.
 
     Raises:
         WeightsError: the source is not SMSR, the target exists, is not .safetensors or has no folder, an
@@ -52,7 +62,13 @@ def convert(source: Path, target: Path, entries: list[str], full: bool = False, 
         raise WeightsError(f"{target} exists. Give --overwrite to replace it.")
     weights = load(source) if source.suffix == ".safetensors" else read_checkpoint(source)
     metadata = {**weights.metadata, **dict(entry.split("=", 1) for entry in entries)}
-    store(Weights(weights.scale, weights.tensors, metadata, weights.source), target, np.float32 if full else np.float16)
+    tensors = dict(weights.tensors)
+    for block in weights.spec.blocks if open_masks else ():
+        if block.mask:
+            last = block.mask.decide.name
+            tensors[f"{last}.weight"] = np.zeros_like(tensors[f"{last}.weight"])
+            tensors[f"{last}.bias"] = np.array([-1, 1], np.float32)  # active wins
+    store(Weights(weights.spec, tensors, metadata, weights.source), target, np.float32 if full else np.float16)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@ scripts/prepare_data.py PICTURES... --out runs/data
     upscaled images and the images of benchmarks, reduces JPEG damage by downscaling, adds MATLAB-equal bicubic LR.
 scripts/prepare_data.py --debian --out runs/data
     takes Debian's packages of photographs instead (apt-get download; nothing is installed), or as well.
+scripts/prepare_data.py PICTURES... --footage --out runs/footage
+    makes clips of the images, which move, and codes them as video is coded: LR is then what a viewer gets.
 """
 
 from __future__ import annotations
@@ -19,6 +21,8 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn
 
 from vs_smsr.errors import OptionError, SmsrError
+from vs_smsr.options import SCALES
+from vs_smsr.training.footage import Footage
 from vs_smsr.training.prepare import Cleaner, benchmark_hashes, prepare
 
 # Packages of photographs in Debian main; see each package's copyright file. The drawn ones are for drawn content.
@@ -46,6 +50,11 @@ def main() -> int:
                         help="benchmark images: nothing that looks like them is taken; repeatable")  # fmt: skip
     parser.add_argument("--debian", action="store_true", help="take Debian's packages of photographs")
     parser.add_argument("--drawn", action="store_true", help="with --debian: drawn and rendered pictures too")
+    parser.add_argument("--footage", action="store_true", help="LR from coded clips instead of bicubic")
+    parser.add_argument("--scale", type=int, choices=SCALES, default=2, help="with --footage: of HR over LR (2)")
+    parser.add_argument("--seed", type=int, default=0, help="with --footage: equal seeds make equal sets (0)")
+    parser.add_argument("--clips", type=float, default=4.0, metavar="N",
+                        help="with --footage: clips for a megapixel of picture, four crops each (4)")  # fmt: skip
     parser.add_argument("--cache", type=Path, default=Path("runs/debian"), help="where packages are unpacked")
     parser.add_argument("-v", "--verbose", action="store_true", help="say of each image why it was left out")
     arguments = parser.parse_args()
@@ -60,8 +69,9 @@ def main() -> int:
         cleaner = Cleaner(benchmark_hashes(arguments.exclude))
         with Progress(SpinnerColumn(), TextColumn("{task.description}"), console=Console(stderr=True)) as bar:
             task = bar.add_task("reading")
+            footage = Footage(arguments.scale, arguments.seed, arguments.clips) if arguments.footage else None
             report = prepare(folders, arguments.out, cleaner, arguments.clean, is_picture,
-                             lambda path: bar.update(task, description=path.name))  # fmt: skip
+                             lambda path: bar.update(task, description=path.name), footage)  # fmt: skip
     except SmsrError as error:
         print(f"prepare_data: {error}", file=sys.stderr)
         return 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,10 @@ STATISTICS = ("bps", "number_of_", "_statistics_")
 # Kinds of side data that a viewer would miss.
 SEEN = ("Mastering display metadata", "Content light level metadata", "Display Matrix", "Stereo 3D")
 NEAR = 0.0011  # seconds; Matroska counts in 0.001
+LEAD = 0.1  # seconds that all streams together may start earlier, so that a result starts at 0
 ALIKE = 6  # mean difference of two pictures in 8-bit code values; what encoders lose is below 4
+ANIMATIONS = ("gif", "apng", "webp_pipe")  # whose writers show a frame longer instead of repeating it
+FEWER_FRAMES = r"\d+ (of \d+ )?frames?\b|frames? .*(lost|left out|missing)|\bframes?: \d"
 COLOUR = {
     "color_space": "matrix",
     "color_range": "range",
@@ -55,8 +59,9 @@ def differences(source: Probed, result: Probed, scale: int) -> Iterator[Differen
 
 
 def _video(source: Probed, result: Probed, scale: int) -> Iterator[Difference]:
-    if source.frames != result.frames:
-        yield Difference(f"frames: {source.frames} became {result.frames}", r"\bframes?\b")
+    merged = result.format in ANIMATIONS and _distinct(source) <= result.frames < source.frames
+    if source.frames != result.frames and not merged:
+        yield Difference(f"frames: {source.frames} became {result.frames}", FEWER_FRAMES)
     wanted = [source.video[side] * scale for side in ("width", "height")]
     found = [result.video[side] for side in ("width", "height")]
     if wanted != found:
@@ -67,12 +72,14 @@ def _video(source: Probed, result: Probed, scale: int) -> Iterator[Difference]:
             if unlike.any():
                 yield Difference(f"pictures: {np.count_nonzero(unlike)} look different", "deinterlace|transparen")
         else:
-            yield Difference(f"pictures: {len(source.pictures)} became {len(result.pictures)}", r"\bframes?\b")
+            yield Difference(f"pictures: {len(source.pictures)} became {len(result.pictures)}", FEWER_FRAMES)
     before, after = (_components(one.video.get("pix_fmt", "")) for one in (source, result))
-    if after < before and after.bits < before.bits:
+    if after.bits < before.bits:
         yield Difference(f"depth: {before.bits} bits became {after.bits}", r"\bbits\b")
-    if after.chroma < before.chroma:
-        yield Difference(f"chroma: {source.video['pix_fmt']} became {result.video['pix_fmt']}", "chroma|subsampl")
+    old_chroma, new_chroma = before.chroma_size(source.video), after.chroma_size(result.video)
+    if any(new < old for old, new in zip(old_chroma, new_chroma, strict=True)):
+        what = f"chroma: {old_chroma} samples in {source.video['pix_fmt']} became {new_chroma}"
+        yield Difference(f"{what} in {result.video['pix_fmt']}", "chroma|subsampl")
     if before.alpha and not after.alpha:
         yield Difference("alpha is gone", "transparen|alpha")
     for name, word in COLOUR.items():
@@ -87,13 +94,19 @@ def _video(source: Probed, result: Probed, scale: int) -> Iterator[Difference]:
         yield Difference("interlaced became progressive", "interlaced")
     for kind in SEEN:
         old, new = source.side_data.get(kind), result.side_data.get(kind)
-        if old is not None and (new is None or _values(old) != _values(new)):
-            state = "gone" if new is None else f"{_values(old)} became {_values(new)}"
+        if old is not None and (new is None or _unlike(old, new)):
+            state = "is gone" if new is None else f"{old} became {new}"
             yield Difference(f"{kind}: {state}", kind.split()[0].lower() + "|rotation" * (kind == "Display Matrix"))
 
 
-def _values(side_data: dict[str, Any]) -> dict[str, Any]:
-    return {name: _ratio(value) for name, value in side_data.items() if name != "side_data_type"}
+def _distinct(probed: Probed) -> int:
+    """How many frames are unlike the one before."""
+    return 1 + sum(not np.array_equal(*pair) for pair in pairwise(probed.pictures))
+
+
+def _unlike(old: dict[str, Any], new: dict[str, Any]) -> bool:
+    """True if they differ in a number that both have."""
+    return any(_ratio(old[name]) != _ratio(new[name]) for name in old.keys() & new.keys())
 
 
 def _ratio(value: Any) -> Any:
@@ -112,6 +125,13 @@ class _Components:
     chroma: int
     alpha: bool
     rgb: bool
+
+    def chroma_size(self, stream: dict[str, Any]) -> tuple[int, int]:
+        """(width, height) of a chroma plane; odd sides are rounded up."""
+        if self.chroma == 0:
+            return 0, 0
+        width, height = stream["width"], stream["height"]
+        return width if self.chroma == 3 else -(-width // 2), height if self.chroma >= 2 else -(-height // 2)
 
 
 def _components(pix_fmt: str) -> _Components:
@@ -134,7 +154,7 @@ def _times(source: Probed, result: Probed) -> tuple[float, list[Difference]]:
         return 0.0, []
     first = offsets[0]
     found = []
-    if abs(first) > near:
+    if abs(first) > max(near, LEAD):
         found.append(Difference(f"times: all are {first:+.3f} s off", r"\btimes|timestamps|clock|start"))
     moved = [offset - first for offset in offsets if abs(offset - first) > near]
     if moved and source.frames == result.frames:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from dataclasses import dataclass
 from functools import cached_property
@@ -93,7 +94,28 @@ class Probed:
         """Of the stream and of its first frame, by ffprobe's names."""
         first = self._frames[0].get("side_data_list", []) if self._frames else []
         found = [*self.video.get("side_data_list", []), *first]
-        return {data["side_data_type"]: data for data in found if "side_data_type" in data}
+        named = {data["side_data_type"]: data for data in found if "side_data_type" in data}
+        return self._in_bitstream | named
+
+    @cached_property
+    def _in_bitstream(self) -> dict[str, dict[str, Any]]:
+        """The HDR numbers in H.264, which older versions of ffprobe do not tell."""
+        if self.video.get("codec_name") != "h264" or self.of_first_frame("color_transfer") != "smpte2084":
+            return {}
+        command = ["ffmpeg", "-nostdin", "-v", "trace", "-i", f"file:{self.path}", "-map", f"0:{self.video['index']}"]
+        command += ["-c", "copy", "-frames:v", "1", "-bsf:v", "trace_headers", "-f", "null", "-"]
+        said = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False).stderr
+        numbers = dict(re.findall(r"(\w+(?:luminance|light_level))\s+[01]+ = (\d+)", said))
+        found: dict[str, dict[str, Any]] = {}
+        if "max_display_mastering_luminance" in numbers:
+            bounds = {
+                f"{end}_luminance": f"{numbers[f'{end}_display_mastering_luminance']}/10000" for end in ("min", "max")
+            }
+            found["Mastering display metadata"] = bounds
+        if "max_content_light_level" in numbers:
+            light = {"max_content": "max_content_light_level", "max_average": "max_pic_average_light_level"}
+            found["Content light level metadata"] = {name: int(numbers[key]) for name, key in light.items()}
+        return found
 
     def of_first_frame(self, name: str) -> str | None:
         """A property of the first frame, or else of the stream; None if neither tells."""

@@ -43,7 +43,8 @@ CODECS = {
     "theora_vorbis.ogv": "{video} {sound} -c:v libtheora -c:a libvorbis",
     "mpeg2_pcm.mxf": "{video} {sound} -c:v mpeg2video -g 1 -c:a pcm_s16le",
     "prores_pcm.mov": "{video} {sound} -c:v prores_ks -profile:v 2 -pix_fmt yuv422p10le -c:a pcm_s24le",
-    "prores_4444.mov": "{video} -c:v prores_ks -profile:v 4 -pix_fmt yuva444p10le",
+    "prores_4444.mov": "{video} -vf format=rgba,colorchannelmixer=aa=0.5 -c:v prores_ks -profile:v 4 "
+    "-pix_fmt yuva444p10le",
     "mjpeg_ulaw.mov": "{video} {sound} -c:v mjpeg -pix_fmt yuvj422p -c:a pcm_mulaw -ar 8000",
     "h264_alac.mov": "{video} {sound} -c:v libx264 -c:a alac",
     "qtrle.mov": "{video} -c:v qtrle -pix_fmt rgb24",

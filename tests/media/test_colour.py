@@ -138,6 +138,14 @@ def test_the_old_full_range_formats_are_full_range(pix_fmt: str) -> None:
     assert np.abs(to_rgb(frame) - 255).max() < 0.001
 
 
+@pytest.mark.parametrize("pix_fmt", ["yuvj420p", "yuvj422p", "yuvj444p"])
+def test_the_old_full_range_formats_are_written_in_full_range(pix_fmt: str) -> None:
+    rgb = np.full((8, 12, 3), (250, 120, 10), np.float32)
+    frame = from_rgb(rgb, pix_fmt, Colour(1, True))
+    assert abs(int(plane(frame, 0)[0, 0]) - (0.2126 * 250 + 0.7152 * 120 + 0.0722 * 10)) < 1
+    assert np.abs(to_rgb(frame) - rgb).max() < 2
+
+
 @pytest.mark.parametrize(
     "pix_fmt",
     ["rgb24", "bgr24", "bgr0", "0rgb", "rgba", "argb", "gbrp", "gbrap", "gbrp10le", "gbrp12le", "rgb48le", "gbrap16le"],

@@ -215,6 +215,26 @@ def test_the_loss_is_in_the_json_report(tmp_path: Path, film, monkeypatch, stand
     assert "damaged frames lost" in capsys.readouterr().out
 
 
+def test_a_decoder_that_cannot_be_opened_is_one_line(tmp_path: Path, film) -> None:
+    """PyAV raises a ValueError at the second packet."""
+    path = film("mkv", "ffv1")
+    with av.open(str(path)) as file:
+        setup = file.streams.video[0].codec_context.extradata
+    path.write_bytes(path.read_bytes().replace(setup, bytes(len(setup))))
+    with pytest.raises(MediaError, match="no frame of it can be decoded"):
+        Reader(path)
+
+
 def test_damaged_has_three_values() -> None:
     with pytest.raises(OptionError, match="damaged must be one of"):
         VideoOptions(damaged="maybe")
+
+
+def test_a_frame_that_theora_shows_again_is_no_damage(tmp_path, ffmpeg, count, upscaled) -> None:
+    """Its packet is empty; the frame before is shown for longer."""
+    source = tmp_path / "a.ogv"
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=s=64x48:r=25:d=0.4", "-c:v", "libtheora", source)
+    assert count(source) < 10, "no frame was repeated"
+    report = upscaled(source, tmp_path / "b.mkv", damaged="stop")
+    assert report.notes == ()
+    assert count(report.output) == count(source)

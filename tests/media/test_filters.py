@@ -44,9 +44,14 @@ def pixels(ffmpeg, tmp_path: Path) -> Callable[..., np.ndarray]:
 
 
 def clean_aperture(path: Path, width: int, height: int, right: int, down: int) -> Path:
-    """Put a `clap` box into the sample entry of an MP4 or MOV whose index is at its end: size and offset of centre."""
+    """Put a `clap` box into a file: size and offset of its centre in half pixels."""
+    return put_into_sample_entry(path, b"clap", struct.pack(">8i", width, 1, height, 1, right, 2, down, 2))
+
+
+def put_into_sample_entry(path: Path, box_name: bytes, content: bytes) -> Path:
+    """Put a box into the sample entry of an H.264 MP4 or MOV whose index is at its end."""
     data = bytearray(path.read_bytes())
-    box = struct.pack(">I4s8i", 40, b"clap", width, 1, height, 1, right, 2, down, 2)
+    box = struct.pack(">I4s", len(content) + 8, box_name) + content
     entry = data.index(b"avc1", data.index(b"stsd"))
     end = entry - 4 + int.from_bytes(data[entry - 4 : entry])
     data[end:end] = box

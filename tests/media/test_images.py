@@ -283,6 +283,18 @@ def test_truncated_files_are_not_passed_off_as_whole(tmp_path, capfd, suffix, sh
     assert capfd.readouterr().err == "", "the error is one line, ours"
 
 
+def test_libraries_print_nothing_about_a_damaged_png_of_16_bit(tmp_path, capfd):
+    path = tmp_path / "a.png"
+    write_image(path, Image(pixels(3, np.uint16)))
+    data = bytearray(path.read_bytes())
+    start = data.index(b"IDAT") + 40
+    data[start : start + 40] = bytes([0x5A]) * 40
+    path.write_bytes(data)
+    with pytest.raises(MediaError):
+        read_image(path)
+    assert capfd.readouterr().err == ""
+
+
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif", ".avif", ".heic", ".bmp", ".ppm", ".tga", ".gif"])
 def test_damaged_files_raise_only_our_error(tmp_path, suffix):
     """Bytes changed at random: an image or a MediaError, never anything else."""

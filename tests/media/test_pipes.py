@@ -142,6 +142,11 @@ def test_what_y4m_cannot_hold_is_named(tmp_path, stand_in, clip):
     assert any("times of 2 frames are not carried" in note for note in notes)
     with Reader(source) as reader:
         assert reader.info.pix_fmt == "yuv420p"
-    for options in (VideoOptions(pix_fmt="rgb24"), VideoOptions(crf=3), VideoOptions(preset="slow")):
-        with pytest.raises(OptionError, match=r"--(pix-fmt|crf|preset): must be"):
+    for options in (
+        VideoOptions(pix_fmt="rgb24"),
+        VideoOptions(crf=3),
+        VideoOptions(preset="slow"),
+        VideoOptions(encoder_options={"bf": "0"}),
+    ):
+        with pytest.raises(OptionError, match=r"--(pix-fmt|crf|preset|extra-encoder-option): must be"):
             upscale_video(source, target, Tiler(stand_in(2)), options)

@@ -142,5 +142,11 @@ def test_other_formats_have_no_layout(pix_fmt: str) -> None:
     assert layout_of(pix_fmt, Colour(1, False)) is None
 
 
+def test_rgb_is_tagged_as_rgb() -> None:
+    """Whatever matrix the YUV source of the result had."""
+    _, picture = decoded("gbrp")
+    assert frame_of(picture, "gbrp", Colour(1, True)).colorspace == 0
+
+
 def test_limited_rgb_has_no_layout() -> None:
     assert layout_of("rgb24", Colour(0, False)) is None

@@ -150,6 +150,23 @@ def test_the_larger_of_two_films_is_upscaled(tmp_path, ffmpeg, upscaled) -> None
     assert upscaled(source, tmp_path / "b.mkv").frames == 5
 
 
+@pytest.mark.parametrize("target", ["mkv", "mp4"])
+def test_a_copied_film_with_b_frames_keeps_its_times(tmp_path, ffmpeg, ffprobe, upscaled, target: str) -> None:
+    """Matroska has no decoding times; the first packets must not be moved for the want of them."""
+    source = tmp_path / "a.mkv"
+    moving = ("-f", "lavfi", "-i", "testsrc2=s=64x48:r=25:d=0.4")
+    ffmpeg(*moving, *moving, "-map", "0", "-map", "1", "-filter:v:1", "scale=32:24", "-c:v", "libx264", source)
+    report = upscaled(source, tmp_path / f"b.{target}")
+    assert [note.split(": ")[1] for note in report.notes] == ["copied as it is; one video stream is upscaled"]
+    show = ("-select_streams", "v:1", "-show_data_hash", "md5", "-show_packets")
+    before, after = (
+        [(packet["pts_time"], packet["data_hash"]) for packet in ffprobe(path, *show)["packets"]]
+        for path in (source, report.output)
+    )
+    assert [time for time, _ in before] != sorted(time for time, _ in before), "no B-frames"
+    assert after == before
+
+
 def tags_of(ffprobe, path: Path) -> dict[str, str]:
     found = ffprobe(path, "-show_entries", "format_tags").get("format", {}).get("tags", {})
     return {key.lower(): value for key, value in found.items()}

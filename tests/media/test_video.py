@@ -378,8 +378,8 @@ def test_few_frames_wait_in_memory(tmp_path: Path, clip, stand_in, monkeypatch: 
     source = clip(pts=range(40), options={"bf": "0"}).make(tmp_path / "a.mkv")
     decoded: list[int] = []
     ahead: list[int] = []
-    real = pipeline.to_rgb
-    monkeypatch.setattr(pipeline, "to_rgb", lambda frame: decoded.append(1) or real(frame))
+    real = pipeline.picture_of
+    monkeypatch.setattr(pipeline, "picture_of", lambda frame: decoded.append(1) or real(frame))
 
     class Slow(stand_in):
         def upscale(self, frame, state=None) -> Upscaled:

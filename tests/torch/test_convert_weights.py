@@ -16,6 +16,7 @@ import torch
 from vs_smsr.errors import WeightsError
 from vs_smsr.families import smsr
 from vs_smsr.network import SMSR
+from vs_smsr.network.checkpoint import load_weights
 from vs_smsr.weights import load
 
 REPOSITORY = Path(__file__).parents[2]
@@ -57,6 +58,19 @@ def test_round_trip(tmp_path: Path, checkpoint: Path, wrapped: str) -> None:
     assert (tmp_path / "half.safetensors").stat().st_size < 2.2e6
 
 
+def test_open_masks_make_the_network_the_one_without_masks(tmp_path: Path, checkpoint: Path) -> None:
+    convert(checkpoint, tmp_path / "open.safetensors", [], full=True, open_masks=True)
+    network, opened = SMSR(3), SMSR(3)
+    network.load_state_dict(torch.load(checkpoint, weights_only=True))
+    load_weights(opened, load(tmp_path / "open.safetensors"))
+    x = torch.rand(1, 3, 20, 20, generator=torch.Generator().manual_seed(1)) * 255
+    with torch.inference_mode():
+        result = opened.hard_forward(x)
+        assert all(mask.min() == 1 for mask in result.masks)
+        torch.testing.assert_close(result.out, network(x)[0], rtol=1e-4, atol=1e-2)
+        assert (network.hard_forward(x).out - result.out).abs().max() > 0.1  # its own masks leave something out
+
+
 @pytest.mark.skipif(not OFFICIAL.is_file(), reason="needs ../shared: the authors' weights")
 def test_official_file_with_cuda_storages_converts_without_a_gpu(tmp_path: Path) -> None:
     convert(OFFICIAL, tmp_path / "official.safetensors", [])
@@ -88,11 +102,14 @@ def broken(state: dict[str, torch.Tensor], how: str) -> Any:
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        ("missing", r"the key 'body\.2\.body\.collect\.bias' is missing; this is not an SMSR x3 checkpoint"),
+        ("missing", r"the tensor 'body\.2\.body\.collect\.bias' is missing; this is not a smsr x3 network"),
         ("misshapen", r"'head\.0\.weight' must have shape \(64, 3, 3, 3\), got \(64, 4, 3, 3\)"),
         ("unknown", r"the key 'body\.5\.ca\.weight' is not part of SMSR x3"),
-        ("no tail", r"the key 'tail\.0\.weight' is missing"),
-        ("other scale", r"'tail\.0\.weight' must have 12, 27 or 48 outputs \(x2, x3, x4\), got 192"),
+        ("no tail", r"must hold a network that this version knows \(smsr x2 by 'tail\.0\.weight' \(12, 64, 3, 3\)"),
+        (
+            "other scale",
+            r"must hold a network that this version knows .* got other tensors \('tail\.0\.weight' \(192, 64, 3, 3\)",
+        ),
         ("not finite", r"'tail\.0\.bias' has values that are not finite"),
         ("other range", r"'sub_mean\.bias' must hold the DIV2K colour mean for the range 0\.\.255"),
         ("a list", r"must hold a state dict \(names -> tensors\), got list"),

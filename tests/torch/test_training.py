@@ -145,9 +145,10 @@ def test_other_scales_start_from_the_x2_trunk(training_set: Path, tmp_path: Path
     )
     balance(trunk.family[2])
     ours, theirs = trainer.family[scale].state_dict(), trunk.family[2].state_dict()
-    assert all(torch.equal(ours[name], theirs[name]) for name in ours if not name.startswith("tail."))
+    near = {"rtol": 1e-6, "atol": 0}  # balancing divides by means, whose last bit depends on how memory is aligned
+    assert all(torch.allclose(ours[name], theirs[name], **near) for name in ours if not name.startswith("tail."))
     filters = ours["tail.0.weight"].reshape(3, scale, scale, -1), theirs["tail.0.weight"].reshape(3, 2, 2, -1)
-    assert torch.equal(filters[0][:, 0, 0], filters[1][:, 0, 0])  # the corners of an enlarged pixel
+    assert torch.allclose(filters[0][:, 0, 0], filters[1][:, 0, 0], **near)  # the corners of an enlarged pixel
     assert torch.equal(filters[0][:, -1, 0], filters[1][:, -1, 0])
     torch.testing.assert_close(filters[0].mean((1, 2)), filters[1].mean((1, 2)))
     assert trainer.run() == "done"

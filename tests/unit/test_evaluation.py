@@ -9,8 +9,9 @@ import cv2
 import numpy as np
 import pytest
 
-from vs_smsr.engine.contract import Overrides, Upscaled
+from vs_smsr.engine.contract import Capabilities, Overrides, Upscaled
 from vs_smsr.engine.cpu import CpuEngine
+from vs_smsr.engine.memory import HostMemory
 from vs_smsr.errors import MediaError
 from vs_smsr.evaluation import Evaluation, ImageScore, evaluate
 from vs_smsr.evaluation.bicubic import crop_to_multiple, imresize
@@ -29,14 +30,16 @@ needs_official = pytest.mark.skipif(not OFFICIAL.is_file(), reason="needs ../sha
 class Bicubic:
     """An engine without a network: bicubic interpolation, a mask whose share of active pixels is known."""
 
-    name, device, precision = "cpu", "cpu", "fp32"
+    name, device, precision, profile = "cpu", "cpu", "fp32", None
+    capabilities = Capabilities(windows=False)
+    memory = HostMemory(0, lambda height, width: 0)
 
     def __init__(self, scale: int = 2) -> None:
         self.weights = Weights(
             smsr.spec(scale), {name: np.zeros(shape, np.float32) for name, shape in smsr.spec(scale).shapes.items()}
         )
 
-    def upscale(self, frame: np.ndarray, state: Overrides | None = None) -> Upscaled:
+    def upscale(self, frame: np.ndarray, overrides: Overrides | None = None) -> Upscaled:
         assert frame.shape[0] % 2 == frame.shape[1] % 2 == 0
         masks = (np.ones(frame.shape[:2], np.uint8),) * 5
         large = imresize(frame.astype(np.uint8), self.weights.scale)
@@ -156,7 +159,7 @@ def test_json_has_exactly_the_promised_keys(tmp_path: Path) -> None:
 
 
 def test_equal_images_are_null_not_broken_json() -> None:
-    result = Evaluation(2, (ImageScore("same", float("inf"), 1.0, (0.0,) * 5),))
+    result = Evaluation(smsr.spec(2), (ImageScore("same", float("inf"), 1.0, (0.0,) * 5),))
     assert json.loads(result.to_json())["psnr"] is None
 
 
@@ -182,8 +185,8 @@ def test_the_result_is_rounded_to_8_bits(tmp_path: Path) -> None:
     """An engine that is 0.4 too bright everywhere scores as one that is right."""
 
     class Bright(Bicubic):
-        def upscale(self, frame: np.ndarray, state: Overrides | None = None) -> Upscaled:
-            result = super().upscale(frame, state)
+        def upscale(self, frame: np.ndarray, overrides: Overrides | None = None) -> Upscaled:
+            result = super().upscale(frame, overrides)
             result.frame[...] += 0.4
             return result
 

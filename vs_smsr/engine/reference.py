@@ -136,7 +136,7 @@ class ReferenceOps:
             values, dense_in = (everywhere * (dense_out + (1 - dense_out) * pixels)).relu(), dense_out
             outputs.append(values)
         fuse = self._tensors[f"{part.fuse.name}.weight"]
-        total = conv2d(outputs[0], fuse[:, :width], self._tensors[f"{part.fuse.name}.bias"])
+        total = conv2d(outputs[0], fuse[:, :width], self._tensors.get(f"{part.fuse.name}.bias"))
         for number, output in enumerate(outputs[1:], 1):
             total = total + conv2d(output, fuse[:, number * width : (number + 1) * width])
         self._maps["fused"], self._core = total, core
@@ -172,7 +172,7 @@ class ReferenceOps:
         name, width = self._spec.collect[0].name, self._spec.width
         share = self._tensors[f"{name}.weight"][:, block * width : (block + 1) * width]
         if self._collected is None:
-            self._collected = conv2d(self._maps["features"], share, self._tensors[f"{name}.bias"])
+            self._collected = conv2d(self._maps["features"], share, self._tensors.get(f"{name}.bias"))
         else:
             self._collected = self._collected + conv2d(self._maps["features"], share)
 

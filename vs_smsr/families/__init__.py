@@ -20,6 +20,7 @@ __all__ = [
     "family",
     "guess",
     "register",
+    "tails",
 ]
 SCALES = (2, 3, 4)
 
@@ -66,6 +67,16 @@ def guess(shapes: Mapping[str, tuple[int, ...]]) -> NetworkSpec | None:
             if all(shapes.get(name) == shape for name, shape in spec.tail.shapes()):
                 return spec
     return None
+
+
+def tails() -> str:
+    """How `guess` tells the known networks, for messages: "smsr x2 by 'tail.0.weight' (12, 64, 3, 3), ..."."""
+    lines = []
+    for known in _families.values():
+        for scale in SCALES:
+            name, shape = next(known.spec(scale).tail.shapes())
+            lines.append(f"{known.name} x{scale} by {name!r} {shape}")
+    return ", ".join(lines)
 
 
 register(Family(name=smsr.FAMILY, version=smsr.VERSION, spec=smsr.spec))

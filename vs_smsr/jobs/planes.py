@@ -6,6 +6,7 @@ P010, alpha, floats, palettes, big endian, RGB in limited range) have no layout:
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from functools import cache
 from typing import Any
@@ -15,7 +16,7 @@ from av.video.format import VideoFormat
 from numpy.typing import NDArray
 
 from vs_smsr.engine.picture import Layout, Picture, Sampling
-from vs_smsr.media.colour import Colour, colour_of, depth, encoding_matrix, plane, tag
+from vs_smsr.media.colour import RGB, Colour, colour_of, depth, encoding_matrix, plane, tag
 
 PLANES = re.compile(r"(yuvj?4(44|40|22|20|11|10)p|gray|gbrp)(9|10|12|14|16)?(le)?")
 PACKED = ("rgb24", "rgb48le")
@@ -58,7 +59,7 @@ def frame_of(picture: Picture, pix_fmt: str, colour: Colour) -> av.VideoFrame:
     frame = av.VideoFrame(picture.width, picture.height, pix_fmt)
     for target, source in zip(_planes(frame, picture.layout), picture.planes, strict=True):
         target[...] = source
-    return tag(frame, colour)
+    return tag(frame, dataclasses.replace(colour, matrix=RGB) if picture.layout.is_rgb else colour)
 
 
 def _planes(frame: av.VideoFrame, layout: Layout) -> tuple[NDArray[Any], ...]:

@@ -29,7 +29,7 @@ from vs_smsr.media.memory import Level, levels, pipeline_bytes
 from vs_smsr.media.paths import is_pipe
 from vs_smsr.media.reader import Packet, Reader, VideoInfo
 from vs_smsr.media.writer import Writer
-from vs_smsr.media.y4m import PipeWriter
+from vs_smsr.media.y4m import PipeWriter, pipe_options
 from vs_smsr.options import VideoOptions
 from vs_smsr.tiling import FramePlan, Sequence, TiledFrame, TiledPicture, Tiler
 
@@ -61,6 +61,7 @@ def upscale_video(
     start = time.perf_counter()
     source, target = Path(source), Path(target)
     to_pipe = is_pipe(target)
+    options = pipe_options(options) if to_pipe else options
     if not to_pipe and target.exists():
         if source.exists() and target.samefile(source):
             raise OptionError(f"--output: must be another file than the input, got {target} for both.")

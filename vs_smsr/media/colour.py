@@ -209,7 +209,8 @@ def _reformat(
     frame: av.VideoFrame, pix_fmt: str, size: tuple[int, int] | None = None, full: bool = False
 ) -> av.VideoFrame:
     """Change format, subsampling or size by libswscale, not the range: both ends are declared to have the same."""
-    range_ = FULL if full or frame.format.name.startswith("yuvj") else LIMITED
+    full = full or "yuvj" in frame.format.name or "yuvj" in pix_fmt  # whose range libswscale would change
+    range_ = FULL if full else LIMITED
     try:
         return frame.reformat(
             width=size[0] if size else None,

@@ -113,10 +113,12 @@ class Decoder:
             MediaError: the packet is damaged, and that is to be refused.
         """
         self._packets += 1
+        if not packet.size and (packet.pts is not None or packet.dts is not None):
+            return  # Theora's way to show the frame before for longer; the packet that ends the stream has no time
         problem = ""
         try:
             frames = self._video.decode(packet)
-        except av.FFmpegError as error:
+        except (av.FFmpegError, ValueError) as error:  # the latter where the decoder cannot be opened
             problem, frames = getattr(error, "strerror", None) or str(error), []
         if packet.size:
             self._cut = packet.is_corrupt or bool(problem)

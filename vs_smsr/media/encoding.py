@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import struct
 from contextlib import suppress
 from fractions import Fraction
 
@@ -12,14 +11,15 @@ import av
 from av.codec.codec import Codec, UnknownCodecError, find_best_pix_fmt_of_list
 from av.codec.context import Flags
 from av.container import OutputContainer
-from av.sidedata.sidedata import Type as SideData
 from av.video.codeccontext import VideoCodecContext
 from av.video.format import VideoFormat
 from av.video.stream import VideoStream
 
 from vs_smsr.errors import OptionError
+from vs_smsr.media import hdr
 from vs_smsr.media.colour import BT470BG, BT709, CENTRE, FULL, LIMITED, RGB, Colour, depth, has_alpha, is_grey, is_rgb
 from vs_smsr.media.ffmpeg_log import errors_said
+from vs_smsr.media.hdr import Hdr
 from vs_smsr.media.reader import VideoInfo, reason
 from vs_smsr.options import VideoOptions
 
@@ -29,12 +29,6 @@ VARIABLE_FPS = 0x0400  # AVFMT_VARIABLE_FPS
 PLAYED = {"h264", "hevc", "av1", "vp8", "vp9", "vvc", "mpeg4"}  # codecs for players, which want 4:2:0
 QUANTISED = {"mpeg1video", "mpeg2video", "mpeg4", "msmpeg4v2", "msmpeg4v3", "wmv1", "wmv2", "flv1", "h263", "mjpeg"}
 MPEG4_TICKS = 65535  # MPEG-4 part 2 counts time in 16 bits
-# Where the static HDR numbers go: FFmpeg's wrappers take them from the options of these encoders.
-HDR_OPTIONS = {
-    "libx264": ("x264-params", "mastering-display={}", "cll={},{}", ":"),
-    "libx265": ("x265-params", "master-display={}", "max-cll={},{}", ":"),
-    "libsvtav1": ("svtav1-params", "mastering-display={}", "content-light={},{}", ":"),
-}
 
 
 def find_encoder(options: VideoOptions) -> Codec:
@@ -142,6 +136,8 @@ def add_video(
         ) from error
     assert isinstance(stream, VideoStream), "find_encoder gives video encoders only"
     context = stream.codec_context
+    hdr.tell_container(stream, Hdr.of(info.side_data))
+    context.framerate = info.rate.limit_denominator(1_000_000)
     context.width, context.height = size
     context.pix_fmt = pix_fmt
     context.time_base = choose_time_base(codec, output, info)
@@ -185,7 +181,7 @@ def encoder_options(codec: Codec, context: VideoCodecContext, info: VideoInfo, o
     """The options of the encoder: what was asked for, quality 16 where it has a quality, static HDR numbers."""
     private = {option.name for option in context.supported_options.private}
     known = private | {option.name for option in context.supported_options.generic}
-    chosen = _hdr_options(codec.name, info)
+    chosen = hdr.encoder_options(codec.name, Hdr.of(info.side_data))
     if codec.name == "libx265":  # it writes to stderr past FFmpeg's log
         chosen["x265-params"] = ":".join(filter(None, ("log-level=error", chosen.get("x265-params"))))
     if codec.name == "libsvtav1":  # so does this one
@@ -203,40 +199,6 @@ def encoder_options(codec: Codec, context: VideoCodecContext, info: VideoInfo, o
             raise OptionError(f"--encoder-option: must be an option of {codec.name}, got {key!r}.")
         chosen[key] = f"{chosen[key]}:{value}" if key.endswith("-params") and key in chosen else value
     return chosen
-
-
-def _hdr_options(codec: str, info: VideoInfo) -> dict[str, str]:
-    """Mastering display and content light level for encoders that take them as text."""
-    if codec not in HDR_OPTIONS:
-        return {}
-    key, mastering, light, separator = HDR_OPTIONS[codec]
-    parts = []
-    display = info.side_data.get(SideData.MASTERING_DISPLAY_METADATA)
-    if display is not None:
-        parts += _mastering_text(codec, display, mastering)
-    level = info.side_data.get(SideData.CONTENT_LIGHT_LEVEL)
-    if level is not None:
-        parts.append(light.format(*struct.unpack_from("=2I", level)))
-    return {key: separator.join(parts)} if parts else {}
-
-
-def _mastering_text(codec: str, display: bytes, form: str) -> list[str]:
-    """AVMasteringDisplayMetadata as the encoder spells it; empty unless it has both primaries and luminance."""
-    numbers = struct.unpack_from("=22i", display)
-    if not (numbers[20] and numbers[21]):
-        return []
-    values = [Fraction(n, d) if d else Fraction(0) for n, d in zip(numbers[0:20:2], numbers[1:20:2], strict=True)]
-    red, green, blue, white = values[0:2], values[2:4], values[4:6], values[6:8]
-    darkest, brightest = values[8:10]
-    if codec == "libsvtav1":
-        point = "({:.5f},{:.5f})".format
-        luminance = f"({float(brightest):.4f},{float(darkest):.4f})"
-        pairs = [point(float(x), float(y)) for x, y in (green, blue, red, white)]
-    else:  # units of SMPTE ST 2086: 0.00002 and 0.0001 cd/m2
-        luminance = f"({round(brightest * 10_000)},{round(darkest * 10_000)})"
-        pairs = [f"({round(x * 50_000)},{round(y * 50_000)})" for x, y in (green, blue, red, white)]
-    text = "".join(name + pair for name, pair in zip(("G", "B", "R", "WP", "L"), [*pairs, luminance], strict=True))
-    return [form.format(text)]
 
 
 def _open(context: VideoCodecContext, options: VideoOptions) -> None:

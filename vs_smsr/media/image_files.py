@@ -12,7 +12,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-import tifffile
 from PIL import Image as Pillow
 
 from vs_smsr.errors import MediaError
@@ -181,6 +180,8 @@ def _tiff(pixels: Pixels, metadata: Metadata, suffix: str) -> bytes:
     if pixels.ndim == 3 and pixels.shape[2] == 4:
         options["extrasamples"] = ["unassalpha"]
     file = io.BytesIO()
+    import tifffile  # here, for it takes memory that a video has better uses for
+
     tifffile.imwrite(
         file,
         pixels,

@@ -59,6 +59,12 @@ _MODES = {"1": "L", "L": "L", "LA": "RGBA", "La": "RGBA", "P": "RGB", "PA": "RGB
     "YCbCr": "RGB",
 }
 
+_SIGNATURES = (
+    *(b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"qoif", b"DDS "),
+    *(b"\0\0\x01\0", b"\x0a", b"\x01\xda", b"\xff\x0a", b"\xff\x4f\xff\x51"),  # ICO, PCX, SGI, JPEG XL, JPEG 2000
+    *(b"\0\0\0\x0cJXL ", b"\0\0\0\x0cjP  ", *(b"P%d" % n for n in range(1, 8))),
+)
+_STILL_BRANDS = (b"avif", b"avis", b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")  # of HEIF
 Kind = Literal["image", "animation", "video"]
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 
@@ -87,7 +93,7 @@ def kind_of(path: Path) -> Kind:
     """What a file is, by its content; one that is not there, or is no image, by its ending."""
     if path.suffix.lower() in UNREAD:
         return "image"
-    if is_file(path):
+    if is_file(path) and (path.suffix.lower() in SUFFIXES or _has_signature(path)):
         with warnings.catch_warnings(action="ignore"):
             try:
                 with opened(path, path.suffix) as picture:
@@ -99,6 +105,17 @@ def kind_of(path: Path) -> Kind:
                 if path.suffix.lower() not in SUFFIXES:
                     return "video"
     return "image" if is_image(path) else "video"
+
+
+def _has_signature(path: Path) -> bool:
+    """Does the file begin as an image does? Pillow's plug-ins take memory that a video has better uses for."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(12)
+    except OSError:
+        return False
+    webp, boxes = head[:4] == b"RIFF" and head[8:] == b"WEBP", head[4:8] == b"ftyp" and head[8:] in _STILL_BRANDS
+    return webp or boxes or head.startswith(_SIGNATURES)
 
 
 def natural_suffix(path: Path) -> str:
@@ -169,8 +186,8 @@ def _read(data: bytes, suffix: str) -> Image:
         meta.check_png(data)
     with opened(io.BytesIO(data), suffix) as picture:
         notes = _refuse_or_note(picture)
-        pixels = _deep_pixels(picture, data)
-        with _quiet() if picture.format == "TIFF" else nullcontext():
+        with _quiet() if picture.format in ("PNG", "TIFF") else nullcontext():
+            pixels = _deep_pixels(picture, data)
             picture.load()
         metadata = meta.of_picture(picture, data)
         if pixels is None:
@@ -182,7 +199,7 @@ def _read(data: bytes, suffix: str) -> Image:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Nothing on stderr, where libtiff writes what is wrong with a file; Pillow raises it too."""
+    """Nothing on stderr, where libtiff and libpng write what is wrong with a file; it is raised too."""
     try:
         kept = os.dup(2)
     except OSError:  # closed

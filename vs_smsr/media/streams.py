@@ -194,17 +194,24 @@ def may_repeat_times(stream: Stream, output: OutputContainer) -> bool:
     return stream.type in ("subtitle", "data") or bool(output.format.flags & TS_NONSTRICT)
 
 
-def fit_times(packet: Packet, last: int | None, may_repeat: bool) -> bool:
+HELD_BACK = 16  # most frames that H.264 and HEVC hold back
+
+
+def fit_times(packet: Packet, last: int | None, may_repeat: bool, reorders: bool) -> bool:
     """Give a copied packet times that the muxer takes: decoding times do not fall, or rise if they may not repeat.
 
     Args:
         packet: its times are in ticks of the stream that it goes to.
         last: decoding time of the stream's packet before, if there is one.
         may_repeat: see `may_repeat_times`.
+        reorders: packets come in another order than they are shown, as B-frames do.
 
     Returns:
         True if the packet had to be moved.
     """
+    if packet.dts is None and packet.pts is not None and reorders:
+        # Matroska tells only when frames are shown, so the first have none: a tick each, before the first is shown.
+        packet.dts = packet.pts - HELD_BACK if last is None else min(packet.pts, last + 1)
     if packet.dts is None:
         packet.dts = packet.pts
     if packet.dts is None:

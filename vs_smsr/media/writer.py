@@ -137,7 +137,8 @@ class Writer:
         index = packet.stream_index
         packet.rescale_ts(copy.time_base)
         may_repeat = streams.may_repeat_times(copy, self._output)
-        self._moved[index] += streams.fit_times(packet, self._last_dts.get(index), may_repeat)
+        reorders = copy.type == "video" and not streams.is_cover(copy)
+        self._moved[index] += streams.fit_times(packet, self._last_dts.get(index), may_repeat, reorders)
         assert packet.dts is not None, "fit_times gives every packet its times"
         self._last_dts[index] = packet.dts
         self._written.setdefault(index, streams.Amount()).add(packet)
@@ -222,6 +223,9 @@ class Writer:
         before, after = depth(av.VideoFormat(info.pix_fmt)), depth(av.VideoFormat(self.pix_fmt))
         if before > after:
             self.notes.append(f"video: {before} bits become {after} in {self.pix_fmt} of {codec.name}")
+        told = self.reader.video.codec_context.coded_side_data
+        if "dovi_conf" in told and SideData.DOVI_RPU_BUFFER not in info.side_data:  # else reading it back tells
+            self.notes.append("video: not carried: Dolby Vision metadata")
         if self.reader.video.metadata.get("alpha_mode") == "1" and not info.alpha:
             self.notes.append("video: not carried: transparency, which FFmpeg's decoder for this codec does not give")
 

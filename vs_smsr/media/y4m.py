@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -35,7 +36,7 @@ class PipeWriter:
         notes: a line for everything that was not carried, and why; complete after the block.
 
     Raises:
-        OptionError: an option for an encoder was given, or Y4M has no such pixel format.
+        OptionError: Y4M has no such pixel format.
         MediaError: the pipe cannot be written.
     """
 
@@ -107,7 +108,12 @@ class PipeWriter:
         for stream in self.reader.container.streams:
             if stream is not self.reader.video:
                 self.notes.append(f"{streams.name_of(stream)}: not carried: y4m holds video alone")
-        before, after = depth(VideoFormat(self.reader.info.pix_fmt)), depth(VideoFormat(self.pix_fmt))
+        info, crop = self.reader.info, self.reader.filters.crop
+        if info.interlaced:
+            self.notes.append("video: interlaced; upscaled as whole frames. --deinterlace gives a clean result")
+        if crop:
+            self.notes.append(f"video: cropped before upscaling, as the container says: {crop}")
+        before, after = depth(VideoFormat(info.pix_fmt)), depth(VideoFormat(self.pix_fmt))
         if before > after:
             self.notes.append(f"video: {before} bits become {after} in {self.pix_fmt}")
 
@@ -125,14 +131,24 @@ class PipeWriter:
             raise MediaError(f"{self.target}: cannot be written ({reason(error)}).") from error
 
 
-def _pix_fmt(source: str, options: VideoOptions) -> str:
+def pipe_options(options: VideoOptions) -> VideoOptions:
+    """The options of a video that goes into a pipe, where there is no encoder.
+
+    Raises:
+        OptionError: an option for an encoder was given.
+    """
     given = {
         "--codec": options.codec != VideoOptions.codec,
         "--crf": options.crf is not None,
         "--preset": options.preset is not None,
+        "--extra-encoder-option": bool(options.encoder_options),
     }
     for name in (name for name, is_given in given.items() if is_given):
         raise OptionError(f"{name}: must be left out for a pipe, which gets uncompressed frames (y4m).")
+    return dataclasses.replace(options, codec="wrapped_avframe")
+
+
+def _pix_fmt(source: str, options: VideoOptions) -> str:
     if options.pix_fmt is not None:
         if options.pix_fmt not in FORMATS:
             raise OptionError(f"--pix-fmt: must be one of {', '.join(FORMATS)} for a pipe, got {options.pix_fmt!r}.")

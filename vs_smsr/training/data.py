@@ -37,6 +37,7 @@ class Entry:
     offset: int
     source: str = ""
     licence: str = ""
+    made: str = ""  # footage: how LR was made
 
 
 class Builder:
@@ -47,6 +48,7 @@ class Builder:
         self.folder = folder
         self.scales = tuple(scales)
         self.entries: list[Entry] = []
+        self.footage: dict[str, object] | None = None  # what a set of footage is made of, for its index
         self._pixels = 0
         (folder / "index.json").unlink(missing_ok=True)
         self._hr = (folder / "hr.u8").open("wb")
@@ -54,17 +56,29 @@ class Builder:
         self._errors = (folder / "errors.f32").open("wb")
         self._judge = Upscaler(scale=2)
 
-    def add(self, name: str, image: Image, source: str = "", licence: str = "") -> None:
-        """Append one HR image and its bicubic LR versions; sides are cropped to multiples of 12."""
+    def add(
+        self, name: str, image: Image, source: str = "", licence: str = "", lr: Image | None = None, made: str = ""
+    ) -> None:
+        """Append one HR image and its LR versions; sides are cropped to multiples of 12.
+
+        Args:
+            name: of the picture.
+            image: (H, W, 3) HR.
+            source: where it comes from.
+            licence: its licence.
+            lr: of the set's one scale; None = MATLAB-equal bicubic for each scale.
+            made: how `lr` was made.
+        """
         image = np.ascontiguousarray(crop_to_multiple(image, SIDE_MULTIPLE))
         height, width = image.shape[:2]
         self._hr.write(image.tobytes())
         for scale, file in self._lr.items():
-            file.write(imresize(image, 1 / scale).tobytes())
+            small = imresize(image, 1 / scale) if lr is None else lr[: height // scale, : width // scale]
+            file.write(small.tobytes())
         half = imresize(image, 1 / 2)
         errors = [_square_errors(guess, image) for guess in (imresize(half, 2), self._judge.upscale(half))]
         self._errors.write(np.stack(errors, -1).tobytes())
-        self.entries.append(Entry(name, height, width, self._pixels, source, licence))
+        self.entries.append(Entry(name, height, width, self._pixels, source, licence, made))
         self._pixels += height * width
 
     def __enter__(self) -> Builder:
@@ -76,7 +90,8 @@ class Builder:
         for file in (self._hr, self._errors, *self._lr.values()):
             file.close()
         if kind is None:
-            index = {"scales": self.scales, "images": [asdict(entry) for entry in self.entries]}
+            index: dict[str, object] = {"footage": self.footage} if self.footage else {}
+            index |= {"scales": self.scales, "images": [asdict(entry) for entry in self.entries]}
             (self.folder / "index.json").write_text(json.dumps(index, indent=1))
 
 
@@ -104,12 +119,16 @@ class TrainingSet:
         if scale not in content["scales"]:
             raise OptionError(f"data: {folder} was prepared for scales {content['scales']}, not for {scale}.")
         self.scale = scale
+        self.coded = "footage" in content
         self.entries = [Entry(**entry) for entry in content["images"]]
         self._hr = np.memmap(folder / "hr.u8", np.uint8, "r")
         self._lr = np.memmap(folder / f"lr_x{scale}.u8", np.uint8, "r")
         self._errors = np.memmap(folder / "errors.f32", np.float32, "r").reshape(-1, 2)
         areas = np.array([entry.height * entry.width for entry in self.entries], np.float64)
         self._chance = areas / areas.sum()
+        self._mates: dict[tuple[str, str], list[int]] = {}  # of one picture
+        for index, entry in enumerate(self.entries):
+            self._mates.setdefault((entry.source, entry.name), []).append(index)
 
     def pair(self, index: int) -> tuple[Image, Image]:
         """(LR, HR) of one image, views of the mapped files."""
@@ -130,7 +149,8 @@ class TrainingSet:
     def crops(self, rng: np.random.Generator, count: int, patch: int) -> tuple[Image, Image]:
         """Random crops, flipped and turned at random. Of one to eight candidates the one is taken where the shipped
         network gains the most dB over bicubic: edges and patterns, rather than noise and foliage that nothing restores.
-        Colours are exchanged and enhanced at random.
+        Candidates of a set of footage are of one picture, else drawings would push out photographs.
+        Colours are exchanged and enhanced at random, unless they have been coded.
 
         Returns:
             (count, patch, patch, 3) LR and (count, s * patch, s * patch, 3) HR, uint8.
@@ -140,10 +160,13 @@ class TrainingSet:
 
     def _crop(self, rng: np.random.Generator, patch: int) -> tuple[Image, Image]:
         s = self.scale
-        candidates = []
+        candidates: list[tuple[float, int, int, int]] = []
+        mates: list[int] = []
         for _ in range(rng.integers(1, CANDIDATES + 1)):
-            index = int(rng.choice(len(self.entries), p=self._chance))
+            index = int(rng.choice(mates) if mates else rng.choice(len(self.entries), p=self._chance))
             entry = self.entries[index]
+            if self.coded:
+                mates = self._mates[entry.source, entry.name]
             top, left = (int(rng.integers(side // s - patch + 1)) for side in (entry.height, entry.width))
             rows, columns = (slice(s * at // SIDE_MULTIPLE, s * (at + patch) // SIDE_MULTIPLE) for at in (top, left))
             bicubic, network = self.errors(index)[rows, columns].mean((0, 1)) + FLAT
@@ -155,11 +178,12 @@ class TrainingSet:
         flip, turns = bool(rng.integers(2)), int(rng.integers(4))
         if flip:
             small, large = small[:, ::-1], large[:, ::-1]
-        small, large = _recolour(rng, small, large)
+        if not self.coded:
+            small, large = recolour(rng, small, large)
         return np.rot90(small, turns), np.rot90(large, turns)
 
 
-def _recolour(rng: np.random.Generator, small: Image, large: Image) -> tuple[Image, Image]:
+def recolour(rng: np.random.Generator, small: Image, large: Image) -> tuple[Image, Image]:
     """Exchange the channels, and for every other crop enhance the saturation, up to twice: photographs have few strong
     colours, whose edges luma hardly shows. Both are linear: LR stays what HR gives, but for rounding and the 2 % of the
     values that may be clipped."""

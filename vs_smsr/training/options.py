@@ -67,7 +67,7 @@ class TrainOptions:
     checkpoint_minutes: float = 4.0
     log_every: int = 25  # steps
     validate_every: int = 250  # steps
-    validate: Path | None = None  # folder of HR images; LR is made by MATLAB-equal bicubic
+    validate: Path | None = None  # folder of HR images, whose LR is made by MATLAB-equal bicubic; or a prepared set
 
     def __post_init__(self) -> None:
         where = type(self).__name__

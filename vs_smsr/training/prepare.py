@@ -14,9 +14,11 @@ import cv2
 import numpy as np
 
 from vs_smsr.errors import OptionError
+from vs_smsr.options import SCALES
 from vs_smsr.training import cleaning
 from vs_smsr.training.cleaning import Image
-from vs_smsr.training.data import SIDE_MULTIPLE, Builder
+from vs_smsr.training.data import Builder
+from vs_smsr.training.footage import Footage
 
 log = logging.getLogger(__name__)
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".ppm"}
@@ -110,6 +112,7 @@ def prepare(
     clean: Iterable[Path] = (),
     accept: Callable[[Path], bool] = lambda path: True,
     progress: Callable[[Path], None] = lambda path: None,
+    footage: Footage | None = None,
 ) -> Report:
     """Build a training set in `target` from all images below the folders.
 
@@ -120,12 +123,13 @@ def prepare(
         clean: more folders, whose images keep their size.
         accept: False for files that are no pictures.
         progress: called with each file.
+        footage: makes clips of the images, which it reduces and codes; None = a set of stills.
 
     Raises:
         OptionError: a folder is missing, or no image is left.
     """
     report = Report()
-    with Builder(target) as builder:
+    with Builder(target, [footage.scale] if footage else SCALES) as builder:
         roots = [*((folder, True) for folder in clean), *((folder, False) for folder in folders)]
         for (root, keep_size), path in ((given, path) for given in roots for path in images_in([given[0]])):
             progress(path)
@@ -138,17 +142,23 @@ def prepare(
                 log.info("%s: %s", path, image)
                 continue
             source, licence = _provenance(root, path)
-            builder.add(path.name, image, source, licence)
+            before = len(builder.entries)
+            if footage:
+                for pair in footage.pairs(image):
+                    builder.add(path.name, pair.hr, source, licence, pair.lr, pair.made)
+            else:
+                builder.add(path.name, image, source, licence)
+            added = builder.entries[before:]
+            if not added:
+                report.dropped["too small for a frame"] += 1
+                continue
             report.kept += 1
-            report.megapixels += _used_pixels(image) / 1e6
+            report.megapixels += sum(entry.height * entry.width for entry in added) / 1e6
+        if footage:
+            builder.footage = footage.record()
         if not report.kept:
             raise OptionError(f"prepare: no image is left. {report}")
     return report
-
-
-def _used_pixels(image: Image) -> int:
-    height, width = image.shape[:2]
-    return int((height - height % SIDE_MULTIPLE) * (width - width % SIDE_MULTIPLE))
 
 
 def _provenance(root: Path, path: Path) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""PSNR and sparsity of a network on a folder of HR images, while it trains."""
+"""PSNR and sparsity of a network on a folder of HR images, or on a prepared set, while it trains."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from vs_smsr.errors import MediaError
 from vs_smsr.evaluation.bicubic import crop_to_multiple, imresize
 from vs_smsr.evaluation.metrics import psnr
 from vs_smsr.network.smsr import SMSR
+from vs_smsr.training.data import TrainingSet
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"}
 
@@ -33,9 +34,15 @@ class Score:
 
 
 class Validator:
-    """Holds the images; the LR ones are made by MATLAB-equal bicubic, as benchmarks do."""
+    """Holds the images; the LR ones are made by MATLAB-equal bicubic, as benchmarks do, or are those of a set that
+    scripts/prepare_data.py has made: footage that is kept from training.
+    """
 
     def __init__(self, folder: Path, scale: int) -> None:
+        if (folder / "index.json").is_file():
+            kept = TrainingSet(folder, scale)
+            self.pairs = [kept.pair(index) for index in range(len(kept.entries))]
+            return
         paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
         if not paths:
             raise MediaError(f"validate: {folder} holds no images.")

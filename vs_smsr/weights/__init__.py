@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vs_smsr.errors import WeightsError
-from vs_smsr.families import NetworkSpec, family, guess
+from vs_smsr.families import NetworkSpec, family, guess, tails
 
 Tensors = dict[str, NDArray[np.float32]]
 KINDS = "family", "version", "spec"  # of a file's metadata, beside what training wrote
@@ -113,9 +113,10 @@ def recognise(tensors: Mapping[str, NDArray[np.float32]], source: str) -> Networ
     """
     spec = guess({name: tensor.shape for name, tensor in tensors.items()})
     if spec is None:
+        found = ", ".join(f"{name!r} {tensor.shape}" for name, tensor in list(tensors.items())[-2:]) or "none"
         raise WeightsError(
-            f"weights: {source} must be a network that this version knows, got tensors of another one "
-            f"({', '.join(list(tensors)[:3])} ...)."
+            f"weights: {source} must hold a network that this version knows ({tails()}), "
+            f"got other tensors ({found} ...)."
         )
     return spec
 

@@ -11,7 +11,7 @@ import time
 from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
 from vs_smsr.engine.contract import Frame, Mask, Scales, Wanted
 from vs_smsr.engine.cpu import pixel_kernels, sparse_kernels, winograd_kernels
@@ -22,9 +22,10 @@ from vs_smsr.engine.profile import Profile
 from vs_smsr.engine.window import Window
 
 Positions = NDArray[np.int32]
+INT32, INT64, FLOAT32, UINT8 = map(np.dtype, (np.int32, np.int64, np.float32, np.uint8))  # quick to compare
 
 
-def check(name: str, array: NDArray[Any], dtype: DTypeLike, least: int) -> None:
+def check(name: str, array: NDArray[Any], dtype: np.dtype[Any], least: int) -> None:
     """A contiguous array of that type and at least that many elements.
 
     Raises:
@@ -32,7 +33,7 @@ def check(name: str, array: NDArray[Any], dtype: DTypeLike, least: int) -> None:
     """
     if array.dtype != dtype or array.size < least or not array.flags.c_contiguous:
         raise ValueError(
-            f"cpu: {name} must be a contiguous array of at least {least} {np.dtype(dtype)}, got "
+            f"cpu: {name} must be a contiguous array of at least {least} {dtype}, got "
             f"{array.size} {array.dtype}{'' if array.flags.c_contiguous else ', not contiguous'}."
         )
 
@@ -76,7 +77,7 @@ class Launchers:
         target_stride: int, *, rectify: bool = False, outputs: int, source_shift: int = 0, target_shift: int = 0,
     ) -> Call:  # fmt: skip
         """3x3, map to map, over a list; strides in words of the maps, shifts in grid positions, pitch in pixels."""
-        check("list", list_, np.int32, 0)
+        check("list", list_, INT32, 0)
         if packed.words > source_stride or outputs > packed.groups * packed.shape.width:
             raise ValueError(f"cpu: {packed.words} words and {outputs} outputs do not fit the convolution.")
         return sparse_kernels.convolution(*packed.literals), (
@@ -90,8 +91,8 @@ class Launchers:
         pixel_to_row: Positions, base: int, out_rows: Words, out_dense: Words, out_shift: int,
     ) -> Call:  # fmt: skip
         """A masked layer at active pixels, from and to rows and dense maps."""
-        check("list", list_, np.int32, 1)
-        check("pixel_to_row", pixel_to_row, np.int32, self._grid)
+        check("list", list_, INT32, 1)
+        check("pixel_to_row", pixel_to_row, INT32, self._grid)
         check("rows", rows, self._word, self._line)
         check("out_rows", out_rows, self._word, self._line)
         of_dense, of_sparse = layer.dense, layer.sparse
@@ -108,7 +109,7 @@ class Launchers:
     ) -> Call:  # fmt: skip
         """A block's fuse at active pixels; rows is (layers, words)."""
         self._check_fuse(list_, fused, sums)
-        check("pixel_to_row", pixel_to_row, np.int32, self._grid)
+        check("pixel_to_row", pixel_to_row, INT32, self._grid)
         packed, layers = block.fuse, len(block.layers)
         check("rows", rows, self._word, layers * self._line)
         return sparse_kernels.active_fuse(*packed.literals, self._channels, layers), (
@@ -128,14 +129,14 @@ class Launchers:
         )  # fmt: skip
 
     def _check_fuse(self, list_: Positions, fused: Words, sums: Integers) -> None:
-        check("list", list_, np.int32, 1)
+        check("list", list_, INT32, 1)
         self._check_map("fused", fused)
-        check("sums", sums, np.int64, self._channels)
+        check("sums", sums, INT64, self._channels)
 
     def window_sums(self, fused: Words, window: Window, sums: Integers) -> Call:
         """Channel sums of a map over a window, as the fuse adds them."""
         self._check_map("fused", fused)
-        check("sums", sums, np.int64, self._channels)
+        check("sums", sums, INT64, self._channels)
         edges = window.top, window.left, window.bottom, window.right
         return sparse_kernels.window_sums(self._channels), (fused, self._pitch, self._line, *edges, sums)
 
@@ -146,7 +147,7 @@ class Launchers:
         """result = fused * scales + source (unless it is the last), and its share of the collect."""
         for name, lines in (("source", source), ("fused", fused), ("result", result), ("collected", collected)):
             self._check_map(name, lines)
-        check("scales", scales, np.float32, self._channels)
+        check("scales", scales, FLOAT32, self._channels)
         return sparse_kernels.residual_collect(*share.literals, self._channels), (
             list_, source, fused, scales, result, self._line, share.data, share.group_stride, share.bias, collected,
             first, last, collect,
@@ -166,7 +167,7 @@ class Launchers:
     def pooled(self, packed: Packed, quads: Positions, source: Words, means: Positions, target: Floats) -> Call:
         """3x3, relu and the mean of each quad, to the half-size grid."""
         self._check_map("source", source)
-        check("target", target, np.float32, 1)
+        check("target", target, FLOAT32, 1)
         if len(quads) != len(means):
             raise ValueError(f"cpu: there must be a mean for each of {len(quads)} quads, got {len(means)}.")
         return winograd_kernels.pooled_convolution(*packed.literals[:3], self._line, self._channels), (
@@ -206,7 +207,7 @@ class Launchers:
 
     def count(self, mask: Mask, only: Wanted, some: bool, on: Integers, off: Integers) -> Call:
         """Active and inactive pixels of each row."""
-        check("mask", mask, np.uint8, 1)
+        check("mask", mask, UINT8, 1)
         return pixel_kernels.count, (mask, only, some, on, off)
 
     def select(
@@ -214,10 +215,10 @@ class Launchers:
         pixel_to_row: Positions,
     ) -> Call:  # fmt: skip
         """Lists of active and inactive pixels, and the way from a pixel to its row."""
-        check("mask", mask, np.uint8, 1)
+        check("mask", mask, UINT8, 1)
         for name, list_ in zip(("active", "inactive"), lists, strict=True):
-            check(name, list_, np.int32, mask.size)
-        check("pixel_to_row", pixel_to_row, np.int32, self._grid)
+            check(name, list_, INT32, mask.size)
+        check("pixel_to_row", pixel_to_row, INT32, self._grid)
         return pixel_kernels.select, (mask, only, some, *lists, *firsts, pixel_to_row)
 
     def copy(self, target: Words, source: Words) -> Call:

@@ -80,7 +80,7 @@ class PackedNetwork:
         blocks = len(spec.blocks)
         name = spec.collect[0].name
         shares = tensors[f"{name}.weight"].reshape(self.channels, blocks, self.channels, 1, 1)
-        self.shares = [pack(isa, mode, shares[:, block], tensors[f"{name}.bias"]) for block in range(blocks)]
+        self.shares = [pack(isa, mode, shares[:, block], tensors.get(f"{name}.bias")) for block in range(blocks)]
         self.blocks = [pack_block(isa, mode, weights, block) for block in range(blocks)]
         self.masks = [mask(block.mask) if block.mask else None for block in spec.blocks]
         self.attention = [_attention(tensors, block.attention) if block.attention else None for block in spec.blocks]
@@ -98,11 +98,16 @@ class PackedNetwork:
 
 def check(spec: NetworkSpec) -> None:
     """Raise EngineError if a part of the network has no kernel."""
-    convolutions = [*spec.head, spec.collect[1], spec.tail]
+    larger, pointwise = [*spec.head, spec.collect[1], spec.tail], [spec.collect[0]]
     for block in spec.blocks:
-        convolutions += [*block.layers, *(block.mask.convolutions if block.mask else ())]
-    for convolution in convolutions:
-        _require(convolution.size == 3, f"{convolution.name} must be 3x3, got {convolution.size}x{convolution.size}")
+        larger += [*block.layers, *(block.mask.convolutions if block.mask else ())]
+        pointwise += [block.fuse, *(block.attention.convolutions if block.attention else ())]
+        for layer in block.layers:
+            _require(not layer.bias, f"{layer.name} is masked and must have no bias")
+    for convolutions, size in ((larger, 3), (pointwise, 1)):
+        for convolution in convolutions:
+            found = convolution.size
+            _require(found == size, f"{convolution.name} must be {size}x{size}, got {found}x{found}")
     widths = {spec.width, *(block.mask.second.outputs for block in spec.blocks if block.mask)}
     for width in widths:
         _require(width % LINE == 0, f"channels must be a multiple of {LINE}, got {width}")

@@ -128,7 +128,7 @@ def pack_block(isa: Isa, mode: int, weights: Weights, block: int) -> PackedBlock
     layers, shares, dense_shares = [], [], []
     order, dense_inputs = np.arange(width), width
     fuse = weights.tensors[f"{spec.fuse.name}.weight"].reshape(width, len(spec.layers), width, 1, 1)
-    bias = weights.tensors[f"{spec.fuse.name}.bias"]
+    bias = weights.tensors.get(f"{spec.fuse.name}.bias")
     for number, layer in enumerate(spec.layers):
         is_dense = weights.dense_channels(block, number)
         next_order = np.concatenate([np.flatnonzero(is_dense), np.flatnonzero(~is_dense)])
