@@ -154,7 +154,7 @@ class Ops(Protocol):
         ...
 
     def read_mask(self, block: int) -> Mask:
-        """A copy of the block's mask on the host."""
+        """A copy of the block's mask on the host; undefined after `collect` or a written "fused"."""
         ...
 
     def read_attention(self, block: int) -> Scales:

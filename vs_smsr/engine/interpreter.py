@@ -1,7 +1,7 @@
 """A network's stages as calls of an engine's ops, written once; the strategies differ in the regions that they go over.
 
 The whole frame at once is here; by tiles, with features between stages in stores, is `staged`; where pixels changed is
-`tiling.changes`. All three call `decide`, `masked` and the ops themselves, on maps that hold a frame or a window.
+`tiling.changes`. All of them are calls of `contract.Ops`, on maps that hold a frame or a window.
 
 The order of the ops is chosen so that few maps live at once: the 1x1 of a block over its layers and that of the collect
 over the blocks are sums that grow as their inputs appear.
