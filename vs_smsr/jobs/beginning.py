@@ -1,0 +1,124 @@
+"""A job is begun, or found to be the one that is already there."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vs_smsr.errors import JobError
+from vs_smsr.jobs.folder import JobFolder, Manifest
+from vs_smsr.jobs.pipeline import fit
+from vs_smsr.jobs.sizing import Size, final_size
+from vs_smsr.media import durable
+from vs_smsr.media.chunk_writer import FORCED_KEYS, tail_of
+from vs_smsr.media.reader import Reader, VideoInfo
+from vs_smsr.media.writer import Writer
+from vs_smsr.options import EngineOptions, JobOptions, TilingOptions, VideoOptions
+from vs_smsr.tiling import Tiler
+
+VERSIONS = ("vs-smsr", "av", "numba", "numpy")
+MOST_THREADS = 16  # of an encoder; more make files larger and hardly anything faster
+
+
+def begin(
+    folder: JobFolder,
+    source: Path,
+    target: Path,
+    tiler: Tiler,
+    engine: EngineOptions,
+    options: VideoOptions,
+    job: JobOptions,
+) -> Manifest:
+    """The job in the folder, begun now if there is none.
+
+    Raises:
+        JobError: it is not the same job.
+    """
+    settings = _settings(source, tiler, options, job)
+    if folder.begun:
+        manifest = folder.manifest()
+        for name, now in settings.items():
+            before = manifest.settings.get(name)
+            if before != now:
+                raise JobError(
+                    f"{folder.path}: this job was begun with {name} {before}, now it is {now}. "
+                    "Go on with what it was, or begin anew with --restart."
+                )
+        return manifest
+    with Reader(source, options.damaged, options.deinterlace) as reader:
+        chosen = _pinned(tiler, reader.info, options)
+        manifest = Manifest(
+            source=str(source.absolute()),
+            target=str(target.absolute()),
+            chunk=chunk_frames(job, tiler.options),
+            expected=reader.info.frames,
+            size=_size(tiler, reader.info, chosen),
+            settings=settings,
+            engine=_plain_fields(engine),
+            tiling=_plain_fields(tiler.options),
+            video=_plain_fields(chosen),
+        )
+        Writer(target, reader, manifest.size, chosen).discard()  # what is wrong shows now
+    folder.create(manifest)
+    return manifest
+
+
+def chunk_frames(job: JobOptions, tiling: TilingOptions) -> int:
+    """Frames in a chunk: whole temporal tiles, at least as many as were asked for."""
+    step = tiling.temporal_tile if tiling.has_temporal_tiles else 1
+    return -(-job.chunk_frames // step) * step
+
+
+def _pinned(tiler: Tiler, info: VideoInfo, options: VideoOptions) -> VideoOptions:
+    """The options with all that a result's bytes depend on: nothing is left to this run's memory or processors."""
+    ahead = tail_of(options.codec, options.encoder_options)
+    level = fit(tiler, info, _size(tiler, info, options), options, ahead).level
+    chosen = {"threads": str(min(os.cpu_count() or 1, MOST_THREADS)), **level.options}
+    if options.codec in FORCED_KEYS:
+        chosen["forced-idr"] = "1"
+    return dataclasses.replace(options, encoder_options=chosen | options.encoder_options, overwrite=True)
+
+
+def _size(tiler: Tiler, info: VideoInfo, options: VideoOptions) -> Size:
+    return final_size(Size(info.width, info.height), tiler.scale, options, multiple=2)
+
+
+def _settings(source: Path, tiler: Tiler, options: VideoOptions, job: JobOptions) -> dict[str, str]:
+    """By name, everything that the result's bytes depend on."""
+    chosen, engine = tiler.options, tiler.engine
+    found = {
+        "the source": durable.sample(source),
+        "the weights": _weights_digest(tiler),
+        "--scale": tiler.scale,
+        "--engine": engine.name,
+        "--precision": engine.precision,
+        "--attention": chosen.attention,
+        "--reuse": chosen.reuse,
+        "--temporal-tile": chosen.temporal_tile,
+        "--chunk-frames": job.chunk_frames,
+    }
+    for field in dataclasses.fields(options):
+        if field.name != "overwrite":
+            found[f"--{field.name.replace('_', '-')}"] = getattr(options, field.name)
+    found |= {f"version {name}": importlib.metadata.version(name) for name in VERSIONS}
+    return {name: str(value) for name, value in found.items()}
+
+
+def _weights_digest(tiler: Tiler) -> str:
+    found = hashlib.sha256()
+    for name, tensor in sorted(tiler.engine.weights.tensors.items()):
+        found.update(name.encode())
+        found.update(np.ascontiguousarray(tensor).tobytes())
+    return found.hexdigest()[:16]
+
+
+def _plain_fields(options: EngineOptions | TilingOptions | VideoOptions) -> dict[str, Any]:
+    """For JSON."""
+    fields = dataclasses.asdict(options)
+    return {name: str(value.absolute()) if isinstance(value, Path) else value for name, value in fields.items()}
