@@ -19,12 +19,13 @@ def main() -> None:
     training.add_argument("--out", type=Path, default=Path("runs/paper"))
     training.add_argument("--rows", nargs="*", choices=list(ROWS), default=list(ROWS))
     training.add_argument("--images", type=int, default=150, help="how many are held in memory")
+    training.add_argument("--threads", type=int, default=2)
     training.add_argument("--seconds", type=float, default=float("inf"), help="for each row, in this call")
     options = parser.parse_args()
     if options.command == "train":
         options.out.mkdir(parents=True, exist_ok=True)
         for name in options.rows:
-            done = train_row(name, options.data, options.out, options.images, options.seconds)
+            done = train_row(name, options.data, options.out, options.images, options.seconds, options.threads)
             print(f"{name}: {'done' if done else 'to be continued'}", flush=True)
             if not done:
                 break

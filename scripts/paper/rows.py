@@ -45,31 +45,28 @@ def _table_1(channels: str) -> Row:
     return Row(lambda: smsr.variant(2, channels), Recipe(steps=TABLE_1, lr=1e-4, sparsity=0.6), "shipped x2")
 
 
-ROWS = {
-    "srresnet_trunk": Row(lambda: srresnet.spec(4, masked=False), Recipe(steps=TRUNK)),
+ROWS = {  # in the order in which they are trained
     "imdn_trunk": Row(lambda: imdn.spec(4, masked=False), Recipe(steps=TRUNK)),
-    "srresnet_x4_masked_52": Row(lambda: srresnet.spec(4), _masked(0.918), "srresnet_trunk"),
     "imdn_x4_masked_42": Row(lambda: imdn.spec(4), _masked(0.552), "imdn_trunk"),
-    "srresnet_x4": Row(lambda: srresnet.spec(4, masked=False), DENSE, "srresnet_trunk"),
     "imdn_x4": Row(lambda: imdn.spec(4, masked=False), DENSE, "imdn_trunk"),
+    "srresnet_trunk": Row(lambda: srresnet.spec(4, masked=False), Recipe(steps=TRUNK)),
+    "srresnet_x4_masked_52": Row(lambda: srresnet.spec(4), _masked(0.918), "srresnet_trunk"),
+    "srresnet_x4": Row(lambda: srresnet.spec(4, masked=False), DENSE, "srresnet_trunk"),
     "smsr_x2_none": _table_1("none"),
     "smsr_x2_static": _table_1("static"),
     "smsr_x2_dynamic": _table_1("dynamic"),
     "srresnet_x4_masked_35": Row(lambda: srresnet.spec(4), _masked(0.647), "srresnet_trunk"),
     "imdn_x4_masked_22": Row(lambda: imdn.spec(4), _masked(0.318), "imdn_trunk"),
-    "smsr_x2_gradient": Row(
-        lambda: smsr.variant(2, gradient=8.0), Recipe(steps=TABLE_1, lr=1e-4, sparsity=0.6), "shipped x2"
-    ),
 }
 
 
-def train_row(name: str, data: Path, out: Path, images: int, seconds: float) -> bool:
+def train_row(name: str, data: Path, out: Path, images: int, seconds: float, threads: int = 2) -> bool:
     """Train one row from where it is, and store its weights when it is done; False if the time did not suffice."""
     row = ROWS[name]
     target = weights_file(out, name)
     if target.exists():
         return True
-    torch.set_num_threads(2)
+    torch.set_num_threads(threads)
     torch.manual_seed(0)
     network: torch.nn.Module = MaskedNetwork(row.spec())
     if row.start:

@@ -33,7 +33,7 @@ class Recipe:
 
     steps: int
     lr: float = 5e-4
-    batch: int = 8
+    batch: int = 4
     patch: int = 16
     sparsity: float | None = None
     mask_lr: float = 4.0

@@ -1,8 +1,10 @@
-"""Parts that masked networks share: the branch that decides a block's spatial mask, and attention."""
+"""Parts that masked networks share: the branch that decides a block's spatial mask, attention, the mean colour."""
 
 from __future__ import annotations
 
 from vs_smsr.families.spec import ChannelAttention, Convolution, LearnedMask
+
+DIV2K_MEAN = (114.44400024414062, 111.46049499511719, 103.02000427246094)  # 0.4488, 0.4371, 0.4040 in float32
 
 
 def learned_mask(name: str, width: int, inside: int) -> LearnedMask:

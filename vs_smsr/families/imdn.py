@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from vs_smsr.families.branches import attention, learned_mask
-from vs_smsr.families.smsr import MEAN
+from vs_smsr.families.branches import DIV2K_MEAN, attention, learned_mask
 from vs_smsr.families.spec import Convolution, MaskedBlock, NetworkSpec
 
 FAMILY, VERSION = "imdn", 1
@@ -26,7 +25,7 @@ def spec(scale: int, masked: bool = True) -> NetworkSpec:
         family=FAMILY,
         version=VERSION,
         scale=scale,
-        mean=MEAN,
+        mean=DIV2K_MEAN,
         head=(Convolution(name="fea_conv", inputs=3, outputs=c),),
         blocks=tuple(_module(f"IMDB{k}", masked) for k in range(1, MODULES + 1)),
         collect=(

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from functools import cache
 
-from vs_smsr.families.branches import attention, learned_mask
+from vs_smsr.families.branches import DIV2K_MEAN, attention, learned_mask
 from vs_smsr.families.spec import Convolution, DynamicChannels, GradientMask, MaskedBlock, NetworkSpec
 
 FAMILY, VERSION = "smsr", 1
 CHANNELS, MASK_CHANNELS, ATTENTION_CHANNELS = 64, 16, 4
 DYNAMIC_CHANNELS = 8  # inside the prediction of channel masks; gives the supplement's 1012K parameters
 MODULES, LAYERS = 5, 4
-MEAN = (114.44400024414062, 111.46049499511719, 103.02000427246094)  # of DIV2K: 0.4488, 0.4371, 0.4040 in float32
+MEAN = DIV2K_MEAN
 
 
 @cache

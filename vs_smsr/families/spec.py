@@ -298,8 +298,10 @@ class NetworkSpec:
         mask works at a quarter of the pixels, each upsampling makes four of one; a transposed convolution is counted
         by the numbers of its kernel too.
         """
-        plain = sum(convolution.macs for convolution in (*self.head, *(self.collect or ())))
-        larger = sum(convolution.macs * (1 << 2 * n) for n, convolution in enumerate((*self.upsampling, self.tail)))
+        plain: int = sum(convolution.macs for convolution in (*self.head, *(self.collect or ())))
+        larger: int = sum(
+            convolution.macs * (1 << 2 * n) for n, convolution in enumerate((*self.upsampling, self.tail))
+        )
         masks = [block.mask for block in self.blocks if isinstance(block.mask, LearnedMask)]
         branches = sum(mask.first.macs + mask.second.macs // 4 + mask.decide.macs for mask in masks)
         return plain + larger + branches + sum(self.body_macs(block) for block in range(len(self.blocks)))

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from vs_smsr.families.branches import learned_mask
-from vs_smsr.families.smsr import MEAN
+from vs_smsr.families.branches import DIV2K_MEAN, learned_mask
 from vs_smsr.families.spec import Convolution, MaskedBlock, NetworkSpec
 
 FAMILY, VERSION = "srresnet", 1
@@ -33,7 +32,7 @@ def spec(scale: int, masked: bool = True) -> NetworkSpec:
         family=FAMILY,
         version=VERSION,
         scale=scale,
-        mean=MEAN,
+        mean=DIV2K_MEAN,
         head=(Convolution(name="conv_first", inputs=3, outputs=c),),
         blocks=tuple(_block(f"body.{k}", masked) for k in range(BLOCKS)),
         collect=None,
