@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import psutil
-from bench import contenders, convolution, filters, machine, processes, race, report
+from bench import contenders, convolution, end_to_end, filters, machine, processes, race, report, rivals
 from rich.console import Console
 
 from vs_smsr import weights as weight_files
@@ -32,7 +32,7 @@ from vs_smsr.weights import Weights
 
 SHARED = Path(__file__).parents[1].parent / "shared"
 DEMO = Path(__file__).parents[1] / "tests" / "data" / "demo.mp4"
-PARTS = ("race", "convolution", "processes", "filters")
+PARTS = ("race", "convolution", "processes", "filters", "end_to_end", "rivals")
 PACKAGES = ("vs-smsr", "numba", "numpy", "openvino", "onnxruntime", "torch", "vapoursynth", "vapoursynth-mlrt-ov")
 WIDTH = 140  # of tables that go into a file
 log = logging.getLogger("benchmark")
@@ -74,7 +74,7 @@ def run(
     heats: list[race.Heat] = []
     if "race" in arguments.parts:
         heats = race.race(frames, field, weights, network, arguments.rounds, log.info)
-    more: dict[str, dict[str, Any]] = {"sparse_convolution": {}, "processes": {}, "filters": {}}
+    more: dict[str, dict[str, Any]] = {"sparse_convolution": {}, "processes": {}, "filters": {}, "end_to_end": {}}
     smallest, largest = (pick(frames.values(), key=lambda frame: frame.size) for pick in (min, max))
     busiest = frames[max(heats, key=lambda heat: sum(heat.active)).name] if heats else largest
     for engine in ours:
@@ -93,6 +93,17 @@ def run(
             more["filters"][precision] = filters.measure(
                 weights, network, arguments.clip, precision, threads, arguments.clip_frames, arguments.rounds
             )
+        if "end_to_end" in arguments.parts:
+            log.info("whole jobs, %s", precision)
+            more["end_to_end"][precision] = end_to_end.measure(
+                weights, network, arguments.clip, precision, threads, arguments.clip_frames, arguments.rounds
+            )
+    beside: dict[str, dict[str, float]] = {}
+    if "rivals" in arguments.parts:
+        if absent := rivals.missing():
+            log.warning("rivals: left out, since %s are not installed; see scripts/bench/rivals.py", ", ".join(absent))
+        else:
+            beside = rivals.measure(weights, network, frames, ours, threads, arguments.rounds, log.info)
     help_seconds = processes.help_seconds(arguments.rounds) if "processes" in arguments.parts else None
     others = watch.others()
     result: dict[str, Any] = race.summary(heats) if heats else {"ratios": {}, "worst": {}}
@@ -104,6 +115,7 @@ def run(
         else {},
         "thread_scaling": race.thread_scaling(heats) if heats else {},
         **more,
+        "rivals": beside,
         "help_seconds": help_seconds,
         "refused": _refused(heats) + [line for found in more["filters"].values() for line in found["refused"]],
         "machine": {
@@ -175,7 +187,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int, default=0, help="CPU threads of everybody; 0 = all")
     parser.add_argument("--rounds", type=int, default=7, help="times that everything is run; medians are shown")
     parser.add_argument("--parts", type=_list_of(*PARTS), default=list(PARTS), help=",".join(PARTS))
-    parser.add_argument("--clip", type=Path, default=DEMO, help="video for the VapourSynth filters")
+    parser.add_argument("--clip", type=Path, default=DEMO, help="video for the filters and whole jobs")
     parser.add_argument("--clip-frames", type=int, default=12, help="how many of its frames")
     parser.add_argument(
         "--memory-frame",

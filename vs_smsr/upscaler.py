@@ -7,6 +7,7 @@ from pathlib import Path
 
 from vs_smsr import engine as engines
 from vs_smsr.jobs.arrays import Array, ArraySequence, UpscaledArray, upscale_array
+from vs_smsr.jobs.queue import in_order
 from vs_smsr.options import (
     IN_ORDER,
     Attention,
@@ -102,11 +103,12 @@ class Upscaler:
         return upscale_array(self._tiler, array)
 
     def frames(self, arrays: Iterable[Array]) -> Iterator[Array]:
-        """Upscale the arrays of one clip, in order; each is taken only when it is its turn (see `upscale`).
+        """Upscale the arrays of one clip, in order; see `upscale`.
 
+        Each is taken only when it is its turn; a GPU takes two more ahead, to be busy while results are copied.
         What did not change since the array before is copied, by `attention` and `reuse`. Arrays that were given must
         not be changed afterwards; results are new arrays.
         """
-        sequence = ArraySequence(self._tiler)
-        for array in arrays:
-            yield sequence.upscale(array).pixels
+        started = map(ArraySequence(self._tiler).submit, arrays)
+        for result in in_order(started, self._tiler.engine.capabilities.in_flight):
+            yield result.pixels

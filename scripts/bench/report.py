@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.contenders import AGAINST
+from bench.end_to_end import SIDES
 from bench.race import Heat
 
 COLOURS = {"fp32": "#1f6fb4", "bf16": "#d9662b"}
@@ -24,6 +25,8 @@ def show(result: Mapping[str, Any], heats: Sequence[Heat], console: Console) -> 
         for precision, shares in result["time_shares"].items():
             console.print(_shares(precision, shares))
     console.print(_figures(result))
+    if result["rivals"]:
+        console.print(_rivals(result["rivals"]))
     for line in result["refused"]:
         console.print(f"no ratio: {line}", style="red")
     if not result["machine"]["quiet"]:
@@ -97,6 +100,30 @@ def _figures(result: Mapping[str, Any]) -> Table:
         for name, rate in found["frames_per_second"].items():
             table.add_row(f"VapourSynth filter on {found['clip']}: {name}", precision, f"{rate:.2f} frames/s")
         table.add_row("VapourSynth filter: speed-up over openvino's best", precision, _number(found["ratio"], "x"))
+    for precision, found in result["end_to_end"].items():
+        rates = found["frames_per_second"]
+        for side, rate in rates.items():
+            value = f"{rate:.2f} frames/s, {rate / rates['openvino']:.2f}x"
+            table.add_row(f"whole job on {found['clip']}: {SIDES[side]}", precision, value)
+        value = f"{found['command_seconds']:.2f} s, {found['command_frames_per_second']:.2f} frames/s"
+        table.add_row("the whole command in a process of its own, compiled before", precision, value)
+    return table
+
+
+def _rivals(found: Mapping[str, Mapping[str, float]]) -> Table:
+    table = Table(
+        title="Beside others; Y of frames that were reduced and enlarged again, speed on the frames themselves"
+    )
+    for heading in ("runs", "ms a frame", "time over ours", "PSNR dB", "SSIM"):
+        table.add_column(heading, justify="left" if heading == "runs" else "right")
+    for name, row in found.items():
+        cells = (
+            f"{1000 * row['seconds']:.0f}",
+            f"{row['over_ours']:.2f}x",
+            f"{row['psnr_y']:.2f}",
+            f"{row['ssim_y']:.4f}",
+        )
+        table.add_row(name, *cells)
     return table
 
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import itertools
 import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 from host.device import HostDevice, HostMemory
@@ -17,6 +21,11 @@ from vs_smsr.engine import conversion
 from vs_smsr.engine.cuda import CudaEngine
 from vs_smsr.engine.picture import Layout, Picture
 from vs_smsr.errors import EngineError
+from vs_smsr.jobs.arrays import ArraySequence
+from vs_smsr.jobs.queue import in_order
+from vs_smsr.jobs.video import upscale_video
+from vs_smsr.options import TilingOptions, VideoOptions
+from vs_smsr.tiling import Tiler
 
 pytestmark = pytest.mark.usefixtures("gpp")
 Event = tuple[int, str, Any]  # number of a stream, what happened, bytes or kernel
@@ -120,6 +129,103 @@ def test_three_frames_in_flight() -> None:
         assert copies[-2:] == ["down"] * 2
     waited = [stream for stream, what, _ in events[len(queued) :] if what == "wait"]
     assert waited == streams, "results come in the order of the frames"
+
+
+def pictures_of(path: Path) -> list[NDArray[Any]]:
+    with av.open(str(path)) as container:
+        return [frame.to_ndarray() for frame in container.decode(video=0)]
+
+
+def write_clip(path: Path, count: int) -> None:
+    """4:2:0, lossless; frame 3 repeats frame 2."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=25, width=8, height=6, pix_fmt="yuv420p")
+        for number in range(count):
+            planes = random_picture(LAYOUTS["420 left"], 6, 8, 2 if number == 3 else number).planes
+            frame = av.VideoFrame.from_ndarray(
+                np.concatenate([plane.ravel() for plane in planes]).reshape(9, 8), "yuv420p"
+            )
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+
+@pytest.mark.parametrize("attention", ["frame", "auto"])
+def test_a_video_has_three_frames_in_flight(attention: Any, tmp_path: Path) -> None:
+    """Each with its own attention; a temporal tile's attention comes from one frame, so the next must wait for it."""
+    source, results = tmp_path / "clip.mkv", []
+    write_clip(source, 6)
+    for count in (1, None):
+        engine, events, go = logged()
+        tiler = Tiler(engine, TilingOptions(attention=attention), in_flight=count)
+        tiler.plan(6, 8)  # the warm-up is over
+        events.clear()
+        if attention == "frame" and count is None:
+            go.clear()  # until three frames have gone up
+            threading.Thread(target=set_after, args=(go, events, 3), daemon=True).start()
+        target = tmp_path / f"{count}.mkv"
+        report = upscale_video(source, target, tiler, VideoOptions(codec="ffv1"))
+        results.append((pictures_of(target), report.frames, report.skipped, report.reused))
+        if attention == "frame":
+            assert len(uploads(events)) == 5, "the repeated frame is not computed"
+        if count == 1:
+            waits = [number for number, (_, what, _) in enumerate(events) if what == "wait"]
+            assert all(upload > wait for upload, wait in zip(uploads(events)[1:], waits, strict=False))
+    np.testing.assert_array_equal(results[0][0], results[1][0])
+    assert results[0][1:] == results[1][1:]
+    assert len(results[0][0]) == 6
+
+
+def uploads(events: list[Event]) -> list[int]:
+    """Where the luma of a frame of 8x6 goes up."""
+    return [number for number, (_, what, value) in enumerate(list(events)) if (what, value) == ("up", 48)]
+
+
+def set_after(go: threading.Event, events: list[Event], count: int) -> None:
+    while len(uploads(events)) < count:
+        time.sleep(0.01)
+    go.set()
+
+
+def test_arrays_in_flight() -> None:
+    """The same results in the same order; two more are taken ahead, and a repeated one gives a copy."""
+    engine, _, _ = logged()
+    arrays = [np.random.default_rng(seed).integers(0, 256, (6, 8, 3)).astype(np.uint8) for seed in (0, 1, 1, 2, 3)]
+    sequence = ArraySequence(Tiler(engine, TilingOptions(attention="frame")))
+    taken = []
+
+    def given() -> Iterator[NDArray[Any]]:
+        for array in arrays:
+            taken.append(len(taken))
+            yield array
+
+    results = []
+    for result in in_order(map(sequence.submit, given()), engine.capabilities.in_flight):
+        results.append(result.pixels)
+        assert len(taken) == min(len(results) + 2, 5)
+    for array, result in zip(arrays, results, strict=True):
+        np.testing.assert_array_equal(result, engine.upscale_picture(Picture.of(array)).picture.array)
+    assert results[1] is not results[2]
+
+
+def test_no_memory_for_frames_in_flight() -> None:
+    """A frame that found no memory beside others is computed when they are done."""
+
+    class Full(Logging):
+        def synchronize(self) -> None:
+            if self.number > 1 and not failed:
+                failed.append(self.number)
+                raise MemoryError("out of memory")
+            super().synchronize()
+
+    failed: list[int] = []
+    engine, _, _ = logged(Full)
+    pictures = [random_picture(LAYOUTS["420 left"], 6, 8, seed) for seed in range(4)]
+    tiler = Tiler(engine, TilingOptions())
+    sent = [tiler.submit(picture) for picture in pictures[:3]]
+    got = [one.result().picture for one in sent]
+    assert failed
+    for picture, result in zip(pictures, got, strict=False):
+        assert result.same(engine.upscale_picture(picture).picture)
 
 
 def test_errors_come_out_of_the_future() -> None:

@@ -269,18 +269,45 @@ def test_a_process_tells_its_peak(part: Module, weights: Weights, frame: Any) ->
     assert found["first_frame_warm_seconds"] > 0
 
 
-def test_filters_agree_with_pytorch(part: Module, weights: Weights, frame: Any, tmp_path: Path) -> None:
-    clip = tmp_path / "clip.mkv"
-    with av.open(str(clip), "w") as container:
+@pytest.fixture
+def clip(frame: Any, tmp_path: Path) -> Path:
+    """Two frames of the picture, lossless."""
+    path = tmp_path / "clip.mkv"
+    with av.open(str(path), "w") as container:
         stream = container.add_stream("ffv1", rate=25)
         stream.height, stream.width = frame.shape[:2]
         stream.pix_fmt = "yuv420p"
         picture = av.VideoFrame.from_ndarray(np.rint(frame).astype(np.uint8), "rgb24")
-        for packet in [*stream.encode(picture), *stream.encode(None)]:
+        for packet in [*stream.encode(picture), *stream.encode(picture), *stream.encode(None)]:
             container.mux(packet)
+    return path
+
+
+def test_filters_agree_with_pytorch(part: Module, weights: Weights, clip: Path) -> None:
     found = part("bench.filters").measure(weights, to_network(weights), clip, "fp32", 2, 1, 1)
     assert found["refused"] == []
     assert found["ratio"] > 0
+
+
+def test_whole_jobs(part: Module, weights: Weights, clip: Path) -> None:
+    """Everybody makes every frame; the second one repeats the first, which only our defaults see."""
+    end_to_end = part("bench.end_to_end")
+    found = end_to_end.measure(weights, to_network(weights), clip, "fp32", 1, 2, 1)
+    assert found["clip"] == "clip.mkv 40x24, 2 frames"
+    assert found["frames_per_second"].keys() == end_to_end.SIDES.keys()
+    assert found["command_seconds"] > 0
+
+
+def test_openvino_in_our_pipeline(part: Module, weights: Weights, frame: Any, tmp_path: Path) -> None:
+    """What the rival's side of a whole job computes is the dense network."""
+    onnx = part("bench.dense").export(to_network(weights), *frame.shape[:2], tmp_path / "dense.onnx")
+    engine = part("bench.pipeline").OpenVinoEngine(weights, onnx, "fp32", 1)
+    error = part("bench.check").Reference(to_network(weights), frame)
+    output = part("bench.contenders").Output
+    assert error.error(output(engine.upscale(frame).frame)).psnr > 100
+    cut = np.ascontiguousarray(frame[:16, :24])  # another size
+    error = part("bench.check").Reference(to_network(weights), cut)
+    assert error.error(output(engine.upscale(cut).frame)).psnr > 100
 
 
 def test_random_weights_are_complete(weights: Weights) -> None:

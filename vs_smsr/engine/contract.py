@@ -172,10 +172,12 @@ class Capabilities:
         windows: `Engine.open` works, so frames can go by tiles and stages.
         pictures: `Engine.upscale_picture` and `submit` work: the engine converts, by its own kernels. Where it has a
             memory of its own, a picture crosses the bus in its own type, not as floats.
+        in_flight: frames that keep the device busy when they are submitted before the first one's result is taken.
     """
 
     windows: bool = True
     pictures: bool = False
+    in_flight: int = 1
 
 
 class Engine(Protocol):

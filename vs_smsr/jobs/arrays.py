@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import cv2
@@ -40,16 +41,26 @@ class UpscaledArray:
 
 def upscale_array(tiler: Tiler, array: Array) -> UpscaledArray:
     """Upscale one array by itself; see `vs_smsr.Upscaler.upscale` for what it may be."""
-    array = _checked(array)
+    return _started(tiler, _checked(array))()
+
+
+def _started(tiler: Tiler, array: Array) -> Callable[[], UpscaledArray]:
+    """Begin with an array by itself; what is returned waits for the result."""
     overhead = conversion_bytes(array, tiler.scale)
     if array.ndim == 3 and array.shape[2] == 3:
-        result = tiler.upscale_picture(Picture.of(array), overhead=overhead)
-        return UpscaledArray(result.picture.array, result.sparsity)
+        sent = tiler.submit(Picture.of(array), overhead=overhead)
+
+        def finish() -> UpscaledArray:
+            result = sent.result()
+            return UpscaledArray(result.picture.array, result.sparsity)
+
+        return finish
 
     def alone(frame: Frame) -> Upscaled:
         return tiler.upscale(frame, overhead=overhead)
 
-    return _by_frames(array, tiler.scale, alone, alone)
+    made = _by_frames(array, tiler.scale, alone, alone)
+    return lambda: made
 
 
 class ArraySequence:
@@ -61,27 +72,28 @@ class ArraySequence:
     def __init__(self, tiler: Tiler) -> None:
         self._tiler = tiler
         self._kind: tuple[object, ...] = ()
-        self._last: tuple[Array, UpscaledArray] | None = None
+        self._last: tuple[Array, Callable[[], UpscaledArray]] | None = None
 
-    def upscale(self, array: Array) -> UpscaledArray:
-        """As `upscale_array`, for the next array."""
-        array, tiler = _checked(array), self._tiler
-        if not tiler.options.has_temporal_tiles:
-            return self._alone(array)
+    def submit(self, array: Array) -> Callable[[], UpscaledArray]:
+        """As `upscale_array`, for the next array; what is returned waits for the result."""
+        array = _checked(array)
+        if self._tiler.options.has_temporal_tiles:
+            result = self._next(array)
+            return lambda: result
+        if self._tiler.options.reuse == "off":
+            return _started(self._tiler, array)
+        if self._last is None or not _equal(self._last[0], array):
+            self._last = array, cache(_started(self._tiler, array))
+        last = self._last[1]
+        return lambda: UpscaledArray(last().pixels.copy(), last().sparsity)
+
+    def _next(self, array: Array) -> UpscaledArray:
+        tiler = self._tiler
         if (array.shape, array.dtype) != self._kind:
             self._kind = array.shape, array.dtype
             overhead = conversion_bytes(array, tiler.scale)
             self._colours, self._alpha = (Sequence(tiler, overhead=overhead) for _ in range(2))
         return _by_frames(array, tiler.scale, self._colours.upscale, self._alpha.upscale)
-
-    def _alone(self, array: Array) -> UpscaledArray:
-        """Each array by itself; one that repeats the last gives a copy of its result."""
-        if self._tiler.options.reuse == "off":
-            return upscale_array(self._tiler, array)
-        if self._last is None or not _equal(self._last[0], array):
-            self._last = array, upscale_array(self._tiler, array)
-        result = self._last[1]
-        return UpscaledArray(result.pixels.copy(), result.sparsity)
 
 
 def _equal(a: Array, b: Array) -> bool:

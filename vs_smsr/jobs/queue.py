@@ -1,10 +1,25 @@
-"""A bounded queue between two threads of a job."""
+"""What waits between the steps of a job: a bounded queue between two threads, results in flight."""
 
 from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+
+
+def in_order[T](started: Iterable[Callable[[], T]], in_flight: int) -> Iterator[T]:
+    """The results of what the iterable starts, each of which is waited for by calling it.
+
+    Args:
+        in_flight: so many are started before the first one is waited for; at least 1.
+    """
+    waiting: deque[Callable[[], T]] = deque()
+    for result in started:
+        waiting.append(result)
+        if len(waiting) >= in_flight:
+            yield waiting.popleft()()
+    while waiting:
+        yield waiting.popleft()()
 
 
 class Closed(Exception):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ import cv2
 from vs_smsr.engine.picture import Picture
 from vs_smsr.errors import MemoryBudgetError, OptionError, OutputExistsError
 from vs_smsr.jobs.planes import frame_of, layout_of, picture_of
-from vs_smsr.jobs.queue import BoundedQueue, Closed
+from vs_smsr.jobs.queue import BoundedQueue, Closed, in_order
 from vs_smsr.jobs.report import Progress, Report
 from vs_smsr.jobs.sizing import Size, final_size
 from vs_smsr.media.colour import Array, alpha_of, depth, to_rgb
@@ -70,7 +70,7 @@ def upscale_video(
     frames, skipped, reused, held = 0, 0.0, 0.0, 0
     with Reader(source, options.damaged, options.deinterlace) as reader:
         size = final_size(Size(reader.info.width, reader.info.height), tiler.scale, options, multiple=2)
-        level, overhead, _ = fit(tiler, reader.info, size, options)
+        level, overhead, plan = fit(tiler, reader.info, size, options)
         options = dataclasses.replace(options, encoder_options={**level.options, **options.encoder_options})
         sequence = Sequence(tiler, overhead=overhead)
         writer_of = PipeWriter if to_pipe else Writer
@@ -78,15 +78,12 @@ def upscale_video(
             writer_of(target, reader, size, options) as writer,
             _threads(reader, writer, level, _planes_of(writer, tiler.scale)) as (decoded, upscaled),
         ):
-            for item in decoded:
-                if not isinstance(item, _Frame):
-                    upscaled.put(item, PACKET)
-                    continue
-                result, pixels, alpha = _upscaled(sequence, writer, item)
+            started = _started(sequence, writer, decoded, upscaled)
+            for original, result, pixels, alpha in in_order(started, plan.in_flight):
                 frames, skipped, reused = frames + 1, skipped + result.skipped, reused + result.reused
                 held += result.held
-                frame = writer.prepare(pixels, item.source, alpha)
-                del result, pixels, item  # one large frame less while the next is made
+                frame = writer.prepare(pixels, original, alpha)
+                del result, pixels  # one large frame less while the next is made
                 upscaled.put(frame, FRAME)
                 if progress:
                     fps = frames / (time.perf_counter() - start)
@@ -145,21 +142,37 @@ def _planes_of(writer: Writer | PipeWriter, scale: int) -> Size | None:
     return Size(width // scale, height // scale) if whole and layout_of(writer.pix_fmt, writer.colour) else None
 
 
-def _upscaled(
-    sequence: Sequence, writer: Writer | PipeWriter, item: _Frame
-) -> tuple[TiledPicture | TiledFrame, av.VideoFrame | Array, Array | None]:
-    """The result, what the writer takes of it, and alpha of its size."""
+type _Decoded = _Frame | Packet
+type _Upscaled = av.VideoFrame | Packet
+# The decoded frame, its result, what the writer takes of it, and alpha of its size.
+type _Result = tuple[av.VideoFrame, TiledPicture | TiledFrame, av.VideoFrame | Array, Array | None]
+
+
+def _started(
+    sequence: Sequence, writer: Writer | PipeWriter, decoded: Iterable[_Decoded], upscaled: BoundedQueue[_Upscaled]
+) -> Iterator[Callable[[], _Result]]:
+    """Start on the frames, one after the other; packets go past those in flight."""
+    for item in decoded:
+        if isinstance(item, _Frame):
+            yield _sent(sequence, writer, item)
+        else:
+            upscaled.put(item, PACKET)
+
+
+def _sent(sequence: Sequence, writer: Writer | PipeWriter, item: _Frame) -> Callable[[], _Result]:
+    """Start on a frame; what is returned waits for the result."""
     if isinstance(item.pixels, Picture):
         like = layout_of(writer.pix_fmt, writer.colour)
         assert like is not None, "planes go in only where planes come out"
-        made = sequence.upscale_picture(item.pixels, like)
-        return made, frame_of(made.picture, writer.pix_fmt, writer.colour), None
+        wait = sequence.submit_picture(item.pixels, like)
+
+        def finish() -> _Result:
+            made = wait()
+            return item.source, made, frame_of(made.picture, writer.pix_fmt, writer.colour), None
+
+        return finish
     result = sequence.upscale(item.pixels)
-    return result, result.frame, _enlarged(item.alpha, result.frame)
-
-
-type _Decoded = _Frame | Packet
-type _Upscaled = av.VideoFrame | Packet
+    return lambda: (item.source, result, result.frame, _enlarged(item.alpha, result.frame))
 
 
 class _AtOnce(BoundedQueue[_Upscaled]):

@@ -8,8 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from vs_smsr.engine.contract import Frame, Scales, Upscaled, UpscaledPicture, sparsity
-from vs_smsr.engine.picture import Layout, Picture
+from vs_smsr.engine.contract import Frame, Scales, Upscaled, sparsity
 from vs_smsr.tiling.changes import FeatureReuse
 from vs_smsr.tiling.reuse import WORTHWHILE, Changed, RegionReuse, Reuse, changed_pixels
 from vs_smsr.tiling.runner import FrameRunner, Kept
@@ -44,25 +43,6 @@ class OwnAttention:
                 return result, None
             runner.keep(self._last, (frame, result))
             return _copied(result), None
-
-
-class OwnPictures:
-    """`OwnAttention` for pictures, which are compared plane by plane."""
-
-    def __init__(self, tiler: Tiler, overhead: int) -> None:
-        self._tiler, self._overhead = tiler, overhead
-        self._last: Kept[tuple[Picture, UpscaledPicture]] = Kept()
-
-    def upscale(self, picture: Picture, like: Layout) -> tuple[UpscaledPicture, bool]:
-        """Also tells whether it was computed; if not, the result is that of the frame before, its very planes."""
-        with self._tiler.turn_of(picture, self._overhead) as runner:
-            last = self._last.value
-            if last is not None and last[1].picture.layout == like and picture.same(last[0]):
-                return last[1], False
-            result = runner.run_picture(picture, like)
-            if runner.plan.keep != "nothing":
-                runner.keep(self._last, (picture, result))
-            return result, True
 
 
 class HeldAttention:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 import numpy as np
 
 from vs_smsr.engine.contract import Frame, Upscaled
 from vs_smsr.engine.conversion import pack, unpack
 from vs_smsr.engine.picture import Layout, Picture
-from vs_smsr.tiling.attention import Attention, Computed, HeldAttention, OwnAttention, OwnPictures
+from vs_smsr.tiling.attention import Attention, Computed, HeldAttention, OwnAttention
 from vs_smsr.tiling.padding import cropped, padded
+from vs_smsr.tiling.runner import Kept
 from vs_smsr.tiling.temporal import StartRule, Starts, TemporalTile
-from vs_smsr.tiling.tiler import TiledFrame, TiledPicture, Tiler
+from vs_smsr.tiling.tiler import PictureInFlight, TiledFrame, TiledPicture, Tiler
 
 log = logging.getLogger(__name__)
 SAMPLED = 16  # rows of a result, one in so many, are compared: what is kept for it adds to the peak of memory
@@ -39,7 +41,7 @@ class Sequence:
         # With its own attention and exact reuse, a frame's result does not depend on where temporal tiles start.
         alone = not options.has_temporal_tiles
         self._frames = Frames(tiler, overhead) if alone else None
-        self._pictures = OwnPictures(tiler, overhead) if alone else None
+        self._last: Kept[PictureInFlight] = Kept()
         self._tile: TileState | None = None
         self._shape: tuple[int, ...] = ()
 
@@ -57,13 +59,29 @@ class Sequence:
     def upscale_picture(self, picture: Picture, like: Layout, cut: bool | None = None) -> TiledPicture:
         """As `upscale`, for planes of a decoder; the result has the layout of an encoder.
 
-        Where the next result depends on this frame alone, the engine converts; else the host does. The result must not
-        be changed: for a frame that is repeated, it is the same.
+        The result must not be changed: for a frame that is repeated, it is the same.
         """
-        if self._pictures is not None:
-            self._next += 1
-            made, computed = self._pictures.upscale(picture, like)
-            return TiledPicture(made.picture, made.sparsity, 0.0 if computed else 1.0, held=False)
+        return self.submit_picture(picture, like, cut)()
+
+    def submit_picture(self, picture: Picture, like: Layout, cut: bool | None = None) -> Callable[[], TiledPicture]:
+        """As `upscale_picture`; what is returned waits for the result.
+
+        Where results depend on their own frame alone, the engine converts and several frames are in flight, as many as
+        the plan says; else the host converts, and a frame is computed before this returns.
+        """
+        if self._frames is None:
+            result = self._converted(picture, like, cut)
+            return lambda: result
+        self._next += 1
+        sent = self._tiler.submit(picture, like, self._overhead, self._last)
+
+        def finish() -> TiledPicture:
+            made = sent.result()
+            return TiledPicture(made.picture, made.sparsity, 0.0 if sent.computed else 1.0, held=False)
+
+        return finish
+
+    def _converted(self, picture: Picture, like: Layout, cut: bool | None) -> TiledPicture:
         scale = self._tiler.scale
         result = self.upscale(unpack(picture), cut)
         large = pack(result.frame, like, scale * picture.height, scale * picture.width)

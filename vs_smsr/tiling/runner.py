@@ -6,12 +6,14 @@ import logging
 import threading
 import weakref
 from collections.abc import Sequence
+from concurrent.futures import Future
 from typing import Protocol
 
 import numpy as np
 
 from vs_smsr.engine.contract import Engine, Frame, Mask, Overrides, Scales, Upscaled, UpscaledPicture, sparsity
 from vs_smsr.engine.conversion import pack, unpack
+from vs_smsr.engine.interpreter import at_once
 from vs_smsr.engine.picture import Layout, Picture
 from vs_smsr.engine.reach import reach
 from vs_smsr.engine.staged import StagedFrame
@@ -91,6 +93,18 @@ class FrameRunner:
         result, scale = self.run(unpack(picture)), self.engine.weights.scale
         large = pack(result.frame, like, scale * picture.height, scale * picture.width)
         return UpscaledPicture(large, result.sparsity)
+
+    def submit_picture(self, picture: Picture, like: Layout) -> Future[UpscaledPicture]:
+        """As `run_picture`, without waiting where the device works by itself; a MemoryError comes out of the future.
+
+        The turn lasts until the future is done.
+        """
+        if self.plan.tile is None and self.engine.capabilities.pictures:
+            try:
+                return self.engine.submit(picture, like)
+            except MemoryError:
+                pass  # not so many at once: `run_picture` tries again and knows what else to do
+        return at_once(self.run_picture(picture, like))
 
     def staged(self, frame: Frame, attention: tuple[Scales, ...] | None) -> StagedFrame | None:
         """The frame computed with the features of all stages kept; None if they do not fit in memory."""

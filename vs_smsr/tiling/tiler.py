@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+import dataclasses
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
+from functools import partial
 
 from vs_smsr.engine.contract import Engine, Frame, Scales, Upscaled, UpscaledPicture
 from vs_smsr.engine.picture import Layout, Picture
@@ -11,7 +15,7 @@ from vs_smsr.options import TilingOptions
 from vs_smsr.tiling.padding import cropped, padded
 from vs_smsr.tiling.planner import FramePlan
 from vs_smsr.tiling.reuse import Changed
-from vs_smsr.tiling.runner import FrameRunner
+from vs_smsr.tiling.runner import FrameRunner, Kept
 from vs_smsr.tiling.scheduler import Scheduler
 
 
@@ -46,6 +50,29 @@ class TiledPicture(UpscaledPicture):
     held: bool
 
 
+@dataclass(frozen=True)
+class PictureInFlight:
+    """A picture on its way through an engine.
+
+    Attributes:
+        given: the picture; like: layout of the result.
+        computed: False: the result is that of the picture before, its very planes.
+    """
+
+    given: Picture
+    like: Layout
+    computed: bool
+    _future: Future[UpscaledPicture]
+    _again: Callable[[], UpscaledPicture]  # by the plan for less memory
+
+    def result(self) -> UpscaledPicture:
+        """Wait for it; raises what `Tiler.upscale` does."""
+        try:
+            return self._future.result()
+        except MemoryError:
+            return self._again()
+
+
 class Tiler:
     """Feeds frames to one engine, from any number of threads; the CLI, the filter and the API call an engine only so.
 
@@ -55,16 +82,17 @@ class Tiler:
     Args:
         engine: where the network runs.
         options: memory budget, temporal tiles, reuse.
-        in_flight: most frames that will be asked for at the same time.
+        in_flight: most frames that will be asked for at the same time; None: as many as keep the engine busy.
         tiles: temporal tiles that are kept at the same time.
     """
 
     def __init__(
-        self, engine: Engine, options: TilingOptions | None = None, *, in_flight: int = 1, tiles: int = 1
+        self, engine: Engine, options: TilingOptions | None = None, *, in_flight: int | None = None, tiles: int = 1
     ) -> None:
         self.engine = engine
         self.options = options or TilingOptions()
-        self._scheduler = Scheduler(engine, self.options, in_flight=in_flight, tiles=tiles)
+        count = engine.capabilities.in_flight if in_flight is None else in_flight
+        self._scheduler = Scheduler(engine, self.options, in_flight=count, tiles=tiles)
 
     @property
     def scale(self) -> int:
@@ -102,15 +130,48 @@ class Tiler:
         Args:
             like: layout of the result; None: the picture's.
         """
-        with self.turn_of(picture, overhead) as runner:
-            return runner.run_picture(picture, like or picture.layout)
+        return self.submit(picture, like, overhead).result()
+
+    def submit(
+        self,
+        picture: Picture,
+        like: Layout | None = None,
+        overhead: int = 0,
+        last: Kept[PictureInFlight] | None = None,
+    ) -> PictureInFlight:
+        """As `upscale_picture`, without waiting for the result where the device works by itself.
+
+        It waits while as many frames are in flight as the plan allows. The picture must not be changed before the
+        result is taken.
+
+        Args:
+            last: the picture before, which gives its result if this one equals it; this one is put in its place where
+                the plan has the memory to keep it. It must not be changed then.
+        """
+        like = like or picture.layout
+        with ExitStack() as turn:
+            runner = turn.enter_context(self._turn_of(picture, overhead))
+            before = last.value if last is not None else None
+            if before is not None and before.like == like and picture.same(before.given):
+                return dataclasses.replace(before, computed=False)
+            future = runner.submit_picture(picture, like)
+            made = PictureInFlight(picture, like, True, future, partial(self._alone, picture, like, overhead))
+            if last is not None and runner.plan.keep != "nothing":
+                runner.keep(last, made)
+            rest = turn.pop_all()
+        future.add_done_callback(lambda _: rest.close())
+        return made
+
+    def _alone(self, picture: Picture, like: Layout, overhead: int) -> UpscaledPicture:
+        with self._turn_of(picture, overhead) as runner:
+            return runner.run_picture(picture, like)
 
     def turn(self, frame: Frame, overhead: int = 0) -> AbstractContextManager[FrameRunner]:
         """The runner for a frame with even sides, for the length of a block; see `Scheduler.turn`."""
         height, width = frame.shape[:2]
         return self._scheduler.turn(height, width, overhead)
 
-    def turn_of(self, picture: Picture, overhead: int) -> AbstractContextManager[FrameRunner]:
+    def _turn_of(self, picture: Picture, overhead: int) -> AbstractContextManager[FrameRunner]:
         """As `turn`, for a picture of any size."""
         height, width = picture.height, picture.width
         return self._scheduler.turn(height + height % 2, width + width % 2, overhead)

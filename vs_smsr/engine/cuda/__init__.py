@@ -63,7 +63,7 @@ class CudaEngine:
     """
 
     name = "cuda"
-    capabilities = Capabilities(pictures=True)
+    capabilities = Capabilities(pictures=True, in_flight=3)  # one goes up, one computes, one comes down
     profile: Profile | None = None
 
     def __init__(
