@@ -10,7 +10,7 @@ from vs_smsr.options import EngineOptions, VideoOptions
 
 if TYPE_CHECKING:
     from vs_smsr.upscaler import Upscaler
-    from vs_smsr.vapoursynth_filter import smsr
+    from vs_smsr.vapoursynth import smsr
 
 __version__ = "0.1.0"
 __all__ = [
@@ -26,7 +26,7 @@ __all__ = [
     "smsr",
 ]
 
-_LAZY = {"Upscaler": "vs_smsr.upscaler", "smsr": "vs_smsr.vapoursynth_filter"}
+_LAZY = {"Upscaler": "vs_smsr.upscaler", "smsr": "vs_smsr.vapoursynth"}
 
 
 def __getattr__(name: str) -> Any:

@@ -11,11 +11,13 @@ import vapoursynth as vs
 
 from vs_smsr import engine as engines
 from vs_smsr import smsr
+from vs_smsr.engine.conversion import unpack
+from vs_smsr.engine.picture import Layout
 from vs_smsr.options import EngineOptions, TilingOptions
 from vs_smsr.tiling import Sequence, Tiler
 from vs_smsr.tiling.temporal import StartRule, Starts
-from vs_smsr.vapoursynth_filter import _read
-from vs_smsr.vapoursynth_tiles import starts
+from vs_smsr.vapoursynth.formats import picture_of
+from vs_smsr.vapoursynth.temporal import starts
 
 core = vs.core
 LENGTH = 12  # frames of the clip
@@ -60,7 +62,11 @@ def test_starts_are_those_of_going_through_in_order(length: int, cuts: dict[int,
         if in_order.starts(frame * np.float32(255), told):
             start = n
         expected.append(start)
-    node = starts(clip, clip, StartRule(length), _read)
+
+    def read(n: int, frame: vs.VideoFrame) -> np.ndarray:
+        return unpack(picture_of(n, frame, Layout("planar", "float32", 1)))
+
+    node = starts(clip, clip, StartRule(length), read)
     order = list(range(LENGTH))
     random.Random(1).shuffle(order)
     found = {n: node.get_frame(n).props["SMSRStart"] for n in order}

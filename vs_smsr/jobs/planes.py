@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 import av
 from av.video.format import VideoFormat
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from vs_smsr.engine.picture import Layout, Picture, Sampling
 from vs_smsr.media.colour import RGB, Colour, colour_of, depth, encoding_matrix, plane, tag
 
+PlanarKind = Literal["planar", "yuv", "grey"]
 PLANES = re.compile(r"(yuvj?4(44|40|22|20|11|10)p|gray|gbrp)(9|10|12|14|16)?(le)?")
 PACKED = ("rgb24", "rgb48le")
 CENTRED_ACROSS, CENTRED_DOWN = (2, 4, 6), (1, 2)  # chroma locations of H.273, as FFmpeg numbers them
@@ -33,10 +34,24 @@ def layout_of(pix_fmt: str, colour: Colour) -> Layout | None:
         return Layout("packed" if pix_fmt in PACKED else "planar", dtype, peak) if colour.full else None
     if not PLANES.fullmatch(pix_fmt):
         return None
+    across, down = (4 - n.bit_length() + 1 for n in (target.chroma_width(1 << 4), target.chroma_height(1 << 4)))
+    return planar_layout("grey" if pix_fmt.startswith("gray") else "yuv", bits, colour, across, down)
+
+
+@cache
+def planar_layout(kind: PlanarKind, bits: int, colour: Colour, across: int = 0, down: int = 0) -> Layout:
+    """Of planes of whole codes.
+
+    Args:
+        bits: per sample, 8 to 16.
+        across, down: log2 of luma samples per chroma sample, 0..2.
+    """
+    dtype, peak = "uint8" if bits <= 8 else "uint16", (1 << bits) - 1
+    if kind == "planar":
+        return Layout("planar", dtype, peak)
     rows = tuple(tuple(map(float, row)) for row in encoding_matrix(colour, bits))
-    if pix_fmt.startswith("gray"):
+    if kind == "grey":
         return Layout("grey", dtype, peak, rows[:1])
-    across, down = ((1 << 4) // n for n in (target.chroma_width(1 << 4), target.chroma_height(1 << 4)))
     return Layout(
         "yuv",
         dtype,
@@ -70,7 +85,6 @@ def _planes(frame: av.VideoFrame, layout: Layout) -> tuple[NDArray[Any], ...]:
     return tuple(plane(frame, index) for index in order)
 
 
-def _sampling(samples: int, centred: bool, bottom: bool = False) -> Sampling:
-    """For that many luma samples per chroma sample."""
-    shift = samples.bit_length() - 1
-    return Sampling(shift, (samples - 1) * (2 if bottom else centred))
+def _sampling(shift: int, centred: bool, bottom: bool = False) -> Sampling:
+    """For 2 ** shift luma samples per chroma sample."""
+    return Sampling(shift, ((1 << shift) - 1) * (2 if bottom else centred))

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from vs_smsr.tiling.clip import Frames, Sequence, TileState, open_tile
 from vs_smsr.tiling.planner import FramePlan
+from vs_smsr.tiling.runner import Kept
 from vs_smsr.tiling.temporal import TemporalTile
-from vs_smsr.tiling.tiler import TiledFrame, TiledPicture, Tiler
+from vs_smsr.tiling.tiler import PictureInFlight, TiledFrame, TiledPicture, Tiler
 
 __all__ = [
     "FramePlan",
     "Frames",
+    "Kept",
+    "PictureInFlight",
     "Sequence",
     "TemporalTile",
     "TileState",

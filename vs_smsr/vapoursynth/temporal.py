@@ -22,11 +22,11 @@ from vs_smsr.tiling.temporal import StartRule, luma
 
 TILES = 2  # that are kept: frames in flight may lie on both sides of a border
 Read = Callable[[int, vs.VideoFrame], Frame]  # number and frame to (H, W, 3) float32 RGB 0..255
-Finish = Callable[[int, vs.VideoFrame, TiledFrame], vs.VideoFrame]  # fill a copy of the large blank frame
+Finish = Callable[[int, vs.VideoFrame, vs.VideoFrame, TiledFrame], vs.VideoFrame]  # fill the large frame; the small one
 
 
 def tiled(
-    rgb: vs.VideoNode,
+    small: vs.VideoNode,
     source: vs.VideoNode,
     blank: vs.VideoNode,
     tiler: Tiler,
@@ -39,7 +39,7 @@ def tiled(
     """The clip upscaled by temporal tiles.
 
     Args:
-        rgb: RGBS or RGBH.
+        small: what `read` can read.
         source: whose `_SceneChangePrev` counts, where it is set.
         blank: of the result's size, with the result's props.
         num_streams: frames that are computed at the same time, where the tiler's plan allows for it.
@@ -48,11 +48,11 @@ def tiled(
     core = vs.core
     rule = StartRule(tiler.options.temporal_tile)
     tiles = _Tiles(tiler, rule, overhead)
-    last = len(rgb) - 1
+    last = len(small) - 1
 
     @lru_cache(maxsize=TILES + 1)
     def first_two(start: int) -> tuple[vs.VideoNode, vs.VideoNode]:
-        return _kept(rgb[start], len(rgb)), _kept(rgb[min(start + 1, last)], len(rgb))
+        return _kept(small[start], len(small)), _kept(small[min(start + 1, last)], len(small))
 
     @lru_cache(maxsize=(TILES + 1) * num_streams)
     def node(start: int, stream: int) -> vs.VideoNode:  # each computes one frame at a time, so there are several
@@ -60,9 +60,9 @@ def tiled(
             frames = {start: f[2], start + 1: f[3], n: f[1]}
             with errors_of_frame(n):
                 result = tiles.upscale(start, n, lambda number: read(number, frames[number]))
-            return finish(n, f[0].copy(), result)
+            return finish(n, f[0].copy(), f[1], result)
 
-        made = core.std.ModifyFrame(blank, [blank, rgb, *first_two(start)], run)
+        made = core.std.ModifyFrame(blank, [blank, small, *first_two(start)], run)
         core.std.SetVideoCache(made, mode=0)
         return made
 
@@ -71,17 +71,17 @@ def tiled(
     def choose(n: int, f: vs.VideoFrame) -> vs.VideoNode:
         return node(f.props["SMSRStart"], next(turns) % num_streams)
 
-    begins = starts(rgb, source, rule, read)
-    return core.std.FrameEval(blank, choose, prop_src=[begins], clip_src=[blank, rgb])
+    begins = starts(small, source, rule, read)
+    return core.std.FrameEval(blank, choose, prop_src=[begins], clip_src=[blank, small])
 
 
-def starts(rgb: vs.VideoNode, source: vs.VideoNode, rule: StartRule, read: Read) -> vs.VideoNode:
+def starts(small: vs.VideoNode, source: vs.VideoNode, rule: StartRule, read: Read) -> vs.VideoNode:
     """A clip of one pixel whose prop SMSRStart is the number of the frame that begins the frame's temporal tile.
 
     Without going through the clip in order: each node looks back twice as far as the one before.
     """
     core = vs.core
-    point = core.std.BlankClip(format=vs.GRAY8, width=1, height=1, length=len(rgb), keep=True)
+    point = core.std.BlankClip(format=vs.GRAY8, width=1, height=1, length=len(small), keep=True)
 
     def measure(n: int, f: list[vs.VideoFrame]) -> vs.VideoFrame:
         frame = f[0].copy()
@@ -89,7 +89,7 @@ def starts(rgb: vs.VideoNode, source: vs.VideoNode, rule: StartRule, read: Read)
         frame.props["SMSRDifference"] = rule.difference(n, before, now)
         return frame
 
-    differences = core.std.ModifyFrame(point, [point, rgb, _later(rgb, 1)], measure)
+    differences = core.std.ModifyFrame(point, [point, small, _later(small, 1)], measure)
 
     def begin(n: int, f: list[vs.VideoFrame]) -> vs.VideoFrame:
         frame = f[0].copy()
