@@ -87,16 +87,13 @@ class JobOptions:
     chunk_frames: int = 240  # frames that are encoded together, and at most lost; 0 = one encoder for the whole video
     folder: Path | None = None  # where chunks wait; None: beside the target
     restart: bool = False  # throw away what an earlier run has made
+    prepare: bool = False  # only write the job down
+    devices: tuple[str, ...] = ()  # a worker on each: processes that share threads and memory; none: this process
 
     def __post_init__(self) -> None:
         rule = "0 (one encoder for the whole video) or 2 or more"
-        require(
-            self.chunk_frames == 0 or self.chunk_frames >= 2,
-            type(self).__name__,
-            "chunk_frames",
-            rule,
-            self.chunk_frames,
-        )
+        where = type(self).__name__
+        require(self.chunk_frames == 0 or self.chunk_frames >= 2, where, "chunk_frames", rule, self.chunk_frames)
 
 
 Attention = Literal["frame", "held", "auto"]

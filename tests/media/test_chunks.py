@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from vs_smsr.errors import JobError, MediaError, OptionError
-from vs_smsr.jobs.chunks import in_chunks, upscale_in_chunks
 from vs_smsr.jobs.folder import JobFolder
+from vs_smsr.jobs.long import in_chunks, upscale_in_chunks
 from vs_smsr.jobs.video import upscale_video
 from vs_smsr.media.chunk_writer import decoding_times
 from vs_smsr.options import EngineOptions, JobOptions, TilingOptions, VideoOptions
@@ -191,15 +191,14 @@ def test_any_file_of_a_job_may_be_damaged(source: Path, chunked: Make, stand_in:
                 path.write_bytes(
                     data[: len(data) // 2] + bytes([data[len(data) // 2] ^ 1]) + data[len(data) // 2 + 1 :]
                 )
-            try:
-                chunked(source, target)
-            except JobError as error:
-                assert name == "manifest.json", name
-                assert "--restart" in str(error)
+            if name == "manifest.json" and damage != "gone":
+                with pytest.raises(JobError, match="--restart"):
+                    chunked(source, target)
                 assert not target.exists()
-            else:
-                assert target.read_bytes() == whole.read_bytes(), (name, damage)
-                target.unlink()
+                continue
+            chunked(source, target)
+            assert target.read_bytes() == whole.read_bytes(), (name, damage)
+            target.unlink()
 
 
 def test_after_the_last_rename_there_is_nothing_left_to_do(

@@ -43,30 +43,43 @@ def begin(
     settings = _settings(source, tiler, options, job)
     if folder.begun:
         manifest = folder.manifest()
-        for name, now in settings.items():
-            before = manifest.settings.get(name)
-            if before != now:
-                raise JobError(
-                    f"{folder.path}: this job was begun with {name} {before}, now it is {now}. "
-                    "Go on with what it was, or begin anew with --restart."
-                )
+        _compare(folder, manifest, settings, "Go on with what it was, or begin anew with --restart.")
         return manifest
     with Reader(source, options.damaged, options.deinterlace) as reader:
         chosen = _pinned(tiler, reader.info, options)
+        size = _size(tiler, reader.info, chosen)
+        trial = Writer(target, reader, size, chosen)  # what is wrong shows now
+        trial.discard()
         manifest = Manifest(
             source=str(source.absolute()),
             target=str(target.absolute()),
             chunk=chunk_frames(job, tiler.options),
             expected=reader.info.frames,
-            size=_size(tiler, reader.info, chosen),
+            size=size,
+            ticks=str(trial.preparation.ticks),
             settings=settings,
-            engine=_plain_fields(engine),
+            engine={**_plain_fields(engine), "scale": tiler.scale, "profile": False},
             tiling=_plain_fields(tiler.options),
             video=_plain_fields(chosen),
         )
-        Writer(target, reader, manifest.size, chosen).discard()  # what is wrong shows now
     folder.create(manifest)
     return manifest
+
+
+def check_worker(folder: JobFolder, manifest: Manifest, tiler: Tiler) -> None:
+    """Refuse to make chunks that would not fit the others.
+
+    Raises:
+        JobError: the engine, the weights or a library is another one than where the job was begun; names it.
+    """
+    _compare(folder, manifest, _made_by(tiler), "Install the same here, or use the machine where it was begun.")
+
+
+def _compare(folder: JobFolder, manifest: Manifest, settings: dict[str, str], advice: str) -> None:
+    for name, now in settings.items():
+        before = manifest.settings.get(name)
+        if before != now:
+            raise JobError(f"{folder.path}: this job was begun with {name} {before}, now it is {now}. {advice}")
 
 
 def chunk_frames(job: JobOptions, tiling: TilingOptions) -> int:
@@ -91,13 +104,9 @@ def _size(tiler: Tiler, info: VideoInfo, options: VideoOptions) -> Size:
 
 def _settings(source: Path, tiler: Tiler, options: VideoOptions, job: JobOptions) -> dict[str, str]:
     """By name, everything that the result's bytes depend on."""
-    chosen, engine = tiler.options, tiler.engine
+    chosen = tiler.options
     found = {
         "the source": durable.sample(source),
-        "the weights": _weights_digest(tiler),
-        "--scale": tiler.scale,
-        "--engine": engine.name,
-        "--precision": engine.precision,
         "--attention": chosen.attention,
         "--reuse": chosen.reuse,
         "--temporal-tile": chosen.temporal_tile,
@@ -106,8 +115,19 @@ def _settings(source: Path, tiler: Tiler, options: VideoOptions, job: JobOptions
     for field in dataclasses.fields(options):
         if field.name != "overwrite":
             found[f"--{field.name.replace('_', '-')}"] = getattr(options, field.name)
-    found |= {f"version {name}": importlib.metadata.version(name) for name in VERSIONS}
-    return {name: str(value) for name, value in found.items()}
+    return {name: str(value) for name, value in found.items()} | _made_by(tiler)
+
+
+def _made_by(tiler: Tiler) -> dict[str, str]:
+    """The part of it that every worker must have."""
+    engine = tiler.engine
+    found = {
+        "the weights": _weights_digest(tiler),
+        "--scale": str(tiler.scale),
+        "--engine": engine.name,
+        "--precision": engine.precision,
+    }
+    return found | {f"version {name}": importlib.metadata.version(name) for name in VERSIONS}
 
 
 def _weights_digest(tiler: Tiler) -> str:

@@ -1,4 +1,4 @@
-"""A long video in chunks: each is upscaled and encoded by itself, and all are joined at the end.
+"""Making the chunks of a job: each is upscaled and encoded by itself.
 
 A chunk is a run of whole temporal tiles, so its frames follow from the source and its number alone. The source is
 decoded from its beginning in every run, for then a frame is what it is in a run that nothing interrupts, whatever the
@@ -10,94 +10,25 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import logging
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from fractions import Fraction
 from pathlib import Path
 
 import av
 
-from vs_smsr.errors import OptionError, SmsrError, plain
-from vs_smsr.jobs.beginning import begin
+from vs_smsr.jobs.beginning import check_worker
 from vs_smsr.jobs.folder import Chunk, Ending, JobFolder, Manifest
-from vs_smsr.jobs.joining import join, lacking, report_of, whole_tally
+from vs_smsr.jobs.joining import lacking
 from vs_smsr.jobs.pipeline import Begin, Decoded, End, Made, fit, run
-from vs_smsr.jobs.report import Progress, Report, Tally
+from vs_smsr.jobs.report import Tally
 from vs_smsr.jobs.sizing import Size
-from vs_smsr.jobs.video import check_target
-from vs_smsr.media import encoding
-from vs_smsr.media.chunk_writer import BY_RATE, JOINED, ChunkWriter, tail_of
-from vs_smsr.media.paths import is_pipe
+from vs_smsr.media.chunk_writer import ChunkWriter, tail_of
 from vs_smsr.media.preparation import Changed
 from vs_smsr.media.reader import Reader
-from vs_smsr.media.writer import Writer
-from vs_smsr.options import EngineOptions, JobOptions, VideoOptions
 from vs_smsr.tiling import Tiler
 
 log = logging.getLogger(__name__)
-CONTAINERS = {".mkv", ".mp4", ".m4v", ".mov", ".webm"}
-
-
-def in_chunks(source: Path, target: Path, options: VideoOptions, job: JobOptions) -> bool:
-    """Is the video made in chunks? Else it is one chunk, or its source, container or encoder does not allow it.
-
-    Raises:
-        OptionError: it would be, but an option of the encoder speaks of the whole video.
-        MediaError: the source cannot be read.
-    """
-    possible = target.suffix.lower() in CONTAINERS and options.codec in JOINED
-    if not possible or not job.chunk_frames or is_pipe(source) or is_pipe(target):
-        return False
-    with Reader(source, options.damaged) as reader:
-        if reader.info.frames is not None and reader.info.frames <= job.chunk_frames:
-            return False
-        if reader.info.alpha and options.codec == "libvpx-vp9":  # transparency lies beside the packets
-            return False
-    for name in BY_RATE:
-        if name in options.encoder_options:
-            raise OptionError(
-                f"--extra-encoder-option: {name} must be left out where a video is encoded in chunks, each by itself. "
-                "Use --crf, or --chunk-frames 0 for one encoder, whose work cannot be resumed."
-            )
-    return True
-
-
-def upscale_in_chunks(
-    source: Path,
-    target: Path,
-    tiler: Tiler,
-    engine: EngineOptions,
-    options: VideoOptions,
-    job: JobOptions,
-    progress: Callable[[Progress], None] | None = None,
-) -> Report:
-    """As `upscale_video`, but what is made lies in a folder until all is there, and the next call goes on with it.
-
-    Args:
-        engine: what the tiler's engine was made from.
-
-    Raises:
-        JobError: the folder holds a job of other options, is damaged, or somebody else is working on it.
-    """
-    start = time.perf_counter()
-    folder = JobFolder(job.folder or JobFolder.of(target))
-    if not folder.begun:
-        check_target(source, target, options)
-    with folder:
-        if job.restart:
-            folder.clear()
-        try:
-            manifest = begin(folder, source, target, tiler, engine, options, job)
-            notes = folder.joined(target)
-            if notes is None:
-                encode(folder, manifest, tiler, missing(folder), progress)
-                notes = join(folder, manifest)
-            report = report_of(folder, notes, target, time.perf_counter() - start)
-        except BaseException as error:
-            folder.say_why(plain(error) if isinstance(error, SmsrError) else f"stopped by {type(error).__name__}")
-            raise
-        folder.remove()
-    return report
 
 
 def missing(folder: JobFolder) -> Iterator[int]:
@@ -111,23 +42,22 @@ def encode(
     manifest: Manifest,
     tiler: Tiler,
     numbers: Iterable[int],
-    progress: Callable[[Progress], None] | None = None,
+    after_frame: Callable[[Tally], None] = lambda tally: None,
 ) -> None:
     """Make chunks, one after the other, until the numbers or the source end.
 
     Args:
         numbers: rising; each is asked for when the one before is decoded.
+        after_frame: called in the caller's thread with what became of all frames of this call so far.
     """
     if folder.ending() and not lacking(folder):
         return
-    start, before = time.perf_counter(), whole_tally(folder)
-    options = VideoOptions(**manifest.video)
+    check_worker(folder, manifest, tiler)
+    options = manifest.video_options()
     ahead = tail_of(options.codec, options.encoder_options)
     with Reader(Path(manifest.source), options.damaged, options.deinterlace) as reader:
         limits = fit(tiler, reader.info, Size(*manifest.size), options, ahead)
-        trial = Writer(Path(manifest.target), reader, manifest.size, options)
-        trial.discard()
-        writer = ChunkWriter(trial.preparation, encoding.find_encoder(options), reader.info, options)
+        writer = ChunkWriter(reader.info, manifest.size, Fraction(manifest.ticks), options)
         counted: deque[tuple[Tally, Changed]] = deque()
         current = 0
 
@@ -144,10 +74,6 @@ def encode(
                 folder.finish(current, Chunk(writer.end(item.following), *counted.popleft()))
             elif isinstance(item, av.VideoFrame):
                 writer.write(item)
-
-        def after_frame(tally: Tally) -> None:
-            if progress:
-                progress(Progress.of(tally, reader.info.frames, start, before))
 
         items = _items(folder, reader, numbers, manifest.chunk, ahead, count)
         try:

@@ -10,7 +10,6 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from vs_smsr.jobs.report import Tally
 from vs_smsr.media import durable
 from vs_smsr.media.chunk_writer import Encoded, digest
 from vs_smsr.media.preparation import Changed
+from vs_smsr.options import EngineOptions, TilingOptions, VideoOptions
 
 SUFFIX = ".vs-smsr"  # of the folder, after the target's whole name
 MANIFEST, ENDING, JOINED, STOPPED, LOCK = "manifest.json", "end.json", "joined.json", "stopped.txt", "lock"
@@ -37,6 +37,7 @@ class Manifest:
         chunk: frames in a chunk; the last one may have fewer.
         expected: frames in all, as the source tells; None if it does not.
         size: (width, height) of the result.
+        ticks: seconds per tick in the target's container, as a fraction.
         settings: by name, everything that the result's bytes depend on.
         engine, tiling, video: the fields of `EngineOptions`, `TilingOptions` and `VideoOptions` to work with.
     """
@@ -46,10 +47,24 @@ class Manifest:
     chunk: int
     expected: int | None
     size: tuple[int, int]
+    ticks: str
     settings: dict[str, str]
     engine: dict[str, Any]
     tiling: dict[str, Any]
     video: dict[str, Any]
+
+    def engine_options(self, device: str | None = None, threads: int | None = None) -> EngineOptions:
+        """Of the job; on another device or number of threads if they are given."""
+        weights = self.engine["weights"]
+        changes = {name: value for name, value in {"device": device, "threads": threads}.items() if value is not None}
+        return EngineOptions(**{**self.engine, "weights": None if weights is None else Path(weights), **changes})
+
+    def tiling_options(self, memory: int | None) -> TilingOptions:
+        """Of the job, with that limit."""
+        return TilingOptions(**{**self.tiling, "memory": memory})
+
+    def video_options(self) -> VideoOptions:
+        return VideoOptions(**self.video)
 
 
 @dataclass(frozen=True)
@@ -84,6 +99,7 @@ class JobFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = FileLock(path / LOCK)
+        self._checked: dict[int, tuple[object, Chunk | None]] = {}  # by number: when its files were written
 
     @staticmethod
     def of(target: Path) -> Path:
@@ -134,6 +150,12 @@ class JobFolder:
 
     def chunk(self, number: int) -> Chunk | None:
         """A finished chunk, checked; None: it has to be made (again)."""
+        stamps = [_stamp(self.file(number)), _stamp(self.path / f"chunk-{number:05}.json")]
+        if number not in self._checked or self._checked[number][0] != stamps:
+            self._checked[number] = stamps, self._check(number)
+        return self._checked[number][1]
+
+    def _check(self, number: int) -> Chunk | None:
         fields = self._load(f"chunk-{number:05}.json")
         path = self.file(number)
         if fields is None or not path.exists() or digest(path) != fields["encoded"]["sha256"]:
@@ -185,9 +207,20 @@ class JobFolder:
                 path.unlink()
 
     def remove(self) -> None:
-        """The job is over."""
+        """The job is over. What says so goes last, for a run that is killed here."""
         self._lock.release()
-        shutil.rmtree(self.path)
+        last = (MANIFEST, JOINED)
+        for path in self.path.iterdir():
+            if path.name not in last:
+                path.unlink()
+        for name in last:
+            (self.path / name).unlink(missing_ok=True)
+        self.path.rmdir()
+
+    def clear_rest(self) -> None:
+        """Remove what a run has left that was killed while it removed the folder."""
+        if not self.begun and (self.path / JOINED).exists():
+            self.remove()
 
     def _store(self, name: str, fields: Mapping[str, Any]) -> None:
         text = json.dumps(fields, sort_keys=True)
@@ -208,6 +241,14 @@ def unfinished(folder: Path) -> Iterator[JobFolder]:
     for path in sorted(folder.rglob(f"*{SUFFIX}")):
         if (path / MANIFEST).exists():
             yield JobFolder(path)
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns
 
 
 def _sum(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Iterator
 from fractions import Fraction
 from functools import reduce
@@ -17,7 +18,24 @@ from vs_smsr.media.damage import Damage
 from vs_smsr.media.filters import Crop
 from vs_smsr.media.reader import Packet, Reader, fraction
 from vs_smsr.media.writer import Writer
-from vs_smsr.options import VideoOptions
+
+
+def finish(folder: JobFolder, start: float) -> Report:
+    """Join the chunks unless that is done, and remove the folder, which is held.
+
+    Args:
+        start: when the work began (`time.perf_counter`).
+    Raises:
+        JobError, MediaError: see `join`.
+    """
+    manifest = folder.manifest()
+    target = Path(manifest.target)
+    notes = folder.joined(target)
+    if notes is None:
+        notes = join(folder, manifest)
+    report = report_of(folder, notes, target, time.perf_counter() - start)
+    folder.remove()
+    return report
 
 
 def join(folder: JobFolder, manifest: Manifest) -> tuple[str, ...]:
@@ -35,7 +53,7 @@ def join(folder: JobFolder, manifest: Manifest) -> tuple[str, ...]:
         raise JobError(f"{folder.path}: the times of its chunks overlap. Begin the job anew with --restart.")
     times = decoding_times([pts for chunk in chunks for pts in chunk.encoded.decoded], frames)
     durations = {pts: duration for chunk in chunks for pts, duration in chunk.encoded.frames}
-    options = VideoOptions(**manifest.video)
+    options = manifest.video_options()
     target = Path(manifest.target)
     with Reader(Path(manifest.source), options.damaged, options.deinterlace) as reader:
         notes: list[str] = []

@@ -15,7 +15,6 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
-from av.codec.codec import Codec
 from av.container import OutputContainer
 from av.video.frame import PictureType
 
@@ -62,12 +61,17 @@ class ChunkWriter:
     """Takes the place of a `Writer` while chunks are made; one thread may prepare while another writes.
 
     Attributes:
-        preparation: makes the frames; its clock has been set by `open_trial`.
+        preparation: makes the frames.
+
+    Args:
+        size: (width, height) of the result.
+        ticks: seconds per tick in the container that the chunks will be joined in.
     """
 
-    def __init__(self, preparation: Preparation, codec: Codec, info: VideoInfo, options: VideoOptions) -> None:
-        self.preparation = preparation
-        self._codec, self._info, self._options = codec, info, options
+    def __init__(self, info: VideoInfo, size: tuple[int, int], ticks: Fraction, options: VideoOptions) -> None:
+        self._codec, self._info, self._options = encoding.find_encoder(options), info, options
+        self.preparation = Preparation(info, self._codec, size, options)
+        self.preparation.time_base, self.preparation.ticks = info.time_base, ticks
         self._container: OutputContainer | None = None
         self._frames: list[tuple[int, int]] = []
         self._decoded: list[int] = []
@@ -101,6 +105,9 @@ class ChunkWriter:
             self._stream = encoding.add_video(
                 self._container, self._codec, self._info, self.size, self.pix_fmt, self._options
             )
+        assert fraction(self._stream.codec_context.time_base) == self.preparation.time_base, (
+            "NUT and MOV take any clock"
+        )
         self._frames, self._decoded = [], []
 
     def write(self, frame: av.VideoFrame) -> None:
