@@ -237,7 +237,7 @@ def test_a_file_tells_its_family(known: None, tmp_path: Path):
 
 def test_an_unknown_family_or_version_is_one_clear_error(tmp_path: Path):
     store(weights(), tmp_path / "toy.safetensors")
-    with pytest.raises(WeightsError, match=r"family must be one of smsr, got 'toy'"):
+    with pytest.raises(WeightsError, match=r"family must be one of imdn, smsr, srresnet, got 'toy'"):
         load(tmp_path / "toy.safetensors")
     newer = replace(families.family("smsr").spec(2), version=99)
     tensors = {name: np.zeros(shape, np.float32) for name, shape in newer.shapes.items()}

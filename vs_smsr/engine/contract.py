@@ -15,13 +15,15 @@ from vs_smsr.engine.memory import Memory
 from vs_smsr.engine.picture import Layout, Picture
 from vs_smsr.engine.profile import Profile
 from vs_smsr.engine.window import Window
+from vs_smsr.families import SUM_UNIT
 from vs_smsr.weights import Weights
 
 Frame = NDArray[np.float32]  # (H, W, 3) RGB, gamma as coded, 0..255
 Mask = NDArray[np.uint8]  # (H, W), 1 where a pixel is active
 Scales = NDArray[np.float32]  # (width,) channel attention of one block, 0..1
 Features = NDArray[Any]  # (h, w, n) of the engine's own type: the channels of each pixel, exactly as its maps hold them
-Sums = NDArray[np.int64]  # channel sums in units of `families.SUM_UNIT`, (..., width) in the engine's own shape
+Sums = NDArray[np.int64]  # channel sums in units of `families.SUM_UNIT`, (..., width) in the engine's own shape; for
+# contrast attention (2, width), the second of squares
 Wanted = NDArray[np.bool_]  # (h, w)
 Map = Literal["head", "features", "fused"]  # f_0; the newest f_k; the newest block's fused layers, before attention
 
@@ -92,7 +94,7 @@ class Ops(Protocol):
     """
 
     def head(self, frame: Frame) -> None:
-        """ "head" = f_0 = conv(relu(conv(frame - mean)))."""
+        """ "head" = f_0 = the spec's head of frame - mean."""
         ...
 
     def mask(self, block: int, source: Map) -> None:
@@ -135,7 +137,7 @@ class Ops(Protocol):
         ...
 
     def tail(self, frame: Frame) -> Frame:
-        """The rest of the collect (conv(relu(..)) + "head"), the tail, and the bicubic base; 0..255, on the host."""
+        """The rest of the collect (conv(act(..)) + "head"), upsampling, tail, bicubic base; 0..255, on the host."""
         ...
 
     def restrict(self, wanted: Wanted) -> None:
@@ -241,6 +243,16 @@ class Engine(Protocol):
             MemoryBudgetError: an allocation failed.
         """
         ...
+
+
+def statistic(sums: Sums, pixels: int) -> NDArray[np.float64]:
+    """(width,) what channel attention looks at: the mean, and with sums of squares (2, width) plus the deviation.
+
+    Args:
+        sums: over that many pixels.
+    """
+    mean, *square = sums.reshape(-1, sums.shape[-1]) / (pixels / SUM_UNIT)
+    return np.asarray(mean + sum(np.sqrt(np.maximum(one - mean**2, 0)) for one in square))
 
 
 def sparsity(weights: Weights, masks: tuple[Mask, ...]) -> tuple[float, ...]:

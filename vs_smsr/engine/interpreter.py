@@ -30,9 +30,10 @@ from vs_smsr.engine.contract import (
 from vs_smsr.engine.conversion import Run, alone, pack, unpack
 from vs_smsr.engine.picture import Layout, Picture
 from vs_smsr.engine.window import Window, whole
-from vs_smsr.families import NetworkSpec
+from vs_smsr.families import GradientMask, LearnedMask, NetworkSpec
 from vs_smsr.weights import Weights
 
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # of BT.601
 OnStage = Callable[[int, Map], None]  # number of a stage, and the map that holds what it leaves for later stages
 
 
@@ -75,28 +76,50 @@ def trunk(ops: Ops, spec: NetworkSpec, frame: Frame, overrides: Overrides, on_st
     `on_stage` is called for each stage while its map is there: f_0 .. f_(K-1), then the last block's fused layers.
     """
     bounds, last = whole(*frame.shape[:2]), len(spec.blocks) - 1
+    masks = given_masks(spec, frame, overrides)
     ops.head(frame)
     source: Map = "head"
     if on_stage:
         on_stage(0, source)
     for block in range(last + 1):
-        decide(ops, spec, block, source, bounds, None if overrides.masks is None else overrides.masks[block])
+        decide(ops, spec, block, source, bounds, masks[block])
         ops.masked_block(block, source, bounds)
         if overrides.attention is not None:
             ops.give_attention(block, overrides.attention[block])
         else:
             attend(ops, spec, block, bounds.area)
-        ops.residual(block, source, collect=True)
+        ops.residual(block, source, collect=spec.collect is not None)
         source = "features"
         if on_stage:
             on_stage(block + 1, source if block < last else "fused")
 
 
+def given_masks(spec: NetworkSpec, frame: Frame, overrides: Overrides) -> tuple[Mask | None, ...]:
+    """Per block, the mask (H, W) that does not depend on features; None: it does, or there is none."""
+    if overrides.masks is not None:
+        return overrides.masks
+    kinds = [block.mask for block in spec.blocks]
+    fixed = {mask: gradient_mask(frame, mask) for mask in set(kinds) if isinstance(mask, GradientMask)}
+    return tuple(fixed[mask] if isinstance(mask, GradientMask) else None for mask in kinds)
+
+
+def gradient_mask(frame: Frame, mask: GradientMask) -> Mask:
+    """(H, W): 1 where luma differs from that of one of the four pixels beside it by more than the threshold."""
+    luma = frame[..., 0] * LUMA[0] + frame[..., 1] * LUMA[1] + frame[..., 2] * LUMA[2]
+    active = np.zeros(luma.shape, np.uint8)
+    for axis in (0, 1):
+        steep = np.abs(np.diff(luma, axis=axis)) > mask.threshold
+        along = np.swapaxes(active, 0, axis)
+        along[:-1] |= np.swapaxes(steep, 0, axis)
+        along[1:] |= np.swapaxes(steep, 0, axis)
+    return active
+
+
 def decide(ops: Ops, spec: NetworkSpec, block: int, source: Map, window: Window, given: Mask | None) -> None:
-    """The block's mask in a window: the one that is given (H, W), or its own; all ones where it has none."""
+    """The block's mask in a window: the one that is given (H, W), or a learned one; all ones where it has none."""
     if given is not None:
         ops.give_mask(block, given)
-    elif spec.blocks[block].mask:
+    elif isinstance(spec.blocks[block].mask, LearnedMask):
         ops.mask(block, source)
     else:
         ops.give_mask(block, np.ones((window.height, window.width), np.uint8))
@@ -120,12 +143,13 @@ def finish(ops: Ops, spec: NetworkSpec, load: Callable[[Map, int], None], frame:
     """
     if only is not None:
         ops.restrict(only)
-    last = len(spec.blocks) - 1
-    for block in range(1, last + 1) or (0,):
+    last, collecting = len(spec.blocks) - 1, spec.collect is not None
+    for block in range(1, last + 1) or (0,) if collecting else (last,):
         load("features", block)
-        if block:
+        if block and collecting:
             ops.collect(block - 1)
     load("fused", last + 1)
-    ops.residual(last, "features", collect=True)
-    load("head", 0)
+    ops.residual(last, "features", collect=collecting)
+    if collecting:
+        load("head", 0)
     return ops.tail(frame)

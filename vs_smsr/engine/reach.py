@@ -52,13 +52,13 @@ class BlockReach:
     """A masked block: f_k and f_(k-1).
 
     Attributes:
-        mask: of its spatial mask; None where all pixels are active.
+        mask: of its spatial mask; None where it does not follow from features.
         layers: radius of its masked layers, one after the other.
         masked: how far around a result the mask counts: all layers but the first, which the mask itself holds back.
     """
 
     def __init__(self, block: MaskedBlock) -> None:
-        self.mask = MaskReach(block.mask) if block.mask else None
+        self.mask = MaskReach(block.mask) if isinstance(block.mask, LearnedMask) else None
         self.layers = block.radius
         self.masked = block.radius - block.layers[0].radius
 
@@ -75,13 +75,13 @@ class NetworkReach:
     """All stages of a network.
 
     Attributes:
-        head, end: radius of the head, and of collect and tail, whose needs and effects are the same.
+        head, end: radius of the head, and of collect, upsampling and tail, whose needs and effects are the same.
         blocks: the masked blocks.
     """
 
     def __init__(self, spec: NetworkSpec) -> None:
         self.head = sum(convolution.radius for convolution in spec.head)
-        self.end = sum(convolution.radius for convolution in (*spec.collect, spec.tail))
+        self.end = sum(convolution.radius for convolution in spec.collect or ()) + _tail_radius(spec)
         self.blocks = tuple(map(BlockReach, spec.blocks))
 
     @property
@@ -107,6 +107,14 @@ class NetworkReach:
         for block in self.blocks:
             features = block.affects(features)
         return _hull(_grown(features, self.end), _grown(frame, BICUBIC))
+
+
+def _tail_radius(spec: NetworkSpec) -> int:
+    """Of upsampling and tail, in source pixels: each step back halves the radius, rounded up, and adds its own."""
+    radius = spec.tail.radius
+    for convolution in reversed(spec.upsampling):
+        radius = -(-radius // 2) + convolution.radius
+    return radius
 
 
 @cache

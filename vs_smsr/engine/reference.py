@@ -24,12 +24,13 @@ from vs_smsr.engine.contract import (
     Upscaled,
     UpscaledPicture,
     Wanted,
+    statistic,
 )
 from vs_smsr.engine.memory import HostMemory, Memory
 from vs_smsr.engine.picture import Layout, Picture
 from vs_smsr.engine.profile import Profile
 from vs_smsr.engine.window import Window
-from vs_smsr.families import SUM_UNIT, Convolution
+from vs_smsr.families import SUM_UNIT, Convolution, LearnedMask
 from vs_smsr.options import EngineOptions
 from vs_smsr.weights import Weights
 
@@ -100,17 +101,20 @@ class ReferenceOps:
         self._masks: dict[int, Tensor] = {}
         self._scales: dict[int, Tensor] = {}
         self._collected: Tensor | None = None
-        self._core = Window(0, 0, 0, 0)
+        self._newest, self._core = self._spec.blocks[0], Window(0, 0, 0, 0)
 
     def head(self, frame: Frame) -> None:
-        first, second = self._spec.head
-        self._maps["head"] = self._conv(second, self._conv(first, self._centred(frame)).relu())
+        first, *rest = self._spec.head
+        values = self._conv(first, self._centred(frame))
+        for convolution in rest:
+            values = self._conv(convolution, self._act(values, self._spec.slope))
+        self._maps["head"] = values
 
     def mask(self, block: int, source: Map) -> None:
         from torch.nn.functional import avg_pool2d, conv_transpose2d
 
         branch = self._spec.blocks[block].mask
-        assert branch is not None, "a block without a mask is given one"
+        assert isinstance(branch, LearnedMask), "other masks are given"
         pooled = avg_pool2d(self._conv(branch.first, self._maps[source]).relu(), 2)
         hidden = self._conv(branch.second, pooled).relu()
         weight, bias = (self._tensors[f"{branch.decide.name}.{part}"] for part in ("weight", "bias"))
@@ -123,27 +127,30 @@ class ReferenceOps:
         self._masks[block] = torch.from_numpy(mask.astype(np.float32))[None, None]
 
     def masked_block(self, block: int, source: Map, core: Window) -> None:
+        import torch
         from torch.nn.functional import conv2d
 
         part, pixels, width = self._spec.blocks[block], self._masks[block], self._spec.width
-        values, dense_in, outputs = self._maps[source], self._channels(np.ones(width)), []
+        values, dense_in, kept = self._maps[source], self._channels(np.ones(width)), []
         for number, layer in enumerate(part.layers):
             weight = self._tensors[f"{layer.name}.weight"]
             dense_out = self._channels(self._weights.dense_channels(block, number))
             everywhere = conv2d(values * dense_in, weight, padding=layer.radius)
             if number:
                 everywhere = everywhere + pixels * conv2d(values * (1 - dense_in), weight, padding=layer.radius)
-            values, dense_in = (everywhere * (dense_out + (1 - dense_out) * pixels)).relu(), dense_out
-            outputs.append(values)
-        fuse = self._tensors[f"{part.fuse.name}.weight"]
-        total = conv2d(outputs[0], fuse[:, :width], self._tensors.get(f"{part.fuse.name}.bias"))
-        for number, output in enumerate(outputs[1:], 1):
-            total = total + conv2d(output, fuse[:, number * width : (number + 1) * width])
-        self._maps["fused"], self._core = total, core
+            values = self._act(everywhere * (dense_out + (1 - dense_out) * pixels), part.slope_of(number))
+            kept.append(values[:, : part.kept(number)])
+            values, dense_in = values[:, part.distilled :], dense_out[:, part.distilled :]
+        result = torch.cat(kept, 1)
+        self._maps["fused"] = self._conv(part.fuse, result) if part.fuse else result
+        self._newest, self._core = part, core
 
     def sums(self) -> Sums:
         values = self.read("fused", self._core)
-        return np.rint(values * np.float32(1 / SUM_UNIT)).astype(np.int64).sum((0, 1))
+        parts = [values, np.square(values)] if self._newest.attention and self._newest.attention.contrast else [values]
+        return np.stack(
+            [np.rint(one * np.float32(1 / SUM_UNIT)).astype(np.int64).sum((0, 1)) for one in parts]
+        ).squeeze()
 
     def attention(self, block: int, pixels: int, sums: Sums | None = None) -> None:
         import torch
@@ -151,9 +158,12 @@ class ReferenceOps:
         attention = self._spec.blocks[block].attention
         assert attention is not None, "a block without attention is given ones"
         if sums is None:
-            mean = self._maps["fused"].mean((2, 3), keepdim=True)
+            values = self._maps["fused"]
+            mean = values.mean((2, 3), keepdim=True)
+            if attention.contrast:
+                mean = mean + values.var((2, 3), unbiased=False, keepdim=True).sqrt()
         else:
-            mean = torch.from_numpy(sums * SUM_UNIT / pixels).float().view(1, -1, 1, 1)
+            mean = torch.from_numpy(statistic(sums, pixels)).float().view(1, -1, 1, 1)
         self._scales[block] = self._conv(attention.up, self._conv(attention.down, mean).relu()).sigmoid()
 
     def give_attention(self, block: int, scales: Scales) -> None:
@@ -169,6 +179,7 @@ class ReferenceOps:
     def collect(self, block: int) -> None:
         from torch.nn.functional import conv2d
 
+        assert self._spec.collect is not None, "a network without a collect collects nothing"
         name, width = self._spec.collect[0].name, self._spec.width
         share = self._tensors[f"{name}.weight"][:, block * width : (block + 1) * width]
         if self._collected is None:
@@ -179,10 +190,15 @@ class ReferenceOps:
     def tail(self, frame: Frame) -> Frame:
         from torch.nn.functional import interpolate, pixel_shuffle
 
-        assert self._collected is not None, "the blocks come before the tail"
-        features = self._conv(self._spec.collect[1], self._collected.relu()) + self._maps["head"]
-        detail = pixel_shuffle(self._conv(self._spec.tail, features), self._spec.scale)
-        base = interpolate(self._centred(frame), scale_factor=self._spec.scale, mode="bicubic", align_corners=False)
+        spec = self._spec
+        features = self._maps["features"]
+        if spec.collect:
+            assert self._collected is not None, "the blocks come before the tail"
+            features = self._conv(spec.collect[1], self._act(self._collected, spec.slope)) + self._maps["head"]
+        for convolution in spec.upsampling:
+            features = self._act(pixel_shuffle(self._conv(convolution, features), 2), spec.slope)
+        detail = pixel_shuffle(self._conv(spec.tail, features), spec.tail_scale)
+        base = interpolate(self._centred(frame), scale_factor=spec.scale, mode="bicubic", align_corners=False)
         result = (detail + base)[0].permute(1, 2, 0).contiguous().numpy() + self._weights.mean
         clamped: Frame = np.clip(result, 0, 255, dtype=np.float32)
         return clamped
@@ -212,6 +228,12 @@ class ReferenceOps:
 
         weight, bias = self._tensors[f"{convolution.name}.weight"], self._tensors.get(f"{convolution.name}.bias")
         return conv2d(x, weight, bias, padding=convolution.radius)
+
+    @staticmethod
+    def _act(values: Tensor, slope: float) -> Tensor:
+        from torch.nn.functional import leaky_relu
+
+        return values.relu() if slope == 0 else leaky_relu(values, slope)
 
     def _centred(self, frame: Frame) -> Tensor:
         """(1, 3, H, W) tensor of frame - mean."""

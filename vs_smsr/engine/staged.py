@@ -27,7 +27,7 @@ from vs_smsr.engine.contract import (
     Wanted,
     sparsity,
 )
-from vs_smsr.engine.interpreter import attend, decide, finish, run
+from vs_smsr.engine.interpreter import attend, decide, finish, given_masks, run
 from vs_smsr.engine.reach import around, reach
 from vs_smsr.engine.stores import Store
 from vs_smsr.engine.window import Window, whole
@@ -56,16 +56,17 @@ class StagedFrame:
         self.stores = stores
         self.masks: tuple[Mask, ...] = tuple(np.zeros((height, width), np.uint8) for _ in self.spec.blocks)
         self.attention: list[Scales] = []
-        self._masks_given = False
+        self._given: tuple[Mask | None, ...] = ()
 
     def upscale(self, frame: Frame, overrides: Overrides, cores: Sequence[Window]) -> Upscaled:
         """As `Engine.upscale`, tile by tile; the cores cover every pixel once. The result shares our arrays."""
         scale = self.spec.scale
         self.frame = frame
         self.output = np.empty((scale * frame.shape[0], scale * frame.shape[1], 3), np.float32)
-        self._masks_given = overrides.masks is not None
-        if overrides.masks is not None:
-            self.masks = tuple(mask.astype(np.uint8) for mask in overrides.masks)
+        self._given = given_masks(self.spec, frame, overrides)
+        for mask, given in zip(self.masks, self._given, strict=True):
+            if given is not None:
+                mask[:] = given
         self.attention = []
         for core in cores:
             self.stores[0].write(core, self.head(core))
@@ -190,8 +191,9 @@ class StagedFrame:
     def _decide(self, ops: Ops, block: int, core: Window, window: Window) -> None:
         """A block's features in a window and its mask, which also goes to `masks`."""
         ops.write("features", self.stores[block].read(window))
-        given = self.masks[block][window.slices] if self._masks_given else None
-        decide(ops, self.spec, block, "features", window, given)
+        given = self._given[block]
+        part = None if given is None else given[window.slices]
+        decide(ops, self.spec, block, "features", window, part)
         if given is None:
             self.masks[block][core.slices] = ops.read_mask(block)[core.within(window).slices]
 

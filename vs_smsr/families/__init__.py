@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
-from vs_smsr.families import smsr
-from vs_smsr.families.spec import SUM_UNIT, ChannelAttention, Convolution, LearnedMask, MaskedBlock, NetworkSpec, Shapes
+from vs_smsr.families import imdn, smsr, srresnet
+from vs_smsr.families.spec import (
+    SUM_UNIT,
+    ChannelAttention,
+    Convolution,
+    DynamicChannels,
+    GradientMask,
+    LearnedMask,
+    MaskedBlock,
+    NetworkSpec,
+    Shapes,
+)
 
 __all__ = [
     "SUM_UNIT",
     "ChannelAttention",
     "Convolution",
+    "DynamicChannels",
     "Family",
+    "GradientMask",
     "LearnedMask",
     "MaskedBlock",
     "NetworkSpec",
@@ -61,22 +74,28 @@ def family(name: str) -> Family:
 
 def guess(shapes: Mapping[str, tuple[int, ...]]) -> NetworkSpec | None:
     """The network whose tensors have these shapes, for files that do not name it; None if it is none of ours."""
-    for known in _families.values():
-        for scale in SCALES:
-            spec = known.spec(scale)
-            if all(shapes.get(name) == shape for name, shape in spec.tail.shapes()):
-                return spec
+    for spec in _specs():
+        if all(shapes.get(name) == shape for name, shape in spec.tail.shapes()):
+            return spec
     return None
 
 
 def tails() -> str:
     """How `guess` tells the known networks, for messages: "smsr x2 by 'tail.0.weight' (12, 64, 3, 3), ..."."""
     lines = []
-    for known in _families.values():
-        for scale in SCALES:
-            name, shape = next(known.spec(scale).tail.shapes())
-            lines.append(f"{known.name} x{scale} by {name!r} {shape}")
+    for spec in _specs():
+        name, shape = next(spec.tail.shapes())
+        lines.append(f"{spec.family} x{spec.scale} by {name!r} {shape}")
     return ", ".join(lines)
 
 
-register(Family(name=smsr.FAMILY, version=smsr.VERSION, spec=smsr.spec))
+def _specs() -> Iterator[NetworkSpec]:
+    """The network of every family and scale that there is."""
+    for known in _families.values():
+        for scale in SCALES:
+            with suppress(ValueError):
+                yield known.spec(scale)
+
+
+for _module in (smsr, srresnet, imdn):
+    register(Family(name=_module.FAMILY, version=_module.VERSION, spec=_module.spec))

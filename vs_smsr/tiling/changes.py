@@ -16,9 +16,11 @@ from numpy.typing import NDArray
 
 from vs_smsr.engine.compiled import compiled
 from vs_smsr.engine.contract import Features, Frame, Mask
+from vs_smsr.engine.interpreter import gradient_mask
 from vs_smsr.engine.reach import around
 from vs_smsr.engine.staged import StagedFrame
 from vs_smsr.engine.window import Reach, Window
+from vs_smsr.families import GradientMask
 from vs_smsr.tiling.geometry import rectangles
 from vs_smsr.tiling.reuse import Changed, Reuse
 
@@ -63,7 +65,7 @@ class FeatureReuse(Reuse):
         """Stage 0 where the input changed; returns where it differs."""
         needs = around(self._reach.head)
         wanted = affected(changed, needs)
-        only = affected(wanted, around(self._spec.head[1].radius))
+        only = affected(wanted, around(self._reach.head - self._spec.head[0].radius))
         differs = np.zeros_like(changed)
         for core in self._cores(wanted, needs):
             self._put(0, core, self._staged.head(core, only), wanted, differs)
@@ -72,7 +74,11 @@ class FeatureReuse(Reuse):
     def _mask(self, block: int, changed: Changed) -> Changed:
         """A block's mask where its features changed; returns where it differs."""
         differs = np.zeros_like(changed)
-        branch = self._reach.blocks[block].mask
+        branch, kind = self._reach.blocks[block].mask, self._spec.blocks[block].mask
+        if isinstance(kind, GradientMask):
+            new = gradient_mask(self.frame, kind)
+            differs[:] = new != self.masks[block]
+            self.masks[block][:] = new
         if branch is None:
             return differs
         wanted = affected(changed, branch.affects)

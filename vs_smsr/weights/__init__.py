@@ -62,11 +62,15 @@ class Weights:
         return np.array(self.spec.mean, np.float32)
 
     def dense_channels(self, block: int, layer: int) -> NDArray[np.bool_]:
-        """(width,) bool: True where the layer's output channel is dense (a tie counts as dense)."""
-        name = self.spec.blocks[block].channel_mask
-        if name is None:
-            return np.zeros(self.spec.width, np.bool_)
-        logits = self.tensors[name][0, :, layer]
+        """(outputs,) bool: True where the layer's output channel is dense (a tie counts as dense).
+
+        Without a tensor of channel masks none is; predicted ones are the frame's, not the weights'.
+        """
+        part = self.spec.blocks[block]
+        outputs = part.layers[layer].outputs
+        if not isinstance(part.channel_mask, str):
+            return np.zeros(outputs, np.bool_)
+        logits = self.tensors[part.channel_mask][0, :outputs, layer]
         return logits[:, 0] >= logits[:, 1]
 
 

@@ -26,6 +26,12 @@ def band_rows(network: PackedNetwork, height: int, width: int) -> int:
     return min(height, max(BAND // row, 8 * ahead(network), 1))
 
 
+def upsampling_rows(network: PackedNetwork, height: int, width: int) -> int:
+    """Rows of the frame whose upsampling is done at a time; even."""
+    row = width * network.line * network.word.itemsize << 2 * len(network.upsampling)
+    return min(height, max(2 * BAND // row & -2, 8))
+
+
 def sizes(network: PackedNetwork, height: int, width: int) -> dict[str, tuple[int, np.dtype[Any]]]:
     """Elements and type of every array for a frame of that size.
 
@@ -39,6 +45,12 @@ def sizes(network: PackedNetwork, height: int, width: int) -> dict[str, tuple[in
     table = dict.fromkeys(MAPS, (grid * network.line, network.word))
     table |= {f"dense {layer}": ((band + 2) * (width + 2) * network.dense_stride(layer), network.word)
               for layer in range(network.layers)}  # fmt: skip
+    levels, part = len(network.upsampling), upsampling_rows(network, height, width) if network.upsampling else 0
+    for level in range(1, levels + 1):
+        larger = (min(part + 2 * (levels - level + 2), height) << level) + 2
+        table[f"level {level}"] = larger * ((width << level) + 2) * network.line, network.word
+    if levels:
+        table["level lists"] = (part * width << 2 * levels, integers)  # counted here, made as they are needed
     rows = network.layers * (band * width + 1) * network.line
     table |= {
         "scratch": (max(rows, 2 * half * network.mask_channels, grid * 3), network.word),

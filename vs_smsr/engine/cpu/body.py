@@ -150,16 +150,17 @@ class Body:
                 ))  # fmt: skip
             if layer.dense_outputs and inactive.size:
                 calls.append(launch.convolution(
-                    layer.inactive, inactive, self._pitch, dense, stride, out_dense, out_stride, rectify=True,
+                    layer.inactive, inactive, self._pitch, dense, stride, out_dense, out_stride, slope=layer.slope,
                     outputs=out_stride * network.per_word, source_shift=source_shift, target_shift=shift,
                 ))  # fmt: skip
             launch.run(*calls)
             maps.append(out_dense)
             dense, stride, source_shift, in_rows = out_dense, out_stride, shift, out_rows
         active, inactive = pixels.between(band.top, band.bottom)
+        kept = slice(packed.first_kept, None)
         calls = []
         if active.size:
-            calls.append(launch.active_fuse(packed, active, self._pixel_to_row, base, rows, fused, self.sums))
+            calls.append(launch.active_fuse(packed, active, self._pixel_to_row, base, rows[kept], fused, self.sums))
         if inactive.size:
-            calls.append(launch.inactive_fuse(packed, inactive, maps, shift, fused, self.sums))
+            calls.append(launch.inactive_fuse(packed, inactive, maps[kept], shift, fused, self.sums))
         launch.run(*calls)

@@ -252,6 +252,25 @@ def relu(typingctx: Any, row: Any, count: Any) -> Any:
 
 
 @intrinsic
+def leaky_relu(typingctx: Any, row: Any, slope: Any, count: Any) -> Any:
+    """row[i] *= slope where it is not above 0, for `count` float32, a multiple of 8."""
+    signature = types.void(row, types.float32, types.int64)
+
+    def codegen(context: Any, b: ir.IRBuilder, sig: Any, args: Any) -> Any:
+        row, slope, count = args
+        for i, lanes in _vectors(b, count):
+            place, zero = _cast(b, row, i, ir.VectorType(F32, lanes)), _all(F32, lanes, 0.0)
+            undefined = ir.Constant(ir.VectorType(F32, lanes), ir.Undefined)
+            one = b.insert_element(undefined, slope, ir.Constant(I32, 0))
+            slopes = b.shuffle_vector(one, undefined, _all(I32, lanes, 0))
+            value = b.load(place, align=4)
+            b.store(b.select(b.fcmp_ordered(">", value, zero), value, b.fmul(value, slopes)), place, align=4)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
 def scale_add(typingctx: Any, target: Any, row: Any, scales: Any, added: Any, count: Any) -> Any:
     """target[i] = row[i] * scales[i] + added[i] for `count` channels; row and added are float32*, or lines of bf16."""
     signature = types.void(target, row, scales, added, types.int64)
@@ -285,6 +304,21 @@ def add_to_indices(typingctx: Any, target: Any, source: Any, offset: Any, count:
             b.store(
                 b.add(b.load(_cast(b, source, i, vector), align=8), indirection), _cast(b, target, i, vector), align=8
             )
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
+def square(typingctx: Any, row: Any, count: Any) -> Any:
+    """row[i] = row[i]**2 for `count` float32, a multiple of 8."""
+    signature = types.void(row, types.int64)
+
+    def codegen(context: Any, b: ir.IRBuilder, sig: Any, args: Any) -> Any:
+        for i, lanes in _vectors(b, args[1]):
+            place = _cast(b, args[0], i, ir.VectorType(F32, lanes))
+            value = b.load(place, align=4)
+            b.store(b.fmul(value, value), place, align=4)
         return context.get_dummy_value()
 
     return signature, codegen

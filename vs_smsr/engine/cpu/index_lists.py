@@ -68,7 +68,7 @@ class SomePixels:
 
     @cached_property
     def quads(self) -> Positions:
-        return _quads(self._chosen_quads, self._pitch)
+        return quads_of(self._chosen_quads, self._pitch)
 
     @cached_property
     def hidden(self) -> Positions:
@@ -76,7 +76,7 @@ class SomePixels:
 
     @cached_property
     def pooled(self) -> Positions:
-        return _quads(self._pooled_quads, self._pitch)
+        return quads_of(self._pooled_quads, self._pitch)
 
     @cached_property
     def means(self) -> Positions:
@@ -108,7 +108,8 @@ def _positions(chosen: Chosen) -> Positions:
     return found
 
 
-def _quads(chosen: Chosen, pitch: int) -> Positions:
+def quads_of(chosen: Chosen, pitch: int) -> Positions:
+    """(n, 4) positions, in a grid with that many pixels a row, of the quads that are set in chosen (h, w)."""
     first = np.empty(np.count_nonzero(chosen), np.int32)
     _list(chosen, 2, pitch, first)
     return first[:, None] + np.array([0, 1, pitch, pitch + 1], np.int32)

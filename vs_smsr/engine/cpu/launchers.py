@@ -74,7 +74,7 @@ class Launchers:
 
     def convolution(
         self, packed: Packed, list_: Positions, pitch: int, source: Words, source_stride: int, target: Words,
-        target_stride: int, *, rectify: bool = False, outputs: int, source_shift: int = 0, target_shift: int = 0,
+        target_stride: int, *, slope: float = 1, outputs: int, source_shift: int = 0, target_shift: int = 0,
     ) -> Call:  # fmt: skip
         """3x3, map to map, over a list; strides in words of the maps, shifts in grid positions, pitch in pixels."""
         check("list", list_, INT32, 0)
@@ -82,8 +82,8 @@ class Launchers:
             raise ValueError(f"cpu: {packed.words} words and {outputs} outputs do not fit the convolution.")
         return sparse_kernels.convolution(*packed.literals), (
             list_, pitch, source, packed.words, source_stride, source_shift, packed.data, packed.group_stride,
-            packed.tap_starts, packed.groups, packed.bias, rectify, target, False, target, target_stride, target_shift,
-            outputs,
+            packed.tap_starts, packed.groups, packed.bias, np.float32(slope), target, False, target, target_stride,
+            target_shift, outputs,
         )  # fmt: skip
 
     def active_layer(
@@ -99,18 +99,18 @@ class Launchers:
         return sparse_kernels.active_layer(*of_dense.literals, self._channels), (
             list_, self._pitch, dense, of_dense.words, stride, dense_shift,
             of_dense.data, of_dense.group_stride, of_dense.tap_starts, rows, pixel_to_row, base, layer.sparse_first,
-            of_sparse.words, of_sparse.data, of_sparse.group_stride, of_sparse.tap_starts, self._line, out_rows,
-            out_dense, layer.dense_stride, out_shift,
+            of_sparse.words, of_sparse.data, of_sparse.group_stride, of_sparse.tap_starts, np.float32(layer.slope),
+            self._line, out_rows, out_dense, layer.dense_stride, out_shift,
         )  # fmt: skip
 
     def active_fuse(
         self, block: PackedBlock, list_: Positions, pixel_to_row: Positions, base: int, rows: Words, fused: Words,
         sums: Integers,
     ) -> Call:  # fmt: skip
-        """A block's fuse at active pixels; rows is (layers, words)."""
+        """A block's fuse at active pixels; rows is (kept layers, words)."""
         self._check_fuse(list_, fused, sums)
         check("pixel_to_row", pixel_to_row, INT32, self._grid)
-        packed, layers = block.fuse, len(block.layers)
+        packed, layers = block.fuse, len(block.fuse_dense)
         check("rows", rows, self._word, layers * self._line)
         return sparse_kernels.active_fuse(*packed.literals, self._channels, layers), (
             list_, pixel_to_row, base, rows.ravel(), rows.shape[1], self._line, packed.data, packed.group_stride,
@@ -133,16 +133,16 @@ class Launchers:
         self._check_map("fused", fused)
         check("sums", sums, INT64, self._channels)
 
-    def window_sums(self, fused: Words, window: Window, sums: Integers) -> Call:
-        """Channel sums of a map over a window, as the fuse adds them."""
+    def window_sums(self, fused: Words, window: Window, sums: Integers, *, squares: bool = False) -> Call:
+        """Channel sums of a map, or of its squares, over a window, as the fuse adds them."""
         self._check_map("fused", fused)
         check("sums", sums, INT64, self._channels)
         edges = window.top, window.left, window.bottom, window.right
-        return sparse_kernels.window_sums(self._channels), (fused, self._pitch, self._line, *edges, sums)
+        return sparse_kernels.window_sums(self._channels, squares), (fused, self._pitch, self._line, *edges, sums)
 
     def residual_collect(
         self, share: Packed, list_: Positions, source: Words, fused: Words, scales: Scales, result: Words,
-        collected: Words, *, first: bool, last: bool, collect: bool,
+        collected: Words, *, first: bool, last: bool, collect: bool, slope: float = 0,
     ) -> Call:  # fmt: skip
         """result = fused * scales + source (unless it is the last), and its share of the collect."""
         for name, lines in (("source", source), ("fused", fused), ("result", result), ("collected", collected)):
@@ -150,7 +150,7 @@ class Launchers:
         check("scales", scales, FLOAT32, self._channels)
         return sparse_kernels.residual_collect(*share.literals, self._channels), (
             list_, source, fused, scales, result, self._line, share.data, share.group_stride, share.bias, collected,
-            first, last, collect,
+            first, last, collect, np.float32(slope),
         )  # fmt: skip
 
     def winograd(
@@ -182,13 +182,35 @@ class Launchers:
             raise ValueError(f"cpu: a mask of {mask.shape} does not fit hidden features of {hidden.shape}.")
         return pixel_kernels.decide(channels), (hidden, weights, bias, mask)
 
-    def tail(self, packed: Packed, quads: Positions, source: Words, mean: Floats, scale: int, frame: Frame) -> Call:
-        """3x3 and pixel shuffle, added to the bicubic base in `frame` (sH, sW, 3)."""
-        self._check_map("source", source)
+    def shuffled(
+        self, packed: Packed, quads: Positions, pitch: int, source: Words, target: Words, target_pitch: int, *,
+        skip: int, slope: float,
+    ) -> Call:  # fmt: skip
+        """3x3 to four times the channels and a shuffle to a map twice as large; its first `skip` rows are left out.
+
+        The packed outputs are ordered by their place in a pixel's four, then by channel.
+        """
+        check("source", source, self._word, int(quads.max(initial=0) + pitch + 2) * self._line)
+        last = int(quads.max(initial=pitch + 1)) // pitch - 1
+        check("target", target, self._word, (2 * last + 3 - skip) * target_pitch * self._line)
+        if packed.outputs != 4 * self._channels:
+            raise ValueError(f"cpu: upsampling must have {4 * self._channels} outputs, got {packed.outputs}.")
+        return winograd_kernels.shuffled_convolution(*packed.literals, self._channels), (
+            quads, pitch, source, packed.data, packed.group_stride, packed.tap_starts, packed.groups, packed.bias,
+            np.float32(slope), target, target_pitch, skip,
+        )  # fmt: skip
+
+    def tail(
+        self, packed: Packed, quads: Positions, source: Words, mean: Floats, scale: int, frame: Frame,
+        pitch: int | None = None,
+    ) -> Call:  # fmt: skip
+        """3x3 and pixel shuffle, added to the bicubic base in `frame` (sH, sW, 3); a pitch if not that of the maps."""
+        pitch = pitch or self._pitch
+        check("source", source, self._word, int(quads.max(initial=0) + pitch + 2) * self._line)
         if packed.outputs != 3 * scale**2:
             raise ValueError(f"cpu: the tail must have {3 * scale**2} outputs, got {packed.outputs}.")
         return winograd_kernels.tail_convolution(*packed.literals, self._channels), (
-            quads, self._pitch, source, packed.data, packed.group_stride, packed.tap_starts, packed.groups, packed.bias,
+            quads, pitch, source, packed.data, packed.group_stride, packed.tap_starts, packed.groups, packed.bias,
             mean, scale, frame,
         )  # fmt: skip
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from vs_smsr.engine.cpu.gemm import BF16, FP32
 from vs_smsr.engine.cpu.isa import Isa
-from vs_smsr.engine.cpu.packing import Floats, Packed, pack, pack_block
+from vs_smsr.engine.cpu.packing import Floats, Packed, pack, pack_block, padded
 from vs_smsr.engine.cpu.pixel_kernels import bicubic_phases
 from vs_smsr.engine.cpu.winograd import transformed
 from vs_smsr.errors import EngineError
-from vs_smsr.families import ChannelAttention, Convolution, LearnedMask, NetworkSpec
+from vs_smsr.families import ChannelAttention, Convolution, DynamicChannels, LearnedMask, NetworkSpec
 from vs_smsr.weights import Weights
 
 LINE = 8  # channels that the kernels take at a time
@@ -70,19 +70,30 @@ class PackedNetwork:
         def winograd(of: Convolution, mode: int = mode) -> Packed:
             return pack(isa, mode, transformed(tensors[f"{of.name}.weight"]), tensors[f"{of.name}.bias"])
 
-        def mask(of: LearnedMask) -> PackedMask:
-            decide = _decision(tensors[f"{of.decide.name}.weight"], tensors[f"{of.decide.name}.bias"])
-            return PackedMask(winograd(of.first, FP32), convolution(of.second, FP32), decide, of.second.outputs)
+        def shuffled(of: Convolution) -> Packed:
+            places = (tensors[f"{of.name}.{part}"] for part in ("weight", "bias"))
+            weight, bias = (place.reshape(self.channels, 4, *place.shape[1:]).swapaxes(0, 1) for place in places)
+            return pack(isa, mode, transformed(weight.reshape(-1, *weight.shape[2:])), bias.ravel())
 
-        self.head = convolution(spec.head[0], FP32), winograd(spec.head[1])
+        def mask(of: LearnedMask) -> PackedMask:
+            full = -(-of.second.outputs // LINE) * LINE  # a narrower branch goes with zeros
+            (first, first_bias), (second, second_bias), (last, last_bias) = (
+                (tensors[f"{one.name}.weight"], tensors[f"{one.name}.bias"]) for one in of.convolutions
+            )
+            return PackedMask(
+                pack(isa, FP32, transformed(padded(first, full)), padded(first_bias, full)),
+                pack(isa, FP32, padded(second, full, full), padded(second_bias, full)),
+                _decision(padded(last, full), last_bias),
+                full,
+            )
+
+        self.head = convolution(spec.head[0], FP32), winograd(spec.head[1]) if len(spec.head) == 2 else None
+        self.upsampling = [shuffled(of) for of in spec.upsampling]
         self.tail = winograd(spec.tail)
-        self.collect = winograd(spec.collect[1])
-        blocks = len(spec.blocks)
-        name = spec.collect[0].name
-        shares = tensors[f"{name}.weight"].reshape(self.channels, blocks, self.channels, 1, 1)
-        self.shares = [pack(isa, mode, shares[:, block], tensors.get(f"{name}.bias")) for block in range(blocks)]
-        self.blocks = [pack_block(isa, mode, weights, block) for block in range(blocks)]
-        self.masks = [mask(block.mask) if block.mask else None for block in spec.blocks]
+        self.collect = winograd(spec.collect[1]) if spec.collect else None
+        self.shares = [pack(isa, mode, share, bias) for share, bias in _shares(weights)]
+        self.blocks = [pack_block(isa, mode, weights, block) for block in range(len(spec.blocks))]
+        self.masks = [mask(block.mask) if isinstance(block.mask, LearnedMask) else None for block in spec.blocks]
         self.attention = [_attention(tensors, block.attention) if block.attention else None for block in spec.blocks]
         self.phases = bicubic_phases(spec.scale)
 
@@ -98,19 +109,28 @@ class PackedNetwork:
 
 def check(spec: NetworkSpec) -> None:
     """Raise EngineError if a part of the network has no kernel."""
-    larger, pointwise = [*spec.head, spec.collect[1], spec.tail], [spec.collect[0]]
+    first, second = spec.collect or (None, None)
+    larger, pointwise = [*spec.head, second, *spec.upsampling, spec.tail], [first]
     for block in spec.blocks:
-        larger += [*block.layers, *(block.mask.convolutions if block.mask else ())]
+        larger += block.mask.convolutions if block.mask else ()
         pointwise += [block.fuse, *(block.attention.convolutions if block.attention else ())]
-        for layer in block.layers:
-            _require(not layer.bias, f"{layer.name} is masked and must have no bias")
+        _require(not isinstance(block.channel_mask, DynamicChannels), "channel masks must not depend on the frame")
     for convolutions, size in ((larger, 3), (pointwise, 1)):
-        for convolution in convolutions:
+        for convolution in filter(None, convolutions):
             found = convolution.size
             _require(found == size, f"{convolution.name} must be {size}x{size}, got {found}x{found}")
-    widths = {spec.width, *(block.mask.second.outputs for block in spec.blocks if block.mask)}
-    for width in widths:
-        _require(width % LINE == 0, f"channels must be a multiple of {LINE}, got {width}")
+    _require(spec.width % LINE == 0, f"channels must be a multiple of {LINE}, got {spec.width}")
+
+
+def _shares(weights: Weights) -> Iterator[tuple[Floats, Floats | None]]:
+    """Per block, the collect's weights (width, width, 1, 1) for its result, and the bias; zeros without a collect."""
+    spec, width = weights.spec, weights.spec.width
+    for block in range(len(spec.blocks)):
+        if spec.collect:
+            weight = weights.tensors[f"{spec.collect[0].name}.weight"]
+            yield weight[:, block * width : (block + 1) * width], weights.tensors.get(f"{spec.collect[0].name}.bias")
+        else:
+            yield np.zeros((width, width, 1, 1), np.float32), None
 
 
 def _require(condition: bool, rule: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from vs_smsr.engine.contract import Features, Frame, Map, Mask, Scales, Sums, Wanted
+from vs_smsr.engine.contract import Features, Frame, Map, Mask, Scales, Sums, Wanted, statistic
 from vs_smsr.engine.cpu.arena import MAPS, Arena, zero_border
 from vs_smsr.engine.cpu.body import Body
 from vs_smsr.engine.cpu.index_lists import AllPixels, IndexLists, SomePixels
@@ -12,9 +12,9 @@ from vs_smsr.engine.cpu.launchers import Launchers
 from vs_smsr.engine.cpu.network import PackedNetwork
 from vs_smsr.engine.cpu.packing import Floats, Words
 from vs_smsr.engine.cpu.pool import Pool
+from vs_smsr.engine.cpu.upsampling import Upsampler
 from vs_smsr.engine.profile import Profile
 from vs_smsr.engine.window import Window, whole
-from vs_smsr.families import SUM_UNIT
 
 
 class Workspace:
@@ -28,6 +28,7 @@ class Workspace:
         self._launch = Launchers(pool, network.channels, network.line, network.word, profile)
         self._arena = Arena(network)
         self._body = Body(network, self._launch, self._arena)
+        self._upsampler = Upsampler(network, self._launch, self._arena)
         self._maps: dict[str, Words] = {}
         self.size = 0, 0
 
@@ -46,7 +47,7 @@ class Workspace:
         self._some: IndexLists | None = None
         self._body.only = None
         self._collecting = False
-        self._core = whole(height, width)
+        self._block, self._core = 0, whole(height, width)
 
     def _resize(self, height: int, width: int) -> None:
         self._arena.resize(height, width)
@@ -68,14 +69,15 @@ class Workspace:
     def head(self, frame: Frame) -> None:
         launch, (first, second), line = self._launch, self._network.head, self._network.line
         launch.block = None
-        hidden = self._maps["fused"]  # free until the first masked block
+        hidden = self._maps["fused" if second else "head"]  # "fused" is free until the first masked block
         with self._arena.scratch("frame", 3 * self._grid_size) as scratch:
             centred = self._centre(frame, scratch)
             launch.run(launch.convolution(
-                first, self._lists.pixels, self._pitch, centred, 3, hidden, line, rectify=True,
-                outputs=self._network.channels,
+                first, self._lists.pixels, self._pitch, centred, 3, hidden, line,
+                slope=self._network.spec.slope if second else 1, outputs=self._network.channels,
             ))  # fmt: skip
-        launch.run(launch.winograd(second, self._lists.quads, hidden, self._maps["head"]))
+        if second:
+            launch.run(launch.winograd(second, self._lists.quads, hidden, self._maps["head"]))
 
     def mask(self, block: int, source: Map) -> None:
         launch, branch = self._launch, self._network.masks[block]
@@ -92,7 +94,7 @@ class Workspace:
                 branch.first, self._lists.pooled, self._maps[source], self._lists.means, pooled
             ))  # fmt: skip
             launch.run(launch.convolution(
-                branch.second, self._lists.hidden, pitch, pooled, channels, hidden, channels, rectify=True,
+                branch.second, self._lists.hidden, pitch, pooled, channels, hidden, channels, slope=0,
                 outputs=channels,
             ))  # fmt: skip
             launch.run(launch.decide(hidden.reshape(-1, pitch, channels), *branch.decide, mask))
@@ -102,13 +104,16 @@ class Workspace:
         self._masks[block] = np.ascontiguousarray(mask, np.uint8)
 
     def masked_block(self, block: int, source: Map, core: Window) -> None:
-        self._launch.block = block
+        self._launch.block = self._block = block
         self._core = core
         self._body.run(block, self._maps[source], self._body.select(self._masks[block]), self._maps["fused"])
 
     def sums(self) -> Sums:
-        sums = np.zeros(self._network.channels, np.int64)
-        self._launch.run(self._launch.window_sums(self._maps["fused"], self._core, sums))
+        attention = self._network.spec.blocks[self._block].attention
+        kinds = (False, True) if attention and attention.contrast else (False,)
+        sums = np.zeros((len(kinds), self._network.channels), np.int64)
+        for of_kind, squares in zip(sums, kinds, strict=True):
+            self._launch.run(self._launch.window_sums(self._maps["fused"], self._core, of_kind, squares=squares))
         return sums
 
     def attention(self, block: int, pixels: int, sums: Sums | None = None) -> None:
@@ -116,8 +121,10 @@ class Workspace:
         weights = self._network.attention[block]
         assert weights is not None, "a block without attention is given ones"
         down, down_bias, up, up_bias = weights
-        mean = (self._body.sums if sums is None else sums) / (pixels / SUM_UNIT)
-        logits = up @ np.maximum(down @ mean + down_bias, 0) + up_bias
+        part = self._network.spec.blocks[block].attention
+        if sums is None:
+            sums = self.sums() if part and part.contrast else self._body.sums
+        logits = up @ np.maximum(down @ statistic(sums, pixels) + down_bias, 0) + up_bias
         self._scales[block] = (1 / (1 + np.exp(-logits))).astype(np.float32)
 
     def give_attention(self, block: int, scales: Scales) -> None:
@@ -137,6 +144,7 @@ class Workspace:
         self._launch.run(self._launch.residual_collect(
             self._network.shares[block], self._lists.pixels, source, fused, scales, self._maps["features"],
             self._maps["collected"], first=not self._collecting, last=last, collect=collect,
+            slope=self._network.spec.slope,
         ))  # fmt: skip
         self._collecting = self._collecting or collect
 
@@ -144,13 +152,18 @@ class Workspace:
         launch, network, maps = self._launch, self._network, self._maps
         launch.block = None
         height, width = self.size
-        features = maps["fused"]  # free after the last residual
-        launch.run(launch.winograd(network.collect, self._lists.quads, maps["collected"], features, maps["head"]))
+        features = maps["features"]
+        if network.collect:
+            features = maps["fused"]  # free after the last residual
+            launch.run(launch.winograd(network.collect, self._lists.quads, maps["collected"], features, maps["head"]))
         result = np.empty((height * network.scale, width * network.scale, 3), np.float32)
         with self._arena.scratch("frame", 3 * self._grid_size) as scratch:
             grid = self._centre(frame, scratch).reshape(-1, self._pitch, 3)
             launch.run(launch.bicubic(grid, *network.phases, result))
-        launch.run(launch.tail(network.tail, self._lists.quads, features, network.mean, network.scale, result))
+        if network.upsampling:
+            self._upsampler.run(features, height, width, self._body.only, result)
+        else:
+            launch.run(launch.tail(network.tail, self._lists.quads, features, network.mean, network.scale, result))
         return result
 
     def restrict(self, wanted: Wanted) -> None:

@@ -77,6 +77,13 @@ def pack(isa: Isa, mode: int, weight: Floats, bias: Floats | None = None, first:
     return Packed(shape, mode, flat, words, outputs, groups, starts, taps * per_tap, full_bias)
 
 
+def padded(array: Floats, *sides: int) -> Floats:
+    """The array with zeros after it, up to these sizes of its first dimensions."""
+    larger = np.zeros((*sides, *array.shape[len(sides) :]), np.float32)
+    larger[tuple(map(slice, array.shape))] = array
+    return larger
+
+
 def to_bf16(values: Floats) -> NDArray[np.uint16]:
     """The nearest bf16 numbers (ties to even) as their bits."""
     bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
@@ -91,6 +98,7 @@ class PackedLayer:
         dense_outputs: how many of its channels are dense.
         dense_stride: words of a pixel in its dense map, whole groups of 8 channels.
         sparse_first: word of a row where its sparse inputs start.
+        slope: of the leaky relu after it; 0 a relu, 1 none.
         dense: all outputs from dense inputs, at active pixels.
         sparse: all outputs from sparse inputs, at active pixels.
         inactive: dense outputs from dense inputs.
@@ -99,6 +107,7 @@ class PackedLayer:
     dense_outputs: int
     dense_stride: int
     sparse_first: int
+    slope: float
     dense: Packed
     sparse: Packed
     inactive: Packed
@@ -106,54 +115,85 @@ class PackedLayer:
 
 @dataclass(frozen=True)
 class PackedBlock:
-    """The masked layers of a block and its 1x1 fuse.
+    """The masked layers of a block and its 1x1 fuse; where the block has none, one that copies the last layer.
 
     Attributes:
         layers: in their order.
-        fuse: at active pixels, from the layers' rows, one "tap" a layer.
-        fuse_dense: at inactive pixels, from each layer's dense channels.
-        fuse_table: (3, layers) words, strides and group strides of what `fuse_dense` reads.
+        first_kept: the first of them that the fuse reads; it reads all that follow.
+        fuse: at active pixels, from these layers' rows, one "tap" a layer.
+        fuse_dense: at inactive pixels, from each of these layers' dense channels.
+        fuse_table: (3, kept layers) words, strides and group strides of what `fuse_dense` reads.
     """
 
     layers: tuple[PackedLayer, ...]
+    first_kept: int
     fuse: Packed
     fuse_dense: tuple[Packed, ...]
     fuse_table: Integers
 
 
 def pack_block(isa: Isa, mode: int, weights: Weights, block: int) -> PackedBlock:
-    """Pack a block's masked layers and fuse."""
+    """Pack a block's masked layers and fuse.
+
+    All layers are stored with `width` channels. Of what a layer does not have, or does not pass on, weights are zero or
+    are not there at all: channels that are passed on lie first among the dense and among the sparse ones.
+    """
     spec, width = weights.spec.blocks[block], weights.spec.width
     per_word = 1 if mode == FP32 else 2
     layers, shares, dense_shares = [], [], []
-    order, dense_inputs = np.arange(width), width
-    fuse = weights.tensors[f"{spec.fuse.name}.weight"].reshape(width, len(spec.layers), width, 1, 1)
-    bias = weights.tensors.get(f"{spec.fuse.name}.bias")
+    order, dense_inputs, passed_dense, passed = np.arange(width), width, width, 0
     for number, layer in enumerate(spec.layers):
-        is_dense = weights.dense_channels(block, number)
-        next_order = np.concatenate([np.flatnonzero(is_dense), np.flatnonzero(~is_dense)])
+        is_dense = np.zeros(width, np.bool_)
+        is_dense[: layer.outputs] = weights.dense_channels(block, number)
+        goes_on = np.arange(width) >= spec.distilled
+        next_order = np.lexsort((~goes_on, ~is_dense))
         dense_outputs = int(is_dense.sum())
-        weight = weights.tensors[f"{layer.name}.weight"][next_order][:, order]
+        weight = np.zeros((width, width, 3, 3), np.float32)
+        weight[: layer.outputs, width - layer.inputs :] = weights.tensors[f"{layer.name}.weight"]
+        weight = weight[next_order][:, order]
+        from_dense, from_sparse = weight[:, :passed_dense], weight[:, dense_inputs : dense_inputs + passed]
         layers.append(
             PackedLayer(
                 dense_outputs,
                 dense_stride=-(-dense_outputs // 8) * 8 // per_word,
                 sparse_first=dense_inputs // per_word,
-                dense=pack(isa, mode, weight[:, :dense_inputs]),
-                sparse=pack(isa, mode, weight[:, dense_inputs:], first=dense_inputs),
-                inactive=pack(isa, mode, weight[:dense_outputs, :dense_inputs]),
+                slope=spec.slope_of(number),
+                dense=pack(isa, mode, from_dense),
+                sparse=pack(isa, mode, from_sparse, first=dense_inputs),
+                inactive=pack(isa, mode, from_dense[:dense_outputs]),
             )
         )
-        share = fuse[:, number, next_order]
-        shares.append(share)
-        dense_shares.append(pack(isa, mode, share[:, :dense_outputs], bias))
         order, dense_inputs = next_order, dense_outputs
+        passed_dense, passed = int((is_dense & goes_on).sum()), int((~is_dense & goes_on).sum())
+        if spec.kept(number):
+            share = _kept(weights, block, number)[:, next_order]
+            shares.append(share[:, :, None, None, None])
+            dense_shares.append(pack(isa, mode, share[:, :dense_outputs, None, None], _fuse_bias(weights, block)))
+    first_kept = len(layers) - len(shares)
     table = [
-        (share.words, layer.dense_stride, share.group_stride) for share, layer in zip(dense_shares, layers, strict=True)
+        (share.words, layer.dense_stride, share.group_stride)
+        for share, layer in zip(dense_shares, layers[first_kept:], strict=True)
     ]
     return PackedBlock(
         tuple(layers),
-        pack(isa, mode, np.concatenate(shares, axis=2), bias),
+        first_kept,
+        pack(isa, mode, np.concatenate(shares, axis=2), _fuse_bias(weights, block)),
         tuple(dense_shares),
         np.ascontiguousarray(np.array(table, np.int64).T),
     )
+
+
+def _kept(weights: Weights, block: int, layer: int) -> Floats:
+    """(width, width) the fuse's weights for the outputs of one layer; those it does not keep get zeros."""
+    spec, width = weights.spec.blocks[block], weights.spec.width
+    if not spec.fuse:
+        return np.eye(width, dtype=np.float32)
+    share = np.zeros((width, width), np.float32)
+    first, count = sum(map(spec.kept, range(layer))), spec.kept(layer)
+    share[:, :count] = weights.tensors[f"{spec.fuse.name}.weight"][:, first : first + count, 0, 0]
+    return share
+
+
+def _fuse_bias(weights: Weights, block: int) -> Floats | None:
+    fuse = weights.spec.blocks[block].fuse
+    return weights.tensors.get(f"{fuse.name}.bias") if fuse else None

@@ -27,10 +27,12 @@ from vs_smsr.engine.cpu.gemm import (
     atomic_add,
     copy,
     indirect_gemm,
+    leaky_relu,
     load_channels,
     pointer,
     relu,
     scale_add,
+    square,
     store_channels,
 )
 from vs_smsr.engine.cpu.isa import BLOCK
@@ -56,14 +58,23 @@ def _neighbours(list_: Any, first: Any, count: int, width: Any, shift: Any, stri
             add_to_indices(pointer(indirection, tap * count), pointer(indirection, 4 * count), step, count)
 
 
+@njit(inline="always")
+def activate(row: Any, slope: Any, count: Any) -> None:
+    """A leaky relu of that slope: 0 is a relu, 1 none."""
+    if slope == 0:
+        relu(row, count)
+    elif slope != 1:
+        leaky_relu(row, slope, count)
+
+
 @cache
 def convolution(lanes: int, vectors: int, pixels: int, mode: int) -> Any:
-    """3x3 over the pixels of a list, map to map: target = relu?(bias + conv(source)) + added?."""
+    """3x3 over the pixels of a list, map to map: target = act(bias + conv(source)) + added?."""
 
     @compiled
     def kernel(
         claimed, thread_id, list_, width, source, words, source_stride, source_shift,
-        weights, group_stride, tap_starts, groups, bias, rectify, added, with_added,
+        weights, group_stride, tap_starts, groups, bias, slope, added, with_added,
         target, target_stride, target_shift, outputs,
     ):  # fmt: skip
         span = groups * vectors * lanes
@@ -84,8 +95,7 @@ def convolution(lanes: int, vectors: int, pixels: int, mode: int) -> Any:
                     pointer(source, 0), pointer(indirection, 0), BLOCK, 9, words,
                     pointer(weights, 0), pointer(tap_starts, 0), group_stride,
                 )  # fmt: skip
-                if rectify:
-                    relu(pointer(tile, 0), BLOCK * span)
+                activate(pointer(tile, 0), slope, BLOCK * span)
                 for p in range(min(BLOCK, count - first)):
                     here = (np.int64(list_[first + p]) - target_shift) * target_stride
                     row = pointer(tile, p * span)
@@ -98,7 +108,7 @@ def convolution(lanes: int, vectors: int, pixels: int, mode: int) -> Any:
 
 @cache
 def active_layer(lanes: int, vectors: int, pixels: int, mode: int, channels: int) -> Any:
-    """A masked layer at active pixels: all outputs from all inputs, relu; to rows and to the dense map.
+    """A masked layer at active pixels: all outputs from all inputs, activation; to rows and to the dense map.
 
     Dense inputs come from a map, sparse ones from the rows of active neighbours. A tap without an active neighbour in
     the block is skipped: it would add zeros. Numbers of rows are counted from `base`.
@@ -109,7 +119,7 @@ def active_layer(lanes: int, vectors: int, pixels: int, mode: int, channels: int
     def kernel(
         claimed, thread_id, list_, width, dense, dense_words, dense_stride, dense_shift,
         dense_weights, dense_group, dense_starts, rows, pixel_to_row, base, sparse_first, sparse_words,
-        sparse_weights, sparse_group, sparse_starts, row_words, out_rows, out_dense, out_stride, out_shift,
+        sparse_weights, sparse_group, sparse_starts, slope, row_words, out_rows, out_dense, out_stride, out_shift,
     ):  # fmt: skip
         tile = np.empty(pixels * channels, np.float32)
         lines = np.empty(pixels * row_words, out_rows.dtype)
@@ -147,7 +157,7 @@ def active_layer(lanes: int, vectors: int, pixels: int, mode: int, channels: int
                         pointer(rows, 0), pointer(indirection, 0), pixels, taps, sparse_words,
                         pointer(sparse_weights, 0), pointer(starts, 0), sparse_group,
                     )  # fmt: skip
-                relu(pointer(tile, 0), pixels * channels)
+                activate(pointer(tile, 0), slope, pixels * channels)
                 store_channels(pointer(lines, 0), pointer(tile, 0), pixels * channels)
                 for p in range(min(pixels, count - first)):
                     here = np.int64(list_[first + p])
@@ -247,13 +257,13 @@ def inactive_fuse(lanes: int, vectors: int, pixels: int, mode: int, channels: in
 
 @cache
 def residual_collect(lanes: int, vectors: int, pixels: int, mode: int, channels: int) -> Any:
-    """f_k = fused * scales + f_(k-1) and, if `shared`, its share of the network's collect, in the end with relu."""
+    """f_k = fused * scales + f_(k-1) and, if `shared`, its share of the network's collect, in the end with act."""
     groups = channels // (vectors * lanes)
 
     @compiled
     def kernel(
         claimed, thread_id, list_, features, fused, scales, result, row_words,
-        weights, group_stride, bias, collected, begin, finish, shared,
+        weights, group_stride, bias, collected, begin, finish, shared, slope,
     ):  # fmt: skip
         tile = np.empty(BLOCK * channels, np.float32)
         lines = np.empty(BLOCK * row_words, result.dtype)
@@ -290,15 +300,15 @@ def residual_collect(lanes: int, vectors: int, pixels: int, mode: int, channels:
                         copy(pointer(result, line), pointer(lines, p * row_words), row_words)
                     if shared:
                         if finish:
-                            relu(pointer(tile, p * channels), channels)
+                            activate(pointer(tile, p * channels), slope, channels)
                         store_channels(pointer(collected, line), pointer(tile, p * channels), channels)
 
     return kernel
 
 
 @cache
-def window_sums(channels: int) -> Any:
-    """Channel sums of a block's fused layers over a window of the frame, as the fuse adds them."""
+def window_sums(channels: int, squares: bool) -> Any:
+    """Channel sums of a block's fused layers, or of their squares, over a window of the frame, as the fuse adds."""
 
     @compiled
     def kernel(claimed, thread_id, fused, width, row_words, top, left, bottom, right, sums):
@@ -311,6 +321,8 @@ def window_sums(channels: int) -> Any:
             for x in range(left, right):
                 y = top + start
                 load_channels(pointer(row, 0), pointer(fused, ((y + 1) * width + x + 1) * row_words), channels)
+                if squares:
+                    square(pointer(row, 0), channels)
                 add_fixed(pointer(partial, 0), pointer(row, 0), SUM_SCALE, channels)
         for c in range(channels):
             atomic_add(sums, c, partial[c])

@@ -26,6 +26,7 @@ from vs_smsr.engine.cpu.gemm import (
     scale_add,
     store_channels,
 )
+from vs_smsr.engine.cpu.sparse_kernels import activate
 from vs_smsr.engine.cpu.winograd import POINTS, patch_to_points, points_to_quad
 from vs_smsr.engine.cpu.work_stealing import claim
 
@@ -116,6 +117,43 @@ def pooled_convolution(lanes: int, vectors: int, pixels: int, line: int, channel
                         scale_add(row, row, pointer(ones, 0), pointer(tile, p * span), span)
                     scale_add(row, row, pointer(quarter, 0), pointer(zeros, 0), span)
                     copy(pointer(target, np.int64(half[first + q]) * span), row, span)
+
+    return kernel
+
+
+@cache
+def shuffled_convolution(lanes: int, vectors: int, pixels: int, mode: int, channels: int) -> Any:
+    """3x3 to four times the channels, activation, and a shuffle to a map of twice the height and width."""
+    words = channels // 2 if mode == BF16 else channels
+
+    @compiled
+    def kernel(
+        claimed, thread_id, quads, width, source, weights, group_stride, starts, groups, bias, slope,
+        target, target_width, skip,
+    ):  # fmt: skip
+        span = groups * vectors * lanes
+        points, sums = np.zeros(POINTS * QUADS * words, source.dtype), np.empty(POINTS * QUADS * span, np.float32)
+        tile = np.empty(4 * span, np.float32)
+        count = quads.shape[0]
+        while True:
+            start, stop = claim(claimed, thread_id, count, CHUNK)
+            if start == stop:
+                break
+            for first in range(start, stop, QUADS):
+                _multiply(
+                    lanes, vectors, pixels, mode, quads, first, width, source, words,
+                    weights, group_stride, starts, groups, points, words, sums, span, channels,
+                )  # fmt: skip
+                for q in range(min(QUADS, count - first)):
+                    points_to_quad(pointer(tile, 0), pointer(sums, q * span), QUADS * span, pointer(bias, 0), span)
+                    activate(pointer(tile, 0), slope, 4 * span)
+                    for p in range(4):
+                        here = np.int64(quads[first + q, p])
+                        y, x = here // width - 1, here % width - 1
+                        for part in range(4):
+                            row = 2 * y + part // 2 - skip + 1
+                            place = (row * target_width + 2 * x + part % 2 + 1) * words
+                            store_channels(pointer(target, place), pointer(tile, p * span + part * channels), channels)
 
     return kernel
 

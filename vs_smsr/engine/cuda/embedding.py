@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from cupy_kernels.geometry import ATTENTION_CHANNELS, CHANNELS, LAYERS, MASK_CHANNELS
 from vs_smsr.errors import EngineError
-from vs_smsr.families import ChannelAttention, Convolution, LearnedMask, NetworkSpec
+from vs_smsr.families import ChannelAttention, Convolution, DynamicChannels, LearnedMask, NetworkSpec
 from vs_smsr.weights import Weights
 
 Floats = NDArray[np.float32]
@@ -51,6 +51,7 @@ class Embedded:
         check(weights.spec)
         self._weights = weights
         spec, tensors, c = weights.spec, weights.tensors, CHANNELS
+        assert spec.collect is not None, "as checked"
         self.head = self._pair(spec.head[0], c, 3), self._pair(spec.head[1], c, c)
         self.collect = self._pair(spec.collect[1], c, c)
         self.tail = self._pair(spec.tail, spec.tail.outputs, c)
@@ -62,9 +63,10 @@ class Embedded:
         weights, c = self._weights, CHANNELS
         spec, width, tensors = weights.spec.blocks[block], weights.spec.width, weights.tensors
         layers = range(len(spec.layers))
+        assert spec.fuse is not None, "as checked"
         fuse = tensors[f"{spec.fuse.name}.weight"].reshape(width, len(layers), width)
         return Block(
-            mask=self._mask(spec.mask) if spec.mask else None,
+            mask=self._mask(spec.mask) if isinstance(spec.mask, LearnedMask) else None,
             dense=np.stack([padded(weights.dense_channels(block, layer), c) for layer in layers]),
             layers=tuple(padded(tensors[f"{layer.name}.weight"], c, c) for layer in spec.layers),
             fuse=(padded(fuse, c, len(layers), c), self._bias(spec.fuse, c)),
@@ -103,17 +105,16 @@ def padded[A: np.generic](array: NDArray[A], *sides: int) -> NDArray[A]:
 
 def check(spec: NetworkSpec) -> None:
     """Raise EngineError if a part of the network has no kernel."""
+    _fits(spec)
     _require(spec.width <= CHANNELS, f"features must have at most {CHANNELS} channels, got {spec.width}")
-    wide, narrow = [*spec.head, spec.collect[1], spec.tail], [spec.collect[0]]
+    first, second = spec.collect or (None, None)
+    wide, narrow = [*spec.head, second, spec.tail], [first]
     for block in spec.blocks:
         wide += block.layers
         narrow.append(block.fuse)
         count = len(block.layers)
         _require(1 <= count <= LAYERS, f"a masked block must have 1 to {LAYERS} layers, got {count}")
-        for layer in block.layers:
-            if layer.bias:
-                raise EngineError(f"cuda: {layer.name} is a masked layer and must have no bias.")
-        if block.mask:
+        if isinstance(block.mask, LearnedMask):
             wide += block.mask.convolutions
             most = max(block.mask.first.outputs, block.mask.second.outputs)
             _require(most <= MASK_CHANNELS, f"a mask branch must have at most {MASK_CHANNELS} channels, got {most}")
@@ -122,8 +123,23 @@ def check(spec: NetworkSpec) -> None:
             limit, most = ATTENTION_CHANNELS, block.attention.down.outputs
             _require(most <= limit, f"attention must have at most {limit} channels inside, got {most}")
     for convolutions, side in ((wide, 3), (narrow, 1)):
-        for one in convolutions:
+        for one in filter(None, convolutions):
             _require(one.size == side, f"{one.name} must be {side}x{side}, got {one.size}x{one.size}")
+
+
+def _fits(spec: NetworkSpec) -> None:
+    """Raise EngineError if the stages are not those of SMSR."""
+    _require(len(spec.head) == 2, "the head must have two convolutions, got one")
+    _require(spec.collect is not None, "there must be a collect over the blocks")
+    _require(not spec.upsampling, "the tail must be one convolution, without upsampling before it")
+    _require(spec.slope == 0, f"activations must be relu, got a slope of {spec.slope}")
+    for block in spec.blocks:
+        _require(block.fuse is not None, "a block must have a 1x1 over its layers")
+        plain = block.slope == 0 and not block.linear
+        _require(plain, "every masked layer must be followed by relu")
+        _require(not block.distilled, "layers must pass on all their channels")
+        _require(not (block.attention and block.attention.contrast), "attention must be of means, without contrast")
+        _require(not isinstance(block.channel_mask, DynamicChannels), "channel masks must not depend on the frame")
 
 
 def _require(condition: bool, rule: str) -> None:

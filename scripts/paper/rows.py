@@ -1,0 +1,97 @@
+"""The rows of the paper's tables that are trained here, and from what each begins.
+
+All rows of one table begin from one trunk and have the same number of steps after it, so they compare. The sparsities
+are those at which the multiply-adds are the printed ones (`paper.counts`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from paper.training import Crops, Recipe, train
+from vs_smsr.families import NetworkSpec, imdn, smsr, srresnet
+from vs_smsr.network.masked import MaskedNetwork
+from vs_smsr.weights import Weights, load, shipped, store
+
+TRUNK, ROW, TABLE_1 = 400, 150, 100  # steps
+DENSE, MASKED = Recipe(steps=ROW, lr=2e-4), Recipe(steps=ROW, lr=2e-4, sparsity=0)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One trained network.
+
+    Attributes:
+        spec: makes its spec.
+        recipe: how it is trained.
+        start: the row it begins from, or the name of shipped weights, or None.
+    """
+
+    spec: Callable[[], NetworkSpec]
+    recipe: Recipe
+    start: str | None = None
+
+
+def _masked(sparsity: float) -> Recipe:
+    return replace(MASKED, sparsity=sparsity)
+
+
+def _table_1(channels: str) -> Row:
+    return Row(lambda: smsr.variant(2, channels), Recipe(steps=TABLE_1, lr=1e-4, sparsity=0.6), "shipped x2")
+
+
+ROWS = {  # in the order in which they are trained
+    "imdn_trunk": Row(lambda: imdn.spec(4, masked=False), Recipe(steps=TRUNK)),
+    "imdn_x4_masked_42": Row(lambda: imdn.spec(4), _masked(0.552), "imdn_trunk"),
+    "imdn_x4": Row(lambda: imdn.spec(4, masked=False), DENSE, "imdn_trunk"),
+    "srresnet_trunk": Row(lambda: srresnet.spec(4, masked=False), Recipe(steps=TRUNK)),
+    "srresnet_x4_masked_52": Row(lambda: srresnet.spec(4), _masked(0.918), "srresnet_trunk"),
+    "srresnet_x4": Row(lambda: srresnet.spec(4, masked=False), DENSE, "srresnet_trunk"),
+    "smsr_x2_none": _table_1("none"),
+    "smsr_x2_static": _table_1("static"),
+    "smsr_x2_dynamic": _table_1("dynamic"),
+    "srresnet_x4_masked_35": Row(lambda: srresnet.spec(4), _masked(0.647), "srresnet_trunk"),
+    "imdn_x4_masked_22": Row(lambda: imdn.spec(4), _masked(0.318), "imdn_trunk"),
+}
+
+
+def train_row(name: str, data: Path, out: Path, images: int, seconds: float, threads: int = 2) -> bool:
+    """Train one row from where it is, and store its weights when it is done; False if the time did not suffice."""
+    row = ROWS[name]
+    target = weights_file(out, name)
+    if target.exists():
+        return True
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    network: torch.nn.Module = MaskedNetwork(row.spec())
+    if row.start:
+        begin(network, load(shipped(2) if row.start == "shipped x2" else weights_file(out, row.start)))
+    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    crops = Crops(data, row.spec().scale, images)
+    done = train(network, row.recipe, crops, out / f"{name}.pt", seconds)
+    if done:
+        store(to_weights(network, row.spec(), {"steps": str(row.recipe.steps)}), target)
+    return done
+
+
+def weights_file(out: Path, name: str) -> Path:
+    return out / f"{name}.safetensors"
+
+
+@torch.no_grad()
+def begin(network: torch.nn.Module, weights: Weights) -> None:
+    """Take what both have, but for masks: every row learns its own from the beginning."""
+    for name, value in network.named_parameters():
+        if name in weights.tensors and not any(part in name for part in ("spa_mask", "ch_mask")):
+            value.copy_(torch.from_numpy(np.array(weights.tensors[name])))
+
+
+def to_weights(network: torch.nn.Module, spec: NetworkSpec, metadata: dict[str, str]) -> Weights:
+    """The network's numbers, float32."""
+    tensors = {n: p.detach().contiguous().numpy().copy() for n, p in network.named_parameters()}
+    return Weights(spec, {name: tensors[name] for name in spec.shapes}, metadata)
