@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from vs_smsr.cli.app import app
+from vs_smsr.engine.contract import Capabilities
 from vs_smsr.families import smsr
 from vs_smsr.media.image_files import write_image
 from vs_smsr.media.images import Image, read_image
@@ -296,6 +297,8 @@ def test_a_full_disk(quick, make):
 
 def test_an_unforeseen_error_is_one_line_and_debug_shows_where(program, monkeypatch):
     class Broken:
+        capabilities = Capabilities()
+
         def upscale(self, frame, state=None):
             raise RuntimeError("first line\nsecond line")
 

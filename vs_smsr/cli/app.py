@@ -46,8 +46,8 @@ def _exit_codes(log_level: str) -> Iterator[None]:
         set_up_logging(log_level)
         yield
         interrupts.check()
-    except KeyboardInterrupt:
-        warn("interrupted; nothing unfinished is left")
+    except KeyboardInterrupt as error:
+        warn(str(error) or "interrupted; nothing unfinished is left")
         raise typer.Exit(INTERRUPTED) from None
     except typer.Exit:
         raise

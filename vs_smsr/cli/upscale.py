@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from vs_smsr import engine
 from vs_smsr.cli.inputs import Job, plan
+from vs_smsr.cli.interrupts import Resumable
 from vs_smsr.cli.plan import describe
 from vs_smsr.cli.report import error_line, is_stdout, one_line, print_profile, progress_bar, say, summary, warn
 from vs_smsr.errors import MediaError, OptionError, WeightsError
@@ -134,9 +135,9 @@ def _upscale(
         folder = long.folder or JobFolder.of(job.target)
         try:
             report = upscale_in_chunks(job.source, job.target, tiler, engine_options, options, long, show)
-        except (KeyboardInterrupt, MediaError):
-            warn(one_line(f"{folder}: what is done waits there; the same command goes on with it"))
-            raise
+        except KeyboardInterrupt:
+            rest = f"what is done waits in {folder}, and the same command goes on with it"
+            raise Resumable(one_line(f"interrupted; {rest}")) from None
         if report is None:
             say(one_line(f"{folder}: prepared; make its parts with vs-smsr chunk, then vs-smsr join"))
         return report
