@@ -79,12 +79,20 @@ def _tensor(crops: tuple[NDArray[np.uint8], ...]) -> Tensor:
     return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).float().contiguous(memory_format=torch.channels_last)
 
 
-def train(network: nn.Module, recipe: Recipe, crops: Crops, checkpoint: Path, seconds: float = math.inf) -> bool:
+def train(
+    network: nn.Module,
+    recipe: Recipe,
+    crops: Crops,
+    checkpoint: Path,
+    seconds: float = math.inf,
+    stop: int | None = None,
+) -> bool:
     """Train from where the checkpoint is; True when the row is done, False when the time is up.
 
     Args:
         network: `forward(x, tau)` gives images and shares; it is left with its averaged parameters.
         seconds: to stop after.
+        stop: step to stop at.
     """
     masks = [p for n, p in network.named_parameters() if any(part in n for part in MASKS)]
     others = [p for n, p in network.named_parameters() if not any(part in n for part in MASKS)]
@@ -96,14 +104,15 @@ def train(network: nn.Module, recipe: Recipe, crops: Crops, checkpoint: Path, se
         network.load_state_dict(state["network"])
         optimizer.load_state_dict(state["optimizer"])
         average, step, spent = state["average"], state["step"], state["seconds"]
-    while step < recipe.steps and time.monotonic() - begun < seconds:
+    last = recipe.steps if stop is None else stop
+    while step < last and time.monotonic() - begun < seconds:
         _step(network, recipe, crops, optimizer, step)
         step += 1
         decay = min(0.99, (1 + step) / (10 + step))
         with torch.no_grad():
             for name, value in network.named_parameters():
                 average[name].lerp_(value.detach(), 1 - decay)
-        if step % 50 == 0 or step == recipe.steps:
+        if step % 25 == 0 or step == last:
             now = spent + time.monotonic() - begun
             state = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "average": average}
             torch.save(state | {"step": step, "seconds": now}, checkpoint.with_suffix(".new"))
