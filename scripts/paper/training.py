@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from vs_smsr.evaluation.bicubic import crop_to_multiple, imresize
+from vs_smsr.network.dhp import DHP
 
 MASKS = "spa_mask", "ch_mask", "predict"  # in names of parameters that decide masks
 PENALTY = 30.0  # of each share (0..1) that is computed beyond the wanted one, in units of the L1 loss
@@ -28,6 +29,7 @@ class Recipe:
         steps: updates; the rate falls to nothing over them.
         lr: Adam's rate at the start; what decides masks learns `mask_lr` times as fast.
         batch, patch: crops of a step and their side in source pixels.
+        shrink: for networks that prune themselves, the proximal step after each update.
         sparsity: the mean over blocks that masks are held to; None: no masks, everything is computed.
     """
 
@@ -36,6 +38,7 @@ class Recipe:
     batch: int = 4
     patch: int = 16
     sparsity: float | None = None
+    shrink: float = 0
     mask_lr: float = 4.0
 
 
@@ -138,5 +141,8 @@ def _step(network: nn.Module, recipe: Recipe, crops: Crops, optimizer: torch.opt
     loss.backward()
     nn.utils.clip_grad_norm_(network.parameters(), 5.0)
     optimizer.step()
+    if recipe.shrink:
+        assert isinstance(network, DHP), "only such a network prunes itself"
+        network.shrink(recipe.shrink * rate / recipe.lr)
     if step % 25 == 0:
         print(f"{step} loss {loss.item():.3f} computed {shares.mean().item():.3f}", flush=True)
