@@ -8,6 +8,7 @@ from pathlib import Path
 
 from vs_smsr import __version__, engine
 from vs_smsr.cli.report import say
+from vs_smsr.cli.scripts import pieces
 from vs_smsr.weights import shipped
 
 PACKAGES = (
@@ -24,12 +25,18 @@ def list_devices() -> None:
 
 
 def examine() -> bool:
-    """Print engines, weights and versions; is there an engine that works?"""
+    """Print engines, what scripts need, weights and versions; is there an engine that works?"""
     say(f"vs-smsr {__version__}, Python {platform.python_version()}, {platform.platform()}")
     say("\nengines")
     states = {name: _status(name) for name in engine.ENGINES}
     for name, (ok, reason) in states.items():
         say(f"  {name:10} {'works' if ok else 'does not work'}: {reason}")
+    say("\nVapourSynth scripts")
+    for piece in pieces():
+        state = "works" if piece.here else "MISSING" if piece.needed else "missing (not needed)"
+        say(f"  {piece.name:14} {state}: {piece.found}")
+        if piece.mend:
+            say(f"  {'':14} -> {piece.mend}")
     say("\nshipped weights")
     for path in sorted(shipped(2).parent.glob("*.safetensors")):
         say(f"  {path.stem}")
