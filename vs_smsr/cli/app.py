@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from vs_smsr.cli import interrupts
+from vs_smsr.cli import interrupts, looking
 from vs_smsr.cli import parameters as p
 from vs_smsr.cli.report import LEVELS, error_line, prepare_output, set_up_logging, warn
 from vs_smsr.errors import OptionError
@@ -354,3 +354,6 @@ def join(job: p.Job, log_level: p.LogLevel = "warning") -> None:
         from vs_smsr.cli.long import join_job
 
         join_job(job)
+
+
+app.add_typer(looking.commands)
