@@ -18,11 +18,14 @@ import typer
 
 from vs_smsr import engine as engines
 from vs_smsr.cli.app import app
+from vs_smsr.engine.contract import Capabilities
 from vs_smsr.families import smsr
 from vs_smsr.media.image_files import write_image
 from vs_smsr.media.images import Image, read_image
 from vs_smsr.upscaler import Upscaler
 from vs_smsr.weights import shipped
+
+ROOT = Path(__file__).parents[2]
 
 
 class Ended(NamedTuple):
@@ -303,6 +306,7 @@ def test_an_unforeseen_error_is_one_line_and_debug_shows_where(program, monkeypa
 
     broken = Broken()
     broken.weights = type("W", (), {"scale": 2})
+    broken.capabilities = Capabilities(windows=False)
     monkeypatch.setattr("vs_smsr.engine.create", lambda options: broken)
     image("a.png")
     ended = program("upscale", "a.png")
@@ -417,7 +421,9 @@ def test_help_version_and_devices(program):
         assert "Usage:" in ended.out
     from vs_smsr import __version__
 
-    assert program("--version") == (0, f"vs-smsr {__version__}\n", "")
+    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False).stdout
+    said = f"vs-smsr {__version__} ({head[:12]})" if head else f"vs-smsr {__version__}"
+    assert program("--version") == (0, f"{said}\n", "")
     devices = program("upscale", "--list-devices")
     assert devices.code == 0
     assert re.search(r"^cpu +ok +\S", devices.out, re.MULTILINE)

@@ -63,8 +63,10 @@ def _print_version(wanted: bool) -> None:
     if wanted:
         from vs_smsr import __version__
         from vs_smsr.cli.report import say
+        from vs_smsr.version import commit
 
-        say(f"vs-smsr {__version__}")
+        known = commit()
+        say(f"vs-smsr {__version__} ({known})" if known else f"vs-smsr {__version__}")
         raise typer.Exit
 
 
