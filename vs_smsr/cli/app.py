@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from vs_smsr.cli import interrupts
+from vs_smsr.cli import interrupts, looking
 from vs_smsr.cli import parameters as p
 from vs_smsr.cli.program import Program
 from vs_smsr.cli.report import LEVELS, error_line, prepare_output, set_up_logging, warn
@@ -308,3 +308,6 @@ def doctor() -> None:
 
         if not examine():
             raise typer.Exit(FAILED)
+
+
+app.add_typer(looking.commands)
