@@ -23,6 +23,7 @@ from vs_smsr.media.hdr import Hdr
 from vs_smsr.media.reader import VideoInfo, reason
 from vs_smsr.options import VideoOptions
 
+UNCOMPRESSED = "wrapped_avframe"  # FFmpeg's encoder that passes frames on
 DEFAULT_CRF = 16.0
 UNTAGGED = 0
 VARIABLE_FPS = 0x0400  # AVFMT_VARIABLE_FPS
