@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import suppress
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vs_smsr import Upscaler
+from vs_smsr.cli.app import main
 from vs_smsr.engine import Overrides
 from vs_smsr.engine.contract import Frame, Upscaled
 from vs_smsr.engine.cpu import CpuEngine
@@ -262,6 +267,14 @@ def test_tiles_and_reuse_change_no_bit(name, precision):
         assert n == 0 or 0 < a.reused < 1
 
 
+@pytest.mark.parametrize("engine", [CpuEngine, ReferenceEngine])
+def test_predicted_channel_masks_are_refused_and_not_ignored(engine):
+    with pytest.raises(EngineError, match="channel masks must not depend on the frame"):
+        engine(weights(smsr.variant(2, "dynamic")))
+    with pytest.raises(EngineError, match="cuda: channel masks must not depend on the frame"):
+        check(smsr.variant(2, "dynamic"))
+
+
 def test_masks_by_gradient_are_where_luma_jumps():
     source = np.full((12, 16, 3), 100, np.float32)
     source[4:, 6:] = 140
@@ -277,6 +290,21 @@ def test_a_file_tells_what_is_in_it(name, tmp_path):
     found = weights(NETWORKS[name])
     store(found, tmp_path / "net.safetensors")
     assert load(tmp_path / "net.safetensors").spec == found.spec
+
+
+@pytest.mark.parametrize("name", ["srresnet", "imdn"])
+def test_the_doors_take_their_weights_like_any_others(name, tmp_path, monkeypatch):
+    found = weights(shortened(NETWORKS[name], 2))
+    store(found, tmp_path / "net.safetensors")
+    small = np.rint(frame(21, 27)).astype(np.uint8)
+    cv2.imwrite(str(tmp_path / "small.png"), small[..., ::-1])
+    large = Upscaler(scale=4, weights=tmp_path / "net.safetensors", engine="cpu", precision="fp32").upscale(small)
+    command = ["vs-smsr", "upscale", str(tmp_path / "small.png"), "--weights", str(tmp_path / "net.safetensors")]
+    options = ["--engine", "cpu", "--precision", "fp32", "-o", str(tmp_path / "large.png")]
+    monkeypatch.setattr(sys, "argv", [*command, *options])
+    with suppress(SystemExit):
+        main()
+    assert np.array_equal(cv2.imread(str(tmp_path / "large.png"))[..., ::-1], large)
 
 
 @pytest.mark.parametrize("spec", [srresnet.spec(4), imdn.spec(3), smsr.spec(2)])
@@ -309,7 +337,6 @@ def test_a_spec_refuses_what_no_engine_runs(change, rule):
     [
         (srresnet.spec(4), "the head must have two convolutions, got one"),
         (imdn.spec(4), "the head must have two convolutions, got one"),
-        (smsr.variant(2, "dynamic"), "channel masks must not depend on the frame"),
     ],
 )
 def test_the_cuda_engine_says_what_it_does_not_run(spec, rule):

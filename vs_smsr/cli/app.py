@@ -9,8 +9,9 @@ from typing import Annotated
 
 import typer
 
-from vs_smsr.cli import interrupts
+from vs_smsr.cli import interrupts, looking
 from vs_smsr.cli import parameters as p
+from vs_smsr.cli.program import Program
 from vs_smsr.cli.report import LEVELS, error_line, prepare_output, set_up_logging, warn
 from vs_smsr.errors import OptionError
 from vs_smsr.options import IN_ORDER, EngineOptions, TilingOptions, VideoOptions, parse_bytes, require
@@ -19,8 +20,8 @@ FAILED, USAGE, INTERRUPTED = 1, 2, 130
 
 app = typer.Typer(
     name="vs-smsr",
+    cls=Program,
     help="Upscale video and images with SMSR, a network that skips the pixels that need no work.",
-    add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
@@ -62,8 +63,10 @@ def _print_version(wanted: bool) -> None:
     if wanted:
         from vs_smsr import __version__
         from vs_smsr.cli.report import say
+        from vs_smsr.version import commit
 
-        say(f"vs-smsr {__version__}")
+        known = commit()
+        say(f"vs-smsr {__version__} ({known})" if known else f"vs-smsr {__version__}")
         raise typer.Exit
 
 
@@ -81,6 +84,7 @@ def upscale(
     inputs: p.Inputs = None,
     more_inputs: p.MoreInputs = None,
     output: p.Output = None,
+    mode: p.Mode = p.BALANCED,
     scale: p.Scale = None,
     model: p.Model = EngineOptions.model,
     weights: p.Weights = None,
@@ -227,6 +231,7 @@ def evaluate(
 @app.command(no_args_is_help=True)
 def plan(
     inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="Videos, images, folders or quoted globs.")],
+    mode: p.Mode = p.BALANCED,
     scale: p.Scale = None,
     model: p.Model = EngineOptions.model,
     weights: p.Weights = None,
@@ -303,3 +308,6 @@ def doctor() -> None:
 
         if not examine():
             raise typer.Exit(FAILED)
+
+
+app.add_typer(looking.commands)

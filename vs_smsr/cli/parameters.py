@@ -8,9 +8,9 @@ from typing import Annotated, get_args
 import typer
 
 from vs_smsr.cli.report import LEVELS
+from vs_smsr.options import IN_ORDER, EngineName, EngineOptions, Precision, TilingOptions
 from vs_smsr.options import Attention as AttentionMode
 from vs_smsr.options import Damaged as DamagedMode
-from vs_smsr.options import EngineName, Precision
 
 
 def _print_devices(wanted: bool) -> None:
@@ -21,8 +21,35 @@ def _print_devices(wanted: bool) -> None:
         raise typer.Exit
 
 
+BALANCED = "balanced"
+MODES = {  # what each stands for; options that are given beside it count more
+    "fast": {"precision": "auto", "attention": "held", "reuse": "near:2"},
+    BALANCED: {"precision": EngineOptions.precision, "attention": IN_ORDER, "reuse": TilingOptions.reuse},
+    "best": {"precision": "fp32", "attention": "frame", "reuse": "exact"},
+}
+
+
+def _set_mode(context: typer.Context, mode: str) -> str:
+    """Make what the mode stands for the defaults of the other options."""
+    if mode not in MODES:
+        raise typer.BadParameter(f"--mode must be one of {', '.join(MODES)}, got {mode!r}.")
+    context.default_map = {**(context.default_map or {}), **MODES[mode]}
+    return mode
+
+
 # Options that several commands share.
 NETWORK, SOURCE, VIDEO, FRAMES, RUN = "Network and device", "Source video", "Result", "Memory and reuse", "Run"
+Mode = Annotated[
+    str,
+    typer.Option(
+        "--mode",
+        metavar="|".join(MODES),
+        callback=_set_mode,
+        is_eager=True,
+        help="fast: --attention held --reuse near:2; best: --attention frame --precision fp32.",
+        rich_help_panel="Options",
+    ),
+]
 Model = Annotated[
     str, typer.Option("--model", "-m", metavar="NAME", help="Name of shipped weights.", rich_help_panel=NETWORK)
 ]

@@ -87,6 +87,8 @@ def _fate(stream: Stream, target: Path, options: VideoOptions) -> str:
 def _engine(tiler: Tiler, plan: FramePlan, frame: Frame, frames: int | None) -> list[str]:
     engine = tiler.engine
     lines = [f"  engine                   {engine.name}, {engine.device}, {engine.precision}, x{tiler.scale}"]
+    chosen = f"--precision {engine.precision} --attention {tiler.options.attention} --reuse {tiler.options.reuse}"
+    lines.append(f"  which is                 {chosen}")
     bounds, spec = whole(plan.height, plan.width), engine.weights.spec
     network = reach(spec)
     passes = "1 pass over the whole frame"
