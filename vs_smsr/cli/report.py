@@ -19,6 +19,7 @@ from vs_smsr.media.paths import STANDARD, is_pipe
 if TYPE_CHECKING:
     from vs_smsr.engine import Engine
     from vs_smsr.jobs.report import Progress, Report
+    from vs_smsr.preview.watching import Watch
 
 LEVELS = ("debug", "info", "warning", "error")
 console = Console(stderr=True, highlight=False)  # results go to stdout, all else to stderr
@@ -139,6 +140,19 @@ def progress_bar(name: str, shown: bool) -> Iterator[Callable[[Progress], None]]
             bar.update(task, completed=progress.frames, total=progress.total or None, state=state)
 
         yield show
+
+
+@contextmanager
+def watching(wanted: bool) -> Iterator[Watch | None]:
+    """While the block runs, a page that shows the latest frame, if one is wanted; its address is said on stderr."""
+    if not wanted:
+        yield None
+        return
+    from vs_smsr.preview.watching import Watch
+
+    with Watch() as watch:
+        warn(f"preview: {watch.url}")
+        yield watch
 
 
 def print_profile(engine: Engine, frames: int) -> None:

@@ -24,7 +24,8 @@ from vs_smsr.tiling import Tiler
 from vs_smsr.weights import shipped
 
 if TYPE_CHECKING:
-    from vs_smsr.jobs.report import Report
+    from vs_smsr.jobs.report import Progress, Report
+    from vs_smsr.preview.watching import Watch
 
 
 def upscale_all(
@@ -37,6 +38,7 @@ def upscale_all(
     scale_given: bool = False,
     recursive: bool = False,
     progress: bool = True,
+    watch: Watch | None = None,
     debug: bool = False,
     dry_run: bool = False,
     report: Path | None = None,
@@ -76,7 +78,7 @@ def upscale_all(
                 say(describe(job.source, job.target, tiler(_scale(scales, job, video_options)), video_options))
             else:
                 scale = _scale(scales, job, video_options)
-                made = _upscale(job, tiler(scale), video_options, name, progress)
+                made = _upscale(job, tiler(scale), video_options, name, progress, watch)
                 frames[scale] += made.frames
                 entries.append({"source": str(job.source), **dataclasses.asdict(made), "output": str(made.output)})
         except Exception as error:
@@ -103,7 +105,7 @@ def _write(report: Path | None, entries: list[dict[str, Any]]) -> None:
         raise MediaError(f"{report}: cannot write: {error.strerror or error}.") from error
 
 
-def _upscale(job: Job, tiler: Tiler, options: VideoOptions, name: str, progress: bool) -> Report:
+def _upscale(job: Job, tiler: Tiler, options: VideoOptions, name: str, progress: bool, watch: Watch | None) -> Report:
     from vs_smsr.jobs.image import upscale_animation, upscale_image
     from vs_smsr.jobs.video import upscale_video
 
@@ -113,7 +115,13 @@ def _upscale(job: Job, tiler: Tiler, options: VideoOptions, name: str, progress:
     if job.kind == "animation" and is_image(job.target):
         run = upscale_animation
     with progress_bar(name, progress) as show:
-        report = run(job.source, job.target, tiler, options, show)
+
+        def tell(state: Progress) -> None:
+            show(state)
+            if watch:
+                watch.see(name, state)
+
+        report = run(job.source, job.target, tiler, options, tell)
     for note in report.notes:
         warn(one_line(f"note: {job.source.name}: {note}"))
     (warn if is_stdout(job.target) else say)(summary(report))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import av
+
 from vs_smsr.media.damage import Damage
 from vs_smsr.media.filters import Crop
 
@@ -19,6 +21,7 @@ class Progress:
         fps: frames per second since the start.
         skipped: mean share of the masked work that was skipped, 0..1.
         reused: mean share of the pixels that were copied from the frame before, 0..1.
+        pair: of videos, the latest frame as it was decoded and as it goes to the encoder; not to be changed.
     """
 
     frames: int
@@ -26,6 +29,7 @@ class Progress:
     fps: float
     skipped: float
     reused: float = 0.0
+    pair: tuple[av.VideoFrame, av.VideoFrame] | None = None
 
 
 @dataclass(frozen=True)

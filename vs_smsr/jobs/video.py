@@ -87,7 +87,9 @@ def upscale_video(
                 upscaled.put(frame, FRAME)
                 if progress:
                     fps = frames / (time.perf_counter() - start)
-                    progress(Progress(frames, reader.info.frames, fps, skipped / frames, reused / frames))
+                    pair = original, frame
+                    progress(Progress(frames, reader.info.frames, fps, skipped / frames, reused / frames, pair))
+                    del pair
     notes = [*reader.notes, *writer.notes]
     if level.note:
         notes.append(f"to fit the memory budget, {level.note}")
