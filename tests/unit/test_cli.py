@@ -301,6 +301,8 @@ def test_a_full_disk(quick, make):
 
 def test_an_unforeseen_error_is_one_line_and_debug_shows_where(program, monkeypatch):
     class Broken:
+        capabilities = Capabilities()
+
         def upscale(self, frame, state=None):
             raise RuntimeError("first line\nsecond line")
 

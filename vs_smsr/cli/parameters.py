@@ -39,6 +39,7 @@ def _set_mode(context: typer.Context, mode: str) -> str:
 
 # Options that several commands share.
 NETWORK, SOURCE, VIDEO, FRAMES, RUN = "Network and device", "Source video", "Result", "Memory and reuse", "Run"
+LONG = "Long videos"
 Mode = Annotated[
     str,
     typer.Option(
@@ -192,6 +193,35 @@ Height = Annotated[
 ]
 NoAudio = Annotated[bool, typer.Option("--no-copy-audio-streams", help="Drop audio.", rich_help_panel=VIDEO)]
 NoSubtitles = Annotated[bool, typer.Option("--no-copy-subtitle-streams", help="Drop subtitles.", rich_help_panel=VIDEO)]
+ChunkFrames = Annotated[
+    int,
+    typer.Option(
+        "--chunk-frames",
+        min=0,
+        metavar="N",
+        help="Frames of a long video that are encoded together; 0 = all, and nothing can be resumed.",
+        rich_help_panel=LONG,
+    ),
+]
+JobDir = Annotated[
+    Path | None,
+    typer.Option("--job", metavar="DIR", help="Where chunks wait. Default: beside the result.", rich_help_panel=LONG),
+]
+Restart = Annotated[bool, typer.Option("--restart", help="Begin anew instead of resuming.", rich_help_panel=LONG)]
+PrepareJob = Annotated[
+    bool,
+    typer.Option("--prepare-job", help="Only write the job; vs-smsr chunk and join do it.", rich_help_panel=LONG),
+]
+Workers = Annotated[
+    int,
+    typer.Option(
+        "--workers",
+        min=1,
+        metavar="N",
+        help="Processes on each device, which share threads and memory.",
+        rich_help_panel=LONG,
+    ),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing files.", rich_help_panel=RUN)]
 Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Search folders recursively.", rich_help_panel=RUN)]
 NoProgress = Annotated[bool, typer.Option("--no-progress", help="Show no progress bar.", rich_help_panel=RUN)]
@@ -205,3 +235,4 @@ Json = Annotated[
     typer.Option("--json", metavar="FILE", help="Also write the result for each file as JSON.", rich_help_panel=RUN),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and write nothing.", rich_help_panel=RUN)]
+Job = Annotated[Path, typer.Argument(metavar="JOB", help="The job's folder (.vs-smsr).", show_default=False)]

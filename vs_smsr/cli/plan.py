@@ -43,15 +43,15 @@ def _image(source: Path, tiler: Tiler) -> list[str]:
 
 
 def _video(source: Path, target: Path, tiler: Tiler, options: VideoOptions) -> list[str]:
+    from vs_smsr.jobs.pipeline import fit
     from vs_smsr.jobs.sizing import Size, final_size
-    from vs_smsr.jobs.video import fit
     from vs_smsr.media.colour import to_rgb
     from vs_smsr.media.reader import Reader
 
     with Reader(source, options.damaged, options.deinterlace) as reader:
         info = reader.info
         large = final_size(Size(info.width, info.height), tiler.scale, options, multiple=2)
-        level, _, plan = fit(tiler, info, large, options)
+        limits = fit(tiler, info, large, options)
         count = f"{info.frames} frames" if info.frames else "frames not told"
         made = target.suffix[1:] if is_image(target) else "y4m" if is_pipe(target) else options.codec
         lines = [f"{source}: video, {info.width}x{info.height} -> {large[0]}x{large[1]}, {count}, {made}"]
@@ -63,10 +63,10 @@ def _video(source: Path, target: Path, tiler: Tiler, options: VideoOptions) -> l
         for stream in reader.container.streams:
             if stream is not reader.video:
                 lines.append(f"  {name_of(stream):24} {_fate(stream, target, options)}")
-        if level.note:
-            lines.append(f"  encoder                  {level.note}")
+        if limits.level.note:
+            lines.append(f"  encoder                  {limits.level.note}")
         first = to_rgb(next(iter(reader)))
-    return lines + _engine(tiler, plan, first, info.frames)
+    return lines + _engine(tiler, limits.plan, first, info.frames)
 
 
 def _interlaced(options: VideoOptions) -> str:

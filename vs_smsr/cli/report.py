@@ -117,10 +117,16 @@ def summary(report: Report) -> str:
 
 
 @contextmanager
-def progress_bar(name: str, shown: bool) -> Iterator[Callable[[Progress], None]]:
+def progress_bar(name: str, shown: bool, watch: Watch | None = None) -> Iterator[Callable[[Progress], None]]:
     """Yield a callback for the pipelines: it shows the bar, if one is to be seen, and ends an interrupted run."""
+
+    def note(progress: Progress) -> None:
+        interrupts.check()
+        if watch:
+            watch.see(name, progress)
+
     if not (shown and console.is_terminal):
-        yield lambda _: interrupts.check()
+        yield note
         return
     from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
@@ -133,7 +139,7 @@ def progress_bar(name: str, shown: bool) -> Iterator[Callable[[Progress], None]]
         task = bar.add_task("", total=None, name=name, state="")
 
         def show(progress: Progress) -> None:
-            interrupts.check()
+            note(progress)
             count = f"{progress.frames}/{progress.total}" if progress.total else str(progress.frames)
             state = f"{count}  {progress.fps:.1f} fps  {progress.skipped:.0%} skipped"
             state += f"  {progress.reused:.0%} reused  ETA" if progress.reused >= 0.005 else "  ETA"

@@ -51,12 +51,13 @@ def levels(options: VideoOptions) -> tuple[Level, ...]:
     return X264_LEVELS if options.codec == "libx264" else OTHER_LEVELS
 
 
-def pipeline_bytes(info: VideoInfo, size: tuple[int, int], deep: bool, level: Level) -> int:
+def pipeline_bytes(info: VideoInfo, size: tuple[int, int], deep: bool, level: Level, ahead: int = 0) -> int:
     """Everything but the engine and the one frame that is in it.
 
     Args:
         size: (width, height) of the result.
         deep: the result has more than 8 bits.
+        ahead: decoded frames that wait beside those of the pipeline.
     """
     source = av.VideoFormat(info.pix_fmt, info.width, info.height)
     small, large = info.width * info.height, size[0] * size[1]
@@ -64,4 +65,4 @@ def pipeline_bytes(info: VideoInfo, size: tuple[int, int], deep: bool, level: Le
     encoded = large * 3 // 2 * (1 + deep)
     waiting = (level.room + 1) * (FLOATS * small + decoded + encoded)
     converting = 6 * large + encoded + FLOATS * BAND * size[0]  # 16-bit 4:4:4 on the way, made by bands
-    return waiting + converting + DECODED * decoded + ENCODER_BASE + level.frames * encoded
+    return waiting + converting + (DECODED + ahead) * decoded + ENCODER_BASE + level.frames * encoded
