@@ -48,7 +48,7 @@ def _video(source: Path, target: Path, tiler: Tiler, options: VideoOptions) -> l
     from vs_smsr.media.colour import to_rgb
     from vs_smsr.media.reader import Reader
 
-    with Reader(source, options.damaged, options.deinterlace) as reader:
+    with Reader(source, options.damaged, options.deinterlace, options.range) as reader:
         info = reader.info
         large = final_size(Size(info.width, info.height), tiler.scale, options, multiple=2)
         limits = fit(tiler, info, large, options)
