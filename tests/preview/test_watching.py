@@ -72,3 +72,19 @@ def test_the_frames_are_those_of_the_job(demo_clip, tmp_path, stand_in):
     before, after = (np.asarray(one, np.float32) for one in seen)
     assert (before.shape, after.shape) == ((180, 320, 3), (360, 640, 3))
     assert np.abs(before.repeat(2, 0).repeat(2, 1) - after).mean() < 3  # the engine repeats pixels
+
+
+def test_the_page_shows_both_frames(browser):
+    wait = "new Promise(done => setTimeout(() => done(document.getElementById('after').naturalWidth), 200))"
+    with Watch() as watch:
+        browser.open(watch.url, 390, 844)
+        shown = 0
+        for _ in range(60):
+            if shown:
+                break
+            watch.see("a", progress(90))
+            shown = browser.run(wait)
+        assert shown == 32
+        assert browser.run("document.getElementById('before').naturalWidth") == 16
+        assert browser.run("document.documentElement.scrollWidth") <= 390
+        assert all(address.startswith("http://127.0.0.1:") for address in browser.requested())
