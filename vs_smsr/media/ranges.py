@@ -186,7 +186,7 @@ class Cut:
             number, time = self.frames, item.pts * self._ticks
             if (self._stop is not None and number >= self._stop) or (self._end is not None and item.pts >= self._end):
                 self.over = True
-                self.end = time if self._end is None else self.end
+                self.end = time
                 yield from self._release(None)
                 continue
             self.frames, self.last = number + 1, time
