@@ -20,7 +20,7 @@ from vs_smsr.jobs.long import in_chunks, upscale_in_chunks
 from vs_smsr.jobs.video import upscale_video
 from vs_smsr.media.chunk_writer import decoding_times
 from vs_smsr.media.reader import Reader
-from vs_smsr.options import EngineOptions, JobOptions, TilingOptions, VideoOptions
+from vs_smsr.options import EngineOptions, JobOptions, Range, TilingOptions, VideoOptions
 from vs_smsr.tiling import Tiler
 
 JOB = JobOptions(chunk_frames=10)
@@ -286,6 +286,7 @@ def test_short_videos_and_other_containers_go_the_direct_way(source: Path, tmp_p
         ("a.mkv", {}, JobOptions(chunk_frames=0)),
         ("a.avi", {}, JOB),
         ("a.mkv", {"codec": "mpeg4"}, JOB),
+        ("a.mkv", {"range": Range(first=5)}, JOB),
         ("-", {}, JOB),
     ):
         assert not in_chunks(source, Path(target), VideoOptions(**video), job), target

@@ -30,7 +30,7 @@ def in_chunks(source: Path, target: Path, options: VideoOptions, job: JobOptions
         OptionError: it would be, but an option of the encoder speaks of the whole video.
         MediaError: the source cannot be read.
     """
-    possible = target.suffix.lower() in CONTAINERS and options.codec in JOINED
+    possible = target.suffix.lower() in CONTAINERS and options.codec in JOINED and not options.range
     if not possible or not job.chunk_frames or options.range or is_pipe(source) or is_pipe(target):
         return False
     with Reader(source, options.damaged) as reader:
