@@ -32,7 +32,7 @@ from vs_smsr.media.colour import to_rgb
 from vs_smsr.media.reader import Reader
 from vs_smsr.options import EngineOptions, TilingOptions, parse_bytes
 from vs_smsr.tiling import Sequence, TemporalTile, TiledFrame, Tiler, TileState, open_tile
-from vs_smsr.tiling.clip import psnr
+from vs_smsr.tiling.tile_state import psnr
 from vs_smsr.weights import Weights, load, shipped, store
 
 NAMES = ("film", "world", "static_camera")

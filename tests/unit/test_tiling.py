@@ -28,9 +28,9 @@ from vs_smsr.errors import EngineError, MemoryBudgetError
 from vs_smsr.families import smsr
 from vs_smsr.options import TilingOptions, parse_bytes
 from vs_smsr.tiling import Sequence, TemporalTile, Tiler, open_tile
-from vs_smsr.tiling.clip import psnr
 from vs_smsr.tiling.geometry import cover
 from vs_smsr.tiling.planner import plan
+from vs_smsr.tiling.tile_state import psnr
 from vs_smsr.weights import Weights
 
 Frame = np.ndarray[Any, Any]
@@ -188,7 +188,7 @@ def test_frames_shown_twice_are_computed_once(engine: CpuEngine) -> None:
 
 def test_held_uses_the_first_frame_s_attention_and_auto_measures() -> None:
     engine = CpuEngine(weights(), threads=1)
-    frames = moving(4, 40, 60)
+    frames = moving(4)
     frames[3] = 255 - frames[3]
     held = results(engine, frames, attention="held")
     first = engine.upscale(frames[0])
@@ -204,8 +204,8 @@ def test_held_uses_the_first_frame_s_attention_and_auto_measures() -> None:
 @pytest.mark.parametrize("alike", [54.9, 55.1])
 def test_auto_holds_from_55_db(monkeypatch: pytest.MonkeyPatch, alike: float) -> None:
     engine = CpuEngine(weights(), threads=1)
-    monkeypatch.setattr("vs_smsr.tiling.clip.psnr", lambda a, b: alike)
-    frames = moving(3, 40, 60)
+    monkeypatch.setattr("vs_smsr.tiling.tile_state.psnr", lambda a, b: alike)
+    frames = moving(3)
     got = results(engine, frames, attention="auto")
     assert [result.held for result in got] == [False, alike > 55, alike > 55]
     own = [engine.upscale(frame) for frame in frames]

@@ -13,7 +13,7 @@ from vs_smsr.cli import interrupts
 from vs_smsr.cli import parameters as p
 from vs_smsr.cli.report import LEVELS, error_line, prepare_output, set_up_logging, warn
 from vs_smsr.errors import OptionError
-from vs_smsr.options import IN_ORDER, EngineOptions, TilingOptions, VideoOptions, parse_bytes, require
+from vs_smsr.options import IN_ORDER, IN_ORDER_REUSE, EngineOptions, TilingOptions, VideoOptions, parse_bytes, require
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 
@@ -102,7 +102,7 @@ def upscale(
     memory: p.Memory = None,
     tile: p.Tile = TilingOptions.tile,
     attention: p.Attention = IN_ORDER,
-    reuse: p.Reuse = TilingOptions.reuse,
+    reuse: p.Reuse = IN_ORDER_REUSE,
     temporal_tile: p.TemporalTile = TilingOptions.temporal_tile,
     overwrite: p.Overwrite = False,
     recursive: p.Recursive = False,
@@ -239,7 +239,7 @@ def plan(
     memory: p.Memory = None,
     tile: p.Tile = TilingOptions.tile,
     attention: p.Attention = IN_ORDER,
-    reuse: p.Reuse = TilingOptions.reuse,
+    reuse: p.Reuse = IN_ORDER_REUSE,
     temporal_tile: p.TemporalTile = TilingOptions.temporal_tile,
     log_level: p.LogLevel = "warning",
 ) -> None:

@@ -43,6 +43,8 @@ class Report:
         cropped: what was cropped before, as the container asks for; None if nothing.
         deinterlaced: frames that were deinterlaced.
         damage: what of the source was lost or repaired; None if nothing.
+        alike: dB between results with forward reuse and without, the least that was measured at the start of a temporal
+            tile; None: it was not used.
     """
 
     output: Path
@@ -55,3 +57,4 @@ class Report:
     cropped: Crop | None = None
     deinterlaced: int = 0
     damage: Damage | None = None
+    alike: float | None = None

@@ -68,6 +68,7 @@ def upscale_video(
         if not options.overwrite:
             raise OutputExistsError(f"{target}: exists already. Allow to replace it with --overwrite.")
     frames, skipped, reused, held = 0, 0.0, 0.0, 0
+    alike: list[float] = []
     with Reader(source, options.damaged, options.deinterlace) as reader:
         size = final_size(Size(reader.info.width, reader.info.height), tiler.scale, options, multiple=2)
         level, overhead, plan = fit(tiler, reader.info, size, options)
@@ -82,6 +83,7 @@ def upscale_video(
             for original, result, pixels, alpha in in_order(started, plan.in_flight):
                 frames, skipped, reused = frames + 1, skipped + result.skipped, reused + result.reused
                 held += result.held
+                alike += [] if result.alike is None else [result.alike]
                 frame = writer.prepare(pixels, original, alpha)
                 del result, pixels  # one large frame less while the next is made
                 upscaled.put(frame, FRAME)
@@ -103,6 +105,7 @@ def upscale_video(
         filters.crop,
         filters.interlaced if filters.deinterlace else 0,
         reader.damage or None,
+        min(alike, default=None),
     )
 
 
