@@ -12,9 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
+from paper.counts import MODULES
 from paper.training import Crops, Recipe, train
 from vs_smsr.families import NetworkSpec, imdn, smsr, srresnet
+from vs_smsr.network.baselines import EDSR, RCAN, SRResNet
+from vs_smsr.network.dhp import DHP
 from vs_smsr.network.masked import MaskedNetwork
 from vs_smsr.weights import Weights, load, shipped, store
 
@@ -27,14 +31,24 @@ class Row:
     """One trained network.
 
     Attributes:
-        spec: makes its spec.
+        spec: makes its spec; None for what is no spec.
         recipe: how it is trained.
         start: the row it begins from, or the name of shipped weights, or None.
+        make: makes the module of a row that is no spec.
+        scale: of such a row.
     """
 
-    spec: Callable[[], NetworkSpec]
+    spec: Callable[[], NetworkSpec] | None
     recipe: Recipe
     start: str | None = None
+    make: Callable[[], nn.Module] | None = None
+    scale: int = 4
+
+    def module(self) -> nn.Module:
+        if self.make:
+            return self.make()
+        assert self.spec, "a row is a spec or a module"
+        return MaskedNetwork(self.spec())
 
 
 def _masked(sparsity: float) -> Recipe:
@@ -43,6 +57,11 @@ def _masked(sparsity: float) -> Recipe:
 
 def _table_1(channels: str) -> Row:
     return Row(lambda: smsr.variant(2, channels), Recipe(steps=TABLE_1, lr=1e-4, sparsity=0.6), "shipped x2")
+
+
+def _module(make: Callable[[], nn.Module]) -> Row:
+    """From nothing, with as many steps as trunk and row have together."""
+    return Row(None, Recipe(steps=TRUNK + ROW), make=make)
 
 
 ROWS = {  # in the order in which they are trained
@@ -57,24 +76,37 @@ ROWS = {  # in the order in which they are trained
     "smsr_x2_dynamic": _table_1("dynamic"),
     "srresnet_x4_masked_35": Row(lambda: srresnet.spec(4), _masked(0.647), "srresnet_trunk"),
     "imdn_x4_masked_22": Row(lambda: imdn.spec(4), _masked(0.318), "imdn_trunk"),
+    "imdn_x4_basis_40": _module(MODULES["imdn_x4_basis_40"][0]),
+    "imdn_x4_basis_17": _module(MODULES["imdn_x4_basis_17"][0]),
+    "edsr_x2": Row(None, Recipe(steps=TRUNK), make=lambda: EDSR(2), scale=2),
+    "rcan_x2": Row(None, Recipe(steps=TRUNK), make=lambda: RCAN(2), scale=2),
+    "srresnet_x4_basis_50": _module(MODULES["srresnet_x4_basis_50"][0]),
+    "srresnet_x4_basis_40": _module(MODULES["srresnet_x4_basis_40"][0]),
+    "dhp_search": Row(None, Recipe(steps=TRUNK, shrink=1e-3), make=DHP),
+    "srresnet_x4_dhp_58": Row(None, DENSE, "dhp_search", MODULES["srresnet_x4_dhp_58"][0]),
+    "srresnet_x4_dhp_38": Row(None, DENSE, "dhp_search", MODULES["srresnet_x4_dhp_38"][0]),
 }
 
 
 def train_row(name: str, data: Path, out: Path, images: int, seconds: float, threads: int = 2) -> bool:
     """Train one row from where it is, and store its weights when it is done; False if the time did not suffice."""
     row = ROWS[name]
-    target = weights_file(out, name)
+    target = weights_file(out, name) if row.spec else state_file(out, name)
     if target.exists():
         return True
     torch.set_num_threads(threads)
     torch.manual_seed(0)
-    network: torch.nn.Module = MaskedNetwork(row.spec())
-    if row.start:
+    network = row.module()
+    if row.start == "dhp_search":
+        network = _pruned(network, state_file(out, row.start))
+    elif row.start:
         begin(network, load(shipped(2) if row.start == "shipped x2" else weights_file(out, row.start)))
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    crops = Crops(data, row.spec().scale, images)
+    crops = Crops(data, row.spec().scale if row.spec else row.scale, images)
     done = train(network, row.recipe, crops, out / f"{name}.pt", seconds)
-    if done:
+    if done and not row.spec:
+        torch.save(network.state_dict(), target)
+    elif done and row.spec:
         store(to_weights(network, row.spec(), {"steps": str(row.recipe.steps)}), target)
     return done
 
@@ -83,15 +115,29 @@ def weights_file(out: Path, name: str) -> Path:
     return out / f"{name}.safetensors"
 
 
+def state_file(out: Path, name: str) -> Path:
+    """Of a row that is no spec."""
+    return out / f"{name}.state.pt"
+
+
+def _pruned(like: nn.Module, state: Path) -> nn.Module:
+    """What is left of the searched network at the widths of a plain one."""
+    assert isinstance(like, SRResNet), "pruning gives a plain SRResNet"
+    searched = DHP()
+    searched.load_state_dict(torch.load(state, weights_only=True))
+    widths = [len(value) for name, value in like.state_dict().items() if name.endswith("bias")]
+    return searched.pruned(widths[0], widths[1], widths[-2] // 4)
+
+
 @torch.no_grad()
-def begin(network: torch.nn.Module, weights: Weights) -> None:
+def begin(network: nn.Module, weights: Weights) -> None:
     """Take what both have, but for masks: every row learns its own from the beginning."""
     for name, value in network.named_parameters():
         if name in weights.tensors and not any(part in name for part in ("spa_mask", "ch_mask")):
             value.copy_(torch.from_numpy(np.array(weights.tensors[name])))
 
 
-def to_weights(network: torch.nn.Module, spec: NetworkSpec, metadata: dict[str, str]) -> Weights:
+def to_weights(network: nn.Module, spec: NetworkSpec, metadata: dict[str, str]) -> Weights:
     """The network's numbers, float32."""
     tensors = {n: p.detach().contiguous().numpy().copy() for n, p in network.named_parameters()}
     return Weights(spec, {name: tensors[name] for name in spec.shapes}, metadata)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from vs_smsr.evaluation.bicubic import crop_to_multiple, imresize
+from vs_smsr.network.dhp import DHP
 
 MASKS = "spa_mask", "ch_mask", "predict"  # in names of parameters that decide masks
 PENALTY = 30.0  # of each share (0..1) that is computed beyond the wanted one, in units of the L1 loss
@@ -28,6 +29,7 @@ class Recipe:
         steps: updates; the rate falls to nothing over them.
         lr: Adam's rate at the start; what decides masks learns `mask_lr` times as fast.
         batch, patch: crops of a step and their side in source pixels.
+        shrink: for networks that prune themselves, the proximal step after each update.
         sparsity: the mean over blocks that masks are held to; None: no masks, everything is computed.
     """
 
@@ -36,6 +38,7 @@ class Recipe:
     batch: int = 4
     patch: int = 16
     sparsity: float | None = None
+    shrink: float = 0
     mask_lr: float = 4.0
 
 
@@ -79,12 +82,20 @@ def _tensor(crops: tuple[NDArray[np.uint8], ...]) -> Tensor:
     return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).float().contiguous(memory_format=torch.channels_last)
 
 
-def train(network: nn.Module, recipe: Recipe, crops: Crops, checkpoint: Path, seconds: float = math.inf) -> bool:
+def train(
+    network: nn.Module,
+    recipe: Recipe,
+    crops: Crops,
+    checkpoint: Path,
+    seconds: float = math.inf,
+    stop: int | None = None,
+) -> bool:
     """Train from where the checkpoint is; True when the row is done, False when the time is up.
 
     Args:
         network: `forward(x, tau)` gives images and shares; it is left with its averaged parameters.
         seconds: to stop after.
+        stop: step to stop at.
     """
     masks = [p for n, p in network.named_parameters() if any(part in n for part in MASKS)]
     others = [p for n, p in network.named_parameters() if not any(part in n for part in MASKS)]
@@ -96,14 +107,15 @@ def train(network: nn.Module, recipe: Recipe, crops: Crops, checkpoint: Path, se
         network.load_state_dict(state["network"])
         optimizer.load_state_dict(state["optimizer"])
         average, step, spent = state["average"], state["step"], state["seconds"]
-    while step < recipe.steps and time.monotonic() - begun < seconds:
+    last = recipe.steps if stop is None else stop
+    while step < last and time.monotonic() - begun < seconds:
         _step(network, recipe, crops, optimizer, step)
         step += 1
         decay = min(0.99, (1 + step) / (10 + step))
         with torch.no_grad():
             for name, value in network.named_parameters():
                 average[name].lerp_(value.detach(), 1 - decay)
-        if step % 50 == 0 or step == recipe.steps:
+        if step % 25 == 0 or step == last:
             now = spent + time.monotonic() - begun
             state = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "average": average}
             torch.save(state | {"step": step, "seconds": now}, checkpoint.with_suffix(".new"))
@@ -129,5 +141,8 @@ def _step(network: nn.Module, recipe: Recipe, crops: Crops, optimizer: torch.opt
     loss.backward()
     nn.utils.clip_grad_norm_(network.parameters(), 5.0)
     optimizer.step()
+    if recipe.shrink:
+        assert isinstance(network, DHP), "only such a network prunes itself"
+        network.shrink(recipe.shrink * rate / recipe.lr)
     if step % 25 == 0:
         print(f"{step} loss {loss.item():.3f} computed {shares.mean().item():.3f}", flush=True)

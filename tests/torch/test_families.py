@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import suppress
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vs_smsr import Upscaler
+from vs_smsr.cli.app import main
 from vs_smsr.engine import Overrides
 from vs_smsr.engine.contract import Frame, Upscaled
 from vs_smsr.engine.cpu import CpuEngine
@@ -277,6 +282,21 @@ def test_a_file_tells_what_is_in_it(name, tmp_path):
     found = weights(NETWORKS[name])
     store(found, tmp_path / "net.safetensors")
     assert load(tmp_path / "net.safetensors").spec == found.spec
+
+
+@pytest.mark.parametrize("name", ["srresnet", "imdn"])
+def test_the_doors_take_their_weights_like_any_others(name, tmp_path, monkeypatch):
+    found = weights(shortened(NETWORKS[name], 2))
+    store(found, tmp_path / "net.safetensors")
+    small = np.rint(frame(21, 27)).astype(np.uint8)
+    cv2.imwrite(str(tmp_path / "small.png"), small[..., ::-1])
+    large = Upscaler(scale=4, weights=tmp_path / "net.safetensors", engine="cpu", precision="fp32").upscale(small)
+    command = ["vs-smsr", "upscale", str(tmp_path / "small.png"), "--weights", str(tmp_path / "net.safetensors")]
+    options = ["--engine", "cpu", "--precision", "fp32", "-o", str(tmp_path / "large.png")]
+    monkeypatch.setattr(sys, "argv", [*command, *options])
+    with suppress(SystemExit):
+        main()
+    assert np.array_equal(cv2.imread(str(tmp_path / "large.png"))[..., ::-1], large)
 
 
 @pytest.mark.parametrize("spec", [srresnet.spec(4), imdn.spec(3), smsr.spec(2)])

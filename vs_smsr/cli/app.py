@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from vs_smsr.cli import interrupts
+from vs_smsr.cli import interrupts, looking
 from vs_smsr.cli import parameters as p
 from vs_smsr.cli.report import LEVELS, error_line, prepare_output, set_up_logging, warn
 from vs_smsr.errors import OptionError
@@ -303,3 +303,6 @@ def doctor() -> None:
 
         if not examine():
             raise typer.Exit(FAILED)
+
+
+app.add_typer(looking.commands)

@@ -61,12 +61,12 @@ def channel_chart(weights: Weights) -> Picture:
         for layer in range(len(block.layers)):
             dense = weights.dense_channels(number, layer)
             _write(picture, f"SMM {number + 1}, layer {layer + 1}", (8, y + side - 3), 0.38)
-            for channel in range(spec.width):
+            for channel in range(len(dense)):
                 x = left + channel * side
                 cv2.rectangle(picture, (x, y), (x + side - 3, y + side - 3), LINE, 1)
                 if dense[channel]:
                     cv2.rectangle(picture, (x, y), (x + side - 3, y + side - 3), _colour(number), cv2.FILLED)
-            _write(picture, f"{int(dense.sum())} of {spec.width}", (left + spec.width * side + 8, y + side - 3), 0.38)
+            _write(picture, f"{int(dense.sum())} of {len(dense)}", (left + spec.width * side + 8, y + side - 3), 0.38)
             y += side
         y += gap
     return picture

@@ -1,0 +1,120 @@
+"""The paper's rows: their sizes, the networks that masks are compared with, and the small trainer."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from vs_smsr.families import smsr
+from vs_smsr.network.baselines import EDSR, IMDN, RCAN, SRResNet, basis
+from vs_smsr.network.dhp import DHP
+from vs_smsr.network.masked import MaskedNetwork
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+sys.path.insert(0, str(SCRIPTS))
+
+from paper.counts import EXPLAINED, MODULES, SPECS, measured  # noqa: E402
+from paper.training import Crops, Recipe, train  # noqa: E402
+
+ROWS = [
+    *("smsr_x2", "smsr_x3", "smsr_x4"),
+    *("srresnet_x4", "srresnet_x4_masked_35", "srresnet_x4_masked_52"),
+    *("imdn_x4", "imdn_x4_masked_22", "imdn_x4_masked_42"),
+    *("srresnet_x4_basis_40", "srresnet_x4_basis_50", "srresnet_x4_dhp_38", "srresnet_x4_dhp_58"),
+    *("imdn_x4_basis_17", "imdn_x4_basis_40"),
+]
+
+
+def test_all_rows_are_within_a_percent_of_what_is_printed_or_explained(tmp_path):
+    command = [sys.executable, str(SCRIPTS / "reproduce.py"), "flops", "--json", str(tmp_path / "flops.json")]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    rows = json.loads((tmp_path / "flops.json").read_text())
+    assert set(ROWS) <= set(rows)
+    for name in ROWS:
+        row = rows[name]
+        assert row["gflops_720p"] == pytest.approx(row["paper_gflops"], rel=0.01), name
+        if name in EXPLAINED:
+            assert row["params"] == pytest.approx(row["paper_params"], rel=0.05)
+            assert EXPLAINED[name] in printed
+        else:
+            assert row["params"] == pytest.approx(row["paper_params"], rel=0.01), name
+        assert 0 < row.get("sparsity", 0.5) < 1
+
+
+@pytest.mark.parametrize("name", ["srresnet_x4", "imdn_x4"])
+def test_modules_are_counted_as_specs_are(name):
+    module = {"srresnet_x4": SRResNet, "imdn_x4": lambda: IMDN(4)}[name]()
+    spec, _ = SPECS[name]
+    assert measured(module, 4) == pytest.approx(spec.macs * 57600 / 1e9, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: SRResNet(make=basis(8)),
+        lambda: IMDN(3, basis(8)),
+        DHP,
+        lambda: EDSR(2, 16, 2),
+        lambda: RCAN(4, 16, 2, 2),
+    ],
+    ids=["basis", "imdn basis", "dhp", "edsr", "rcan"],
+)
+def test_what_masks_are_compared_with_learns(make):
+    torch.manual_seed(0)
+    network = make()
+    small = torch.rand(2, 3, 8, 8) * 255
+    out, shares = network(small, None)
+    assert out.shape == (2, 3, 8 * network.scale, 8 * network.scale)
+    assert shares.tolist() == [1]
+    (out - 128).abs().mean().backward()
+    missing = [name for name, p in network.named_parameters() if p.grad is None or not p.grad.abs().max() > 0]
+    assert all("attention" in name for name in missing), missing  # whose relu may be shut for one random input
+
+
+def test_pruned_channels_are_those_that_say_nothing():
+    """A DHP network whose other latent elements are 0 is its pruned network."""
+    torch.manual_seed(0)
+    network = DHP(width=12, blocks=2)
+    latents = (network.trunk, *network.inside, network.up)
+    with torch.no_grad():
+        for latent, kept in zip(latents, (7, 5, 5, 6), strict=True):
+            latent[torch.randperm(12)[kept:]] = 0
+    network.shrink(1e-3)
+    pruned = network.pruned(7, 5, 6)
+    pruned.body = pruned.body[:2]
+    x = torch.rand(1, 3, 10, 10) * 255
+    with torch.inference_mode():
+        assert torch.allclose(network(x)[0], pruned(x)[0], atol=1e-2)
+    assert all(value == 0 for value in network.trunk[network.trunk.abs() < 1e-3])
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_every_module_row_can_be_made(name):
+    make, printed = MODULES[name]
+    assert sum(p.numel() for p in make().parameters()) == pytest.approx(printed.params, rel=0.05)
+
+
+def test_a_row_that_is_stopped_goes_on_to_the_same_numbers(tmp_path):
+    rng = np.random.default_rng(0)
+    for n in range(2):
+        cv2.imwrite(str(tmp_path / f"{n}.png"), cv2.resize(rng.integers(0, 256, (12, 12, 3), np.uint8), (72, 72)))
+    crops, spec = Crops(tmp_path, 2, 2), smsr.variant(2, "dynamic")
+    recipe = Recipe(steps=4, batch=1, patch=8, sparsity=0.5)
+
+    def network() -> MaskedNetwork:
+        torch.manual_seed(0)
+        return MaskedNetwork(spec)
+
+    whole, parts = network(), network()
+    assert train(whole, recipe, crops, tmp_path / "whole.pt")
+    assert not train(parts, recipe, crops, tmp_path / "parts.pt", stop=2)
+    parts = network()
+    assert train(parts, recipe, crops, tmp_path / "parts.pt")
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), parts.parameters(), strict=True))
