@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from vs_smsr.families import smsr
 from vs_smsr.options import TilingOptions
 from vs_smsr.tiling import Sequence, TemporalTile, Tiler, open_tile
 from vs_smsr.tiling.planner import plan
-from vs_smsr.tiling.settle import BOUND, MOST, PEAK, SIDE, settled
+from vs_smsr.tiling.settle import BOUND, MOST, PEAK, SIDE, noise, settled
 from vs_smsr.tiling.tile_state import psnr
 from vs_smsr.weights import load, shipped
 
@@ -66,7 +67,7 @@ def test_errors_are_bounded_and_never_add_up(height: int, width: int, noise: flo
         if n % 4 == 0:
             y, x = rng.integers(height), rng.integers(width)
             frame[y : y + 5, x : x + 5] += 60
-        shown = settled(frame, shown, NETWORK)
+        shown = settled(frame, shown, NETWORK, 9.0)
         error = shown - frame
         assert rms(error) <= BOUND * 1.000001
         for top in range(0, height, SIDE):
@@ -80,9 +81,8 @@ def test_errors_are_bounded_and_never_add_up(height: int, width: int, noise: flo
 
 def test_a_frame_with_much_that_is_new_is_taken_whole() -> None:
     frames = resting_camera(2, 1.0)
-    assert settled(picture(96, 128, seed=3), frames[0], NETWORK).base is None
     new = frames[1] + 40
-    assert settled(new, frames[0], NETWORK) is new
+    assert settled(new, frames[0], NETWORK, 9.0) is new
 
 
 @pytest.mark.parametrize("attention", ["held", "auto"])
@@ -104,13 +104,26 @@ def test_what_is_shown_is_what_the_network_gives_for_the_settled_frames(engine: 
     """By the definition, with the whole frame computed for each: reuse itself changes no bit."""
     frames = resting_camera(6, 0.8)
     got = results(engine, frames, attention="held", reuse="forward")
-    shown = [frames[0]]
-    for frame in frames[1:]:
-        shown.append(settled(frame, shown[-1], NETWORK))
+    shown, most = [frames[0]], 0.0
+    for before, frame in pairwise(frames):
+        most = max(most, noise(frame, before))
+        shown.append(settled(frame, shown[-1], NETWORK, most))
     expected = results(engine, shown, attention="held", reuse="off")
     for a, b in zip(got, expected, strict=True):
         assert np.array_equal(a.frame, b.frame)
         assert all(map(np.array_equal, a.masks, b.masks))
+
+
+def test_the_tolerance_follows_the_noise(engine: CpuEngine) -> None:
+    """In a clean clip, faint motion far below what noise is allowed to be must go on."""
+    frames = resting_camera(5, 0.0)
+    for n, frame in enumerate(frames):
+        frame[:16, 8 * n : 8 * n + 16] += 2
+    assert noise(frames[1], frames[0]) == 0
+    forward, exact = (results(engine, frames, attention="held", reuse=reuse) for reuse in ("forward", "exact"))
+    assert all(np.array_equal(a.frame, b.frame) for a, b in zip(forward, exact, strict=True))
+    grainy = resting_camera(2, 1.5)
+    assert noise(grainy[1], grainy[0]) == pytest.approx(1.5 * 2**0.5, rel=0.1)
 
 
 @pytest.mark.parametrize("keep", ["features", "regions", "nothing"])
@@ -142,11 +155,11 @@ def test_a_clip_entered_at_any_temporal_tile_gives_the_same_frames(engine: CpuEn
 
 
 def test_auto_is_forward_where_it_is_above_50_db_else_exact(engine: CpuEngine) -> None:
-    for noise, forward in ((0.4, True), (1.15, False)):
-        frames = resting_camera(4, noise)
+    for sigma, forward in ((0.4, True), (1.15, False)):
+        frames = resting_camera(4, sigma)
         auto = results(engine, frames, attention="held", reuse="auto")
         want = results(engine, frames, attention="held", reuse="forward" if forward else "exact")
-        assert all(np.array_equal(a.frame, b.frame) for a, b in zip(auto, want, strict=True)), noise
+        assert all(np.array_equal(a.frame, b.frame) for a, b in zip(auto, want, strict=True)), sigma
         assert (auto[1].alike is not None) == forward
         assert auto[1].alike is None or auto[1].alike > 50
 
@@ -201,3 +214,30 @@ def test_a_real_resting_camera(engine: CpuEngine, shared: Path) -> None:
     off = results(engine, frames, attention="auto", reuse="off")
     forward = results(engine, frames, attention="auto", reuse="forward")
     assert min(psnr(a.frame, b.frame) for a, b in zip(forward, off, strict=True)) > 46
+
+
+def test_the_summary_tells_how_alike(engine: CpuEngine, tmp_path: Path) -> None:
+    import av
+
+    from vs_smsr.cli.report import summary
+    from vs_smsr.jobs.video import upscale_video
+    from vs_smsr.options import VideoOptions
+
+    source = tmp_path / "rest.mkv"
+    with av.open(str(source), "w") as container:
+        stream = container.add_stream("ffv1", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 128, 96, "yuv444p"
+        for frame in resting_camera(5, 0.8):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame.astype(np.uint8), format="rgb24")))
+        container.mux(stream.encode())
+    reports = []
+    for reuse in ("forward", "off"):
+        tiler = Tiler(engine, TilingOptions(attention="auto", reuse=reuse))
+        reports.append(upscale_video(source, tmp_path / f"{reuse}.mkv", tiler, VideoOptions(codec="ffv1")))
+    forward, off = reports
+    assert forward.alike is not None
+    assert forward.alike > 46
+    assert f"(forward, {forward.alike:.1f} dB alike at least)" in summary(forward)
+    assert forward.reused > 0.2
+    assert off.alike is None
+    assert "alike" not in summary(off)

@@ -136,8 +136,11 @@ class _Costs:
         return self.engine.memory.feature_bytes * pixels
 
     def moved(self, window: Window) -> int:
-        """A window's features or its piece of the result on the way between the engine and the frame's own arrays."""
-        return self.counted(max(self.store(window.area), FLOATS * self.engine.weights.scale**2 * window.area))
+        """A window's features or its piece of the result on the way between the engine and the frame's own arrays, and
+        features of the one before that are still being written."""
+        return self.counted(
+            self.store(window.area) + max(self.store(window.area), FLOATS * self.engine.weights.scale**2 * window.area)
+        )
 
     def room(self, spare: int) -> int:
         """What stores may take: the rest of the budget; where that is a device's, a share of the host's free memory."""

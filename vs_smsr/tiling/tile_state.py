@@ -14,7 +14,7 @@ from vs_smsr.options import TilingOptions
 from vs_smsr.tiling.attention import Attention, Computed, HeldAttention, OwnAttention, Rests
 from vs_smsr.tiling.padding import cropped, padded
 from vs_smsr.tiling.reuse import changed_pixels
-from vs_smsr.tiling.settle import RESTING, resting, settled
+from vs_smsr.tiling.settle import RESTING, noise, resting, settled
 from vs_smsr.tiling.temporal import TemporalTile
 from vs_smsr.tiling.tiler import TiledFrame, Tiler
 
@@ -44,10 +44,10 @@ class Way:
     least: float
     tolerance: float = 0.0
 
-    def shown(self, frame: Frame, anchor: Frame, network: NetworkReach) -> Frame:
-        """What is computed for a frame (H, W, 3)."""
+    def shown(self, frame: Frame, anchor: Frame, network: NetworkReach, noise: float) -> Frame:
+        """What is computed for a frame (H, W, 3), with the tile's noise so far."""
         if self.kind == "forward":
-            return settled(frame, anchor, network)
+            return settled(frame, anchor, network, noise)
         if self.kind == "near":
             near = (np.abs(frame - anchor) <= self.tolerance).all(axis=2, keepdims=True)
             return np.where(near, anchor, frame)
@@ -101,6 +101,7 @@ class TileState:
         self._chosen = self.held is False or (self.held is True and self._ways[0].kind != "forward")
         self._anchor: Frame | None = None
         self._before: Frame | None = None  # as it came
+        self._noise = 0.0  # the most so far, where the way needs it
         self._next = tile.start
         self._own = OwnAttention(tiler, overhead)
         self._holding = HeldAttention(tiler, overhead)
@@ -144,7 +145,9 @@ class TileState:
         before, anchor = self._before, self._anchor
         assert before is not None
         assert anchor is not None
-        shown = self._way.shown(frame, anchor, self._reach)
+        if self._way.kind == "forward":
+            self._noise = max(self._noise, noise(frame, before))
+        shown = self._shown(self._way, frame, anchor)
         if not self.held and shown is not frame and changed_pixels(shown, anchor).any():
             shown = frame  # its attention would be another one: all of it is reused, or nothing
         if self._way.kind == "forward":
@@ -155,9 +158,12 @@ class TileState:
         """Can much of a frame be taken from the one that came before it?"""
 
         def rests() -> bool:
-            return resting(changed_pixels(way.shown(frame, before, self._reach), before), self._reach) <= RESTING
+            return resting(changed_pixels(self._shown(way, frame, before), before), self._reach) <= RESTING
 
         return rests
+
+    def _shown(self, way: Way, frame: Frame, anchor: Frame) -> Frame:
+        return way.shown(frame, anchor, self._reach, self._noise)
 
     def _choose(self, second: Frame) -> tuple[Upscaled, Computed, float | None]:
         """Take the first way in which there is something to gain and little lost; nothing is tried in the others."""
@@ -165,10 +171,11 @@ class TileState:
         assert first is not None
         alone: Frame | None = None  # rows of the second frame's result for itself
         self._chosen = True
+        self._noise = noise(second, first) if self._ways[0].kind == "forward" else 0.0
         for way in self._ways:
             if not self._rests(way, second, first)():
                 continue
-            shown, forced = way.shown(second, first, self._reach), len(self._ways) == 1
+            shown, forced = self._shown(way, second, first), len(self._ways) == 1
             if not forced and psnr(shown, second) <= way.least - MARGIN:
                 continue  # the result would be as far off
             result, computed = self._holding.upscale(shown, lambda: True)
