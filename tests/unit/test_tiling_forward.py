@@ -227,7 +227,7 @@ def test_the_summary_tells_how_alike(engine: CpuEngine, tmp_path: Path) -> None:
     with av.open(str(source), "w") as container:
         stream = container.add_stream("ffv1", rate=25)
         stream.width, stream.height, stream.pix_fmt = 128, 96, "yuv444p"
-        for frame in resting_camera(5, 0.8):
+        for frame in resting_camera(5, 0.4):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame.astype(np.uint8), format="rgb24")))
         container.mux(stream.encode())
     reports = []
