@@ -1,11 +1,12 @@
 # make demo   upscale the bundled clip to out/demo_x2.mp4
 # make test   every test that needs no GPU
 # make lint   ruff, mypy
+# make dist   wheel and sdist in dist/, each tried in a fresh environment
 # make bench  speed against other runtimes (needs an idle machine)
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench dist clean
 demo: .venv/base
 	$(BIN)/vs-smsr upscale tests/data/demo.mp4 -o out/demo_x2.mp4 --overwrite
 
@@ -19,6 +20,11 @@ lint: .venv/dev
 
 bench: .venv/dev
 	$(BIN)/python scripts/benchmark.py --precision fp32,bf16
+
+dist: .venv/dev
+	rm -rf build dist
+	$(BIN)/python -m build
+	$(BIN)/python scripts/try_install.py dist/*.whl dist/*.tar.gz
 
 # A stamp per set of extras: the environment is made again when setup.cfg changes.
 .venv/bin/python:
@@ -34,4 +40,4 @@ bench: .venv/dev
 	touch $@ .venv/base
 
 clean:
-	rm -rf .venv out build ./*.egg-info
+	rm -rf .venv out build dist ./*.egg-info

@@ -11,10 +11,10 @@ import json
 from pathlib import Path
 from statistics import geometric_mean
 
-from paper.counts import EXPLAINED, table
+from paper.counts import EXPLAINED, SPECS, table
 from paper.figures import draw
 from paper.rows import ROWS, train_row, weights_file
-from paper.tables import speed, table_1, table_2
+from paper.tables import speed, table_1, table_2, untrained
 
 from vs_smsr.engine.cpu.pool import available_cpus
 from vs_smsr.families import imdn, srresnet
@@ -36,6 +36,7 @@ def main() -> None:
             measuring.add_argument("--frames", type=Path, required=True, help="folder of small pictures")
             measuring.add_argument("--rows", nargs="*", default=["imdn_x4_masked_42", "srresnet_x4_masked_52"])
             measuring.add_argument("--rounds", type=int, default=2)
+            measuring.add_argument("--given", action="store_true", help="masks by gradient at the printed sparsity")
         else:
             measuring.add_argument("--sets", type=Path, nargs="+", required=True, help="folders of HR pictures")
     drawing = commands.add_parser("figures", help="counterparts of the paper's figures")
@@ -60,7 +61,10 @@ def main() -> None:
         for path in draw(options.clip, options.weights, options.sets, options.out):
             print(path)
     if options.command == "speed":
-        show({name: race(options.weights, name, options.frames, options.rounds) for name in options.rows}, options.json)
+        show(
+            {name: race(options.weights, name, options.frames, options.rounds, options.given) for name in options.rows},
+            options.json,
+        )
     if options.command == "train":
         options.out.mkdir(parents=True, exist_ok=True)
         for name in options.rows:
@@ -94,11 +98,17 @@ def show(rows: dict[str, dict[str, float]], target: Path | None) -> None:
         target.write_text(json.dumps(rows, indent=1) + "\n")
 
 
-def race(folder: Path, name: str, frames: Path, rounds: int) -> dict[str, float]:
-    """A masked row against its dense network in OpenVINO, and the geometric mean."""
-    weights = load(weights_file(folder, name))
-    dense = {"imdn": imdn, "srresnet": srresnet}[weights.spec.family].spec(weights.scale, masked=False)
-    factors = speed(weights, dense, frames, rounds, available_cpus())
+def race(folder: Path, name: str, frames: Path, rounds: int, given: bool) -> dict[str, float]:
+    """A masked row against its dense network in OpenVINO, and the geometric mean.
+
+    With `given` masks are not the row's own: at its sparsity, where the gradient is steepest.
+    """
+    dense = {"imdn": imdn, "srresnet": srresnet}[name.partition("_")[0]].spec(4, masked=False)
+    if given:
+        spec, share = SPECS[name][0], 1 - table()[name]["sparsity"]
+        factors = speed(untrained(spec), dense, frames, rounds, available_cpus(), share)
+    else:
+        factors = speed(load(weights_file(folder, name)), dense, frames, rounds, available_cpus())
     return {**factors, "mean": geometric_mean(factors.values())}
 
 

@@ -27,6 +27,10 @@ class MediaError(SmsrError, OSError):
     """A file cannot be read, decoded, encoded or written."""
 
 
+class JobError(SmsrError, RuntimeError):
+    """A long job on disk is not what was asked for, damaged, or somebody else is working on it."""
+
+
 class OutputExistsError(MediaError, FileExistsError):
     """The target exists and overwriting was not asked for."""
 

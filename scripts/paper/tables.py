@@ -16,6 +16,7 @@ from torch import nn
 
 from paper.counts import MODULES, SPECS
 from paper.rows import ROWS, state_file, weights_file
+from vs_smsr.engine.contract import Frame, Overrides
 from vs_smsr.engine.cpu import CpuEngine
 from vs_smsr.evaluation.bicubic import crop_to_multiple, imresize
 from vs_smsr.evaluation.flops import gflops_720p
@@ -107,8 +108,14 @@ def _row(name: str, folder: Path, sets: list[Path]) -> dict[str, float]:
     return row
 
 
-def speed(weights: Weights, dense: NetworkSpec, frames: Path, rounds: int, threads: int) -> dict[str, float]:
-    """By frame, how many times slower than our cpu engine OpenVINO's dense network is; fp32, in alternation."""
+def speed(
+    weights: Weights, dense: NetworkSpec, frames: Path, rounds: int, threads: int, share: float | None = None
+) -> dict[str, float]:
+    """By frame, how many times slower than our cpu engine OpenVINO's dense network is; fp32, in alternation.
+
+    Args:
+        share: active pixels, 0..1, where the gradient is steepest, given to every block; None: the network's own masks.
+    """
     import openvino
 
     engine, factors = CpuEngine(weights, threads=threads), {}
@@ -121,7 +128,7 @@ def speed(weights: Weights, dense: NetworkSpec, frames: Path, rounds: int, threa
         ours, theirs = [], []
         for _ in range(rounds + 1):
             begun = time.perf_counter()
-            engine.upscale(frame)
+            engine.upscale(frame, None if share is None else steepest(frame, share, len(weights.spec.blocks)))
             between = time.perf_counter()
             request.infer([frame], share_inputs=True)
             ours.append(between - begun)
@@ -129,6 +136,23 @@ def speed(weights: Weights, dense: NetworkSpec, frames: Path, rounds: int, threa
         factors[name] = statistics.median(theirs[1:]) / statistics.median(ours[1:])
         print(f"{name}: ours {1e3 * statistics.median(ours[1:]):.0f} ms, {factors[name]:.2f} times", flush=True)
     return factors
+
+
+def steepest(frame: Frame, share: float, blocks: int) -> Overrides:
+    """The same mask for all blocks: that share of the pixels, where luma changes most."""
+    luma = cv2.GaussianBlur(frame.mean(2), (3, 3), 0)
+    slope = np.abs(np.gradient(luma)[0]) + np.abs(np.gradient(luma)[1])
+    mask = (slope > np.quantile(slope, 1 - share)).astype(np.uint8)
+    return Overrides(masks=(mask,) * blocks)
+
+
+def untrained(spec: NetworkSpec) -> Weights:
+    """Random numbers and no dense channels: all that time depends on is the masks."""
+    tensors = {name: value.detach().numpy().copy() for name, value in MaskedNetwork(spec).named_parameters()}
+    for name in tensors:
+        if name.endswith("ch_mask"):
+            tensors[name][..., 0] = -1
+    return Weights(spec, tensors)
 
 
 class _Dense(nn.Module):

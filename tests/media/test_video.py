@@ -16,7 +16,7 @@ from av.sidedata.sidedata import Type as SideData
 from vs_smsr.engine import create
 from vs_smsr.engine.contract import Upscaled
 from vs_smsr.errors import OptionError
-from vs_smsr.jobs import video as pipeline
+from vs_smsr.jobs import pipeline
 from vs_smsr.jobs.report import Progress, Report
 from vs_smsr.jobs.video import upscale_video
 from vs_smsr.media.colour import to_rgb

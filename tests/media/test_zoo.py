@@ -43,19 +43,19 @@ def late(self, packet):
 Writer.copy = late
 """,
     "picture": """
-from vs_smsr.jobs import video as pipeline
+from vs_smsr.jobs import pipeline
 pipeline.picture_of = lambda frame: None  # all through RGB
 to_rgb = pipeline.to_rgb
 pipeline.to_rgb = lambda frame: to_rgb(frame)[::-1].copy()
 """,
     "crash": """
 import os, signal
-from vs_smsr.jobs import video as pipeline
+from vs_smsr.jobs import pipeline
 pipeline.picture_of = lambda frame: None  # all through RGB
 pipeline.to_rgb = lambda frame: os.kill(os.getpid(), signal.SIGSEGV)
 """,
     "unforeseen": """
-from vs_smsr.jobs import video as pipeline
+from vs_smsr.jobs import pipeline
 pipeline.picture_of = lambda frame: None  # all through RGB
 def raising(frame):
     raise KeyError("planted")
@@ -63,7 +63,7 @@ pipeline.to_rgb = raising
 """,
     "leftover": """
 import tempfile
-from vs_smsr.jobs import video as pipeline
+from vs_smsr.jobs import pipeline
 pipeline.picture_of = lambda frame: None  # all through RGB
 to_rgb = pipeline.to_rgb
 def leaving(frame):
@@ -73,13 +73,13 @@ pipeline.to_rgb = leaving
 """,
     "hang": """
 import time
-from vs_smsr.jobs import video as pipeline
+from vs_smsr.jobs import pipeline
 pipeline.picture_of = lambda frame: None  # all through RGB
 pipeline.to_rgb = lambda frame: time.sleep(100)
 """,
     "noise": """
 import os
-from vs_smsr.jobs import video as pipeline
+from vs_smsr.jobs import pipeline
 pipeline.picture_of = lambda frame: None  # all through RGB
 to_rgb = pipeline.to_rgb
 def printing(frame):

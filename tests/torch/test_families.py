@@ -267,6 +267,14 @@ def test_tiles_and_reuse_change_no_bit(name, precision):
         assert n == 0 or 0 < a.reused < 1
 
 
+@pytest.mark.parametrize("engine", [CpuEngine, ReferenceEngine])
+def test_predicted_channel_masks_are_refused_and_not_ignored(engine):
+    with pytest.raises(EngineError, match="channel masks must not depend on the frame"):
+        engine(weights(smsr.variant(2, "dynamic")))
+    with pytest.raises(EngineError, match="cuda: channel masks must not depend on the frame"):
+        check(smsr.variant(2, "dynamic"))
+
+
 def test_masks_by_gradient_are_where_luma_jumps():
     source = np.full((12, 16, 3), 100, np.float32)
     source[4:, 6:] = 140
@@ -329,7 +337,6 @@ def test_a_spec_refuses_what_no_engine_runs(change, rule):
     [
         (srresnet.spec(4), "the head must have two convolutions, got one"),
         (imdn.spec(4), "the head must have two convolutions, got one"),
-        (smsr.variant(2, "dynamic"), "channel masks must not depend on the frame"),
     ],
 )
 def test_the_cuda_engine_says_what_it_does_not_run(spec, rule):

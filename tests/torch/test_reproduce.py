@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 import torch
 
+from vs_smsr.engine.cpu import CpuEngine
 from vs_smsr.families import smsr
 from vs_smsr.network.baselines import EDSR, IMDN, RCAN, SRResNet, basis
 from vs_smsr.network.dhp import DHP
 from vs_smsr.network.masked import MaskedNetwork
+from vs_smsr.weights import load
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 sys.path.insert(0, str(SCRIPTS))
@@ -118,3 +120,12 @@ def test_a_row_that_is_stopped_goes_on_to_the_same_numbers(tmp_path):
     parts = network()
     assert train(parts, recipe, crops, tmp_path / "parts.pt")
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), parts.parameters(), strict=True))
+
+
+def test_committed_rows_are_small_and_load():
+    files = sorted((SCRIPTS.parent / "reproduction").glob("*.safetensors"))
+    assert files
+    assert max(path.stat().st_size for path in files) < 3.2e6
+    assert sum(path.stat().st_size for path in files) < 12e6
+    for path in files:
+        CpuEngine(load(path))

@@ -14,13 +14,18 @@ from typing import NamedTuple
 import av
 import numpy as np
 import pytest
+import typer
 
+from vs_smsr import engine as engines
 from vs_smsr.cli.app import app
+from vs_smsr.engine.contract import Capabilities
 from vs_smsr.families import smsr
 from vs_smsr.media.image_files import write_image
 from vs_smsr.media.images import Image, read_image
 from vs_smsr.upscaler import Upscaler
 from vs_smsr.weights import shipped
+
+ROOT = Path(__file__).parents[2]
 
 
 class Ended(NamedTuple):
@@ -296,11 +301,14 @@ def test_a_full_disk(quick, make):
 
 def test_an_unforeseen_error_is_one_line_and_debug_shows_where(program, monkeypatch):
     class Broken:
+        capabilities = Capabilities()
+
         def upscale(self, frame, state=None):
             raise RuntimeError("first line\nsecond line")
 
     broken = Broken()
     broken.weights = type("W", (), {"scale": 2})
+    broken.capabilities = Capabilities(windows=False)
     monkeypatch.setattr("vs_smsr.engine.create", lambda options: broken)
     image("a.png")
     ended = program("upscale", "a.png")
@@ -318,7 +326,13 @@ def test_an_unforeseen_error_is_one_line_and_debug_shows_where(program, monkeypa
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["upscale", "a.png", "--magic"], "No such option: --magic"),
+        (["upscale", "a.png", "--magic"], "there is no option --magic. See vs-smsr upscale --help."),
+        (["upscale", "a.png", "--presets", "slow"], "there is no option --presets. Did you mean --preset? See"),
+        (["upscale", "a.png", "--tile_pad", "10"], "there is no option --tile-pad. Tiles have no seams"),
+        (["upscale", "a.png", "--fp16"], "there is no option --fp16. Use --precision fp16."),
+        (["upscale", "a.png", "--mode", "quick"], "--mode must be one of fast, balanced, best, got 'quick'."),
+        (["upscale", "a.png", "-s", "two"], "Invalid value for '--scale'"),
+        (["upscal", "a.png"], "Did you mean 'upscale'?"),
         (["upscale", "a.png", "-s", "5"], "--scale"),
         (["upscale", "a.png", "--engine", "magic"], "engine must be one of"),
         (["upscale", "a.png", "--device", "gpu"], "device must be"),
@@ -337,8 +351,69 @@ def test_wrong_usage(program, arguments, said):
     ended = program(*arguments)
     assert ended.code == 2
     assert said in ended.err
-    assert "Traceback" not in ended.err
+    assert len(ended.errors) == 1
+    assert ended.errors[0].startswith("error: ")
     assert names() == []
+
+
+def test_a_file_instead_of_a_command(program):
+    image("a.png")
+    ended = program("a.png")
+    assert (ended.code, ended.out) == (2, "")
+    assert "there is no command 'a.png'. Did you mean vs-smsr upscale a.png?" in ended.err
+
+
+def test_help_fits_a_terminal(program, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    for command in ("", *typer.main.get_command(app).commands):
+        ended = program(*command.split(), "--help")
+        assert ended.code == 0
+        assert max(map(len, ended.out.splitlines())) <= 80
+
+
+def test_options_of_ffmpeg_are_understood(quick):
+    """ffmpeg writes them with one dash; `-c:v` alone would be a codec named ":v"."""
+    image("a.png")
+    image("a_x2.png")
+    assert quick("upscale", "a.png", "-y", "-crf", "18", "-preset", "slow", "-c:v", "libx265", "-pix_fmt", "yuv420p",
+                 "-an", "-sn", "-threads", "1", "-loglevel", "error").code == 0  # fmt: skip
+    assert quick("upscale", "--", "-y").errors == ["error: -y: no such file."]
+    assert quick("-version").out.startswith("vs-smsr ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "--precision fp32 --attention auto --reuse exact"),
+        (["--mode", "balanced"], "--precision fp32 --attention auto --reuse exact"),
+        (["--mode", "fast"], "--precision fp32 --attention held --reuse near:2"),
+        (["--mode", "best"], "--precision fp32 --attention frame --reuse exact"),
+        (["--mode", "best", "--reuse", "off"], "--precision fp32 --attention frame --reuse off"),
+        (["--attention", "frame", "--mode", "fast"], "--precision fp32 --attention frame --reuse near:2"),
+    ],
+)
+def test_a_mode_is_what_plan_says(quick, demo_clip, arguments, said, monkeypatch):
+    """Of a stand-in, whose precision is fp32 whatever is asked for."""
+    asked = []
+    create = engines.create
+    monkeypatch.setattr("vs_smsr.engine.create", lambda options: [asked.append(options), create(options)][1])
+    ended = quick("plan", demo_clip, *arguments)
+    assert ended.code == 0
+    assert re.search(r"^  which is +(.*)$", ended.out, re.MULTILINE)[1] == said
+    assert asked[0].precision == ("fp32" if "best" in arguments else "auto")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shell_completion(shell):
+    """The script that a shell sources, and what it asks the program for."""
+    environment = {**os.environ, "_VS_SMSR_COMPLETE": f"source_{shell}"}
+    command = [sys.executable, "-c", "from vs_smsr.cli import main; main()"]
+    script = subprocess.run(command, env=environment, capture_output=True, text=True, check=False).stdout
+    assert "_VS_SMSR_COMPLETE" in script
+    if shell == "bash":
+        asking = {"_VS_SMSR_COMPLETE": "complete_bash", "COMP_WORDS": "vs-smsr upscale --prec", "COMP_CWORD": "2"}
+        said = subprocess.run(command, env={**os.environ, **asking}, capture_output=True, text=True, check=False).stdout
+        assert said.split() == ["--precision"]
 
 
 def test_help_version_and_devices(program):
@@ -348,7 +423,9 @@ def test_help_version_and_devices(program):
         assert "Usage:" in ended.out
     from vs_smsr import __version__
 
-    assert program("--version") == (0, f"vs-smsr {__version__}\n", "")
+    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False).stdout
+    said = f"vs-smsr {__version__} ({head[:12]})" if head else f"vs-smsr {__version__}"
+    assert program("--version") == (0, f"{said}\n", "")
     devices = program("upscale", "--list-devices")
     assert devices.code == 0
     assert re.search(r"^cpu +ok +\S", devices.out, re.MULTILINE)

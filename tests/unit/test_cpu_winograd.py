@@ -7,6 +7,7 @@ import pytest
 from numba import njit
 
 from vs_smsr.engine.cpu.gemm import pointer
+from vs_smsr.engine.cpu.isa import supported
 from vs_smsr.engine.cpu.packing import to_bf16
 from vs_smsr.engine.cpu.winograd import patch_to_points, points_to_quad, transformed
 
@@ -49,6 +50,7 @@ def test_a_quad_is_the_convolution_of_its_patch(inputs: int, outputs: int) -> No
             assert np.array_equal(quad_of(others, weight, bias)[y, x], result[y, x]), "depends on other pixels"
 
 
+@pytest.mark.skipif("avx512bf16" not in supported(), reason="needs a processor with AVX-512 BF16")
 def test_lines_of_bf16_to_float32_points() -> None:
     rng = np.random.default_rng(0)
     bits = to_bf16(rng.standard_normal((4, 4, 64)).astype(np.float32))

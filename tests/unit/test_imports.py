@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-FREE = {"options", "errors", "families", "weights"}  # everybody may import these
+FREE = {"options", "errors", "families", "weights", "version"}  # everybody may import these
 HEAVY = {"torch": {"network", "training", "engine.reference"}, "cupy": {"cupy_kernels", "engine.cuda"}}
 SOURCES = sorted(path for package in ("vs_smsr", "cupy_kernels") for path in (ROOT / package).rglob("*.py"))
 

@@ -16,13 +16,17 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-@pytest.mark.parametrize("kind", ["image", "video"])
-def test_an_interrupt_leaves_nothing(tmp_path, number, kind):
-    """Signalled while it works, told by the temporary file; exit code 130 and the folder as it was."""
-    source = image(tmp_path / "a.png", 1500, 1500) if kind == "image" else video(tmp_path / "a.mp4", 500, 256, 256)
+@pytest.mark.parametrize(("kind", "frames"), [("image", 1), ("video", 200), ("video", 500)])
+def test_an_interrupt_leaves_nothing(tmp_path, number, kind, frames):
+    """Signalled while it works, told by the temporary file; exit code 130 and the folder as it was.
+
+    But a video of several chunks leaves its job, and says so.
+    """
+    source = image(tmp_path / "a.png", 1500, 1500) if kind == "image" else video(tmp_path / "a.mp4", frames, 256, 256)
     run = start("upscale", str(source), "-d", "cpu", "--threads", "1")
     end = time.monotonic() + 120
-    while not any(".part" in name for name in names(tmp_path)):
+    job = tmp_path / "a_x2.mp4.vs-smsr"
+    while not any(".part" in name for name in [*names(tmp_path), *(names(job) if job.exists() else [])]):
         assert run.poll() is None, run.communicate()
         assert time.monotonic() < end, "it did not begin to work"
         time.sleep(0.05)
@@ -30,8 +34,14 @@ def test_an_interrupt_leaves_nothing(tmp_path, number, kind):
     run.send_signal(number)
     out, err = run.communicate(timeout=120)
     assert run.returncode == 130, err
-    assert err.splitlines() == ["interrupted; nothing unfinished is left"]
     assert out == ""
+    if frames == 500:
+        rest = f"what is done waits in {job}, and the same command goes on with it"
+        assert err.splitlines() == [f"interrupted; {rest}"]
+        assert names(tmp_path) == sorted([source.name, job.name])
+        assert set(names(job)) == {"lock", "manifest.json", "stopped.txt"}
+        return
+    assert err.splitlines() == ["interrupted; nothing unfinished is left"]
     assert names(tmp_path) == [source.name]
 
 

@@ -49,7 +49,8 @@ def test_the_defaults_in_the_table():
 
 
 def test_options_in_the_text_exist():
-    known = set(parameters("upscale")) | set(parameters("evaluate"))
+    program = typer.main.get_command(app)
+    known = {name for command in (program, *program.commands.values()) for one in command.params for name in one.opts}
     commands = re.findall(r"^    (vs-smsr .*)$|`(vs-smsr [^`]*)`", README, re.MULTILINE)
     used = {name for pair in commands for name in re.findall(r"(?<=\s)--?[a-z][\w-]*", " ".join(pair))}
     assert used

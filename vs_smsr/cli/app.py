@@ -11,16 +11,26 @@ import typer
 
 from vs_smsr.cli import interrupts, looking
 from vs_smsr.cli import parameters as p
-from vs_smsr.cli.report import LEVELS, error_line, prepare_output, set_up_logging, warn
+from vs_smsr.cli.program import Program
+from vs_smsr.cli.report import LEVELS, error_line, prepare_output, set_up_logging, warn, watching
 from vs_smsr.errors import OptionError
-from vs_smsr.options import IN_ORDER, IN_ORDER_REUSE, EngineOptions, TilingOptions, VideoOptions, parse_bytes, require
+from vs_smsr.options import (
+    IN_ORDER,
+    IN_ORDER_REUSE,
+    EngineOptions,
+    JobOptions,
+    TilingOptions,
+    VideoOptions,
+    parse_bytes,
+    require,
+)
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 
 app = typer.Typer(
     name="vs-smsr",
+    cls=Program,
     help="Upscale video and images with SMSR, a network that skips the pixels that need no work.",
-    add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
@@ -46,8 +56,8 @@ def _exit_codes(log_level: str) -> Iterator[None]:
         set_up_logging(log_level)
         yield
         interrupts.check()
-    except KeyboardInterrupt:
-        warn("interrupted; nothing unfinished is left")
+    except KeyboardInterrupt as error:
+        warn(str(error) or "interrupted; nothing unfinished is left")
         raise typer.Exit(INTERRUPTED) from None
     except typer.Exit:
         raise
@@ -62,8 +72,10 @@ def _print_version(wanted: bool) -> None:
     if wanted:
         from vs_smsr import __version__
         from vs_smsr.cli.report import say
+        from vs_smsr.version import commit
 
-        say(f"vs-smsr {__version__}")
+        known = commit()
+        say(f"vs-smsr {__version__} ({known})" if known else f"vs-smsr {__version__}")
         raise typer.Exit
 
 
@@ -81,6 +93,7 @@ def upscale(
     inputs: p.Inputs = None,
     more_inputs: p.MoreInputs = None,
     output: p.Output = None,
+    mode: p.Mode = p.BALANCED,
     scale: p.Scale = None,
     model: p.Model = EngineOptions.model,
     weights: p.Weights = None,
@@ -104,9 +117,15 @@ def upscale(
     attention: p.Attention = IN_ORDER,
     reuse: p.Reuse = IN_ORDER_REUSE,
     temporal_tile: p.TemporalTile = TilingOptions.temporal_tile,
+    chunk_frames: p.ChunkFrames = JobOptions.chunk_frames,
+    job: p.JobDir = None,
+    restart: p.Restart = False,
+    workers: p.Workers = 1,
+    prepare_job: p.PrepareJob = False,
     overwrite: p.Overwrite = False,
     recursive: p.Recursive = False,
     no_progress: p.NoProgress = False,
+    preview: p.Preview = False,
     profile: p.Profiled = False,
     json: p.Json = None,
     dry_run: p.DryRun = False,
@@ -117,10 +136,19 @@ def upscale(
 
     Exit codes: 0 all done, 1 a file failed (the others are done), 2 wrong usage, 130 interrupted.
     """
-    with _exit_codes(log_level):
+    with _exit_codes(log_level), watching(preview) as watch:
         from vs_smsr.cli.upscale import upscale_all
 
-        engine_options = _engine_options(scale, model, weights, device, engine, precision, threads, profile)
+        devices = device.split(",")
+        engine_options = _engine_options(scale, model, weights, devices[0], engine, precision, threads, profile)
+        several = len(devices) * workers > 1
+        job_options = JobOptions(
+            chunk_frames=chunk_frames,
+            folder=job,
+            restart=restart,
+            prepare=prepare_job,
+            devices=tuple(devices * workers) if several else (),
+        )
         video_options = VideoOptions(
             codec=codec,
             crf=crf,
@@ -146,9 +174,11 @@ def upscale(
             scale_given=scale is not None,
             recursive=recursive,
             progress=not no_progress,
+            watch=watch,
             debug=log_level == "debug",
             dry_run=dry_run,
             report=json,
+            job_options=job_options,
         )
         if failed:
             raise typer.Exit(FAILED)
@@ -227,6 +257,7 @@ def evaluate(
 @app.command(no_args_is_help=True)
 def plan(
     inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="Videos, images, folders or quoted globs.")],
+    mode: p.Mode = p.BALANCED,
     scale: p.Scale = None,
     model: p.Model = EngineOptions.model,
     weights: p.Weights = None,
@@ -303,6 +334,42 @@ def doctor() -> None:
 
         if not examine():
             raise typer.Exit(FAILED)
+
+
+@app.command()
+def jobs(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to look, below it too.")] = Path(),
+) -> None:
+    """List unfinished jobs of long videos: how far they are, and why they stopped."""
+    with _exit_codes("warning"):
+        from vs_smsr.cli.long import list_jobs
+
+        list_jobs(folder)
+
+
+@app.command(no_args_is_help=True)
+def chunk(
+    job: p.Job,
+    number: Annotated[int, typer.Argument(metavar="N", min=0, help="Which chunk, from 0.", show_default=False)],
+    device: p.Device = EngineOptions.device,
+    threads: p.Threads = EngineOptions.threads,
+    memory: p.Memory = None,
+    log_level: p.LogLevel = "warning",
+) -> None:
+    """Make one chunk of a job, on any machine that sees its folder and the source."""
+    with _exit_codes(log_level):
+        from vs_smsr.cli.long import make_chunk
+
+        make_chunk(job, number, device, threads, None if memory is None else parse_bytes(memory))
+
+
+@app.command(no_args_is_help=True)
+def join(job: p.Job, log_level: p.LogLevel = "warning") -> None:
+    """Join the chunks of a job into its result, if all are there."""
+    with _exit_codes(log_level):
+        from vs_smsr.cli.long import join_job
+
+        join_job(job)
 
 
 app.add_typer(looking.commands)

@@ -20,6 +20,10 @@ _caught: int | None = None
 _replay: threading.Timer | None = None
 
 
+class Resumable(KeyboardInterrupt):
+    """An interrupt of what can go on later; the message says so."""
+
+
 def listen() -> None:
     """Take over SIGINT, SIGTERM and SIGHUP, unless the shell (or nohup) had them ignored."""
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):

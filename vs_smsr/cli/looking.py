@@ -109,3 +109,28 @@ def _name(setting: str, value: str) -> str:
     """Of a variant: models by their name alone."""
     require(bool(value), "vs-smsr preview", f"--{setting}", "values with commas between", "an empty one")
     return value if setting == "model" else f"{setting} {value}"
+
+
+@commands.command(no_args_is_help=True)
+def compare(
+    reference: Annotated[Path, typer.Argument(metavar="REFERENCE", help="The original, a video or an image.")],
+    results: Annotated[list[Path], typer.Argument(metavar="RESULT...", help="What is measured against it.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="PAGE", help="Also write a page, an .html file.")
+    ] = None,
+    json: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Also write the figures of every frame as JSON.")
+    ] = None,
+    resize: Annotated[
+        bool, typer.Option("--resize", help="Bring results of another size to the reference's, by bicubic.")
+    ] = False,
+    overwrite: p.Overwrite = False,
+    log_level: p.LogLevel = "warning",
+) -> None:
+    """Measure PSNR, SSIM, VMAF and VMAF-NEG of results, frame by frame; the page shows the worst frames first."""
+    from vs_smsr.cli import app
+
+    with app._exit_codes(log_level):
+        from vs_smsr.cli.compare import compare_all
+
+        compare_all(reference, results, page=output, report=json, resize=resize, overwrite=overwrite)

@@ -8,9 +8,9 @@ from typing import Annotated, get_args
 import typer
 
 from vs_smsr.cli.report import LEVELS
+from vs_smsr.options import IN_ORDER, EngineName, EngineOptions, Precision, TilingOptions
 from vs_smsr.options import Attention as AttentionMode
 from vs_smsr.options import Damaged as DamagedMode
-from vs_smsr.options import EngineName, Precision
 
 
 def _print_devices(wanted: bool) -> None:
@@ -21,8 +21,36 @@ def _print_devices(wanted: bool) -> None:
         raise typer.Exit
 
 
+BALANCED = "balanced"
+MODES = {  # what each stands for; options that are given beside it count more
+    "fast": {"precision": "auto", "attention": "held", "reuse": "near:2"},
+    BALANCED: {"precision": EngineOptions.precision, "attention": IN_ORDER, "reuse": TilingOptions.reuse},
+    "best": {"precision": "fp32", "attention": "frame", "reuse": "exact"},
+}
+
+
+def _set_mode(context: typer.Context, mode: str) -> str:
+    """Make what the mode stands for the defaults of the other options."""
+    if mode not in MODES:
+        raise typer.BadParameter(f"--mode must be one of {', '.join(MODES)}, got {mode!r}.")
+    context.default_map = {**(context.default_map or {}), **MODES[mode]}
+    return mode
+
+
 # Options that several commands share.
 NETWORK, SOURCE, VIDEO, FRAMES, RUN = "Network and device", "Source video", "Result", "Memory and reuse", "Run"
+LONG = "Long videos"
+Mode = Annotated[
+    str,
+    typer.Option(
+        "--mode",
+        metavar="|".join(MODES),
+        callback=_set_mode,
+        is_eager=True,
+        help="fast: --attention held --reuse near:2; best: --attention frame --precision fp32.",
+        rich_help_panel="Options",
+    ),
+]
 Model = Annotated[
     str, typer.Option("--model", "-m", metavar="NAME", help="Name of shipped weights.", rich_help_panel=NETWORK)
 ]
@@ -165,12 +193,46 @@ Height = Annotated[
 ]
 NoAudio = Annotated[bool, typer.Option("--no-copy-audio-streams", help="Drop audio.", rich_help_panel=VIDEO)]
 NoSubtitles = Annotated[bool, typer.Option("--no-copy-subtitle-streams", help="Drop subtitles.", rich_help_panel=VIDEO)]
+ChunkFrames = Annotated[
+    int,
+    typer.Option(
+        "--chunk-frames",
+        min=0,
+        metavar="N",
+        help="Frames of a long video that are encoded together; 0 = all, and nothing can be resumed.",
+        rich_help_panel=LONG,
+    ),
+]
+JobDir = Annotated[
+    Path | None,
+    typer.Option("--job", metavar="DIR", help="Where chunks wait. Default: beside the result.", rich_help_panel=LONG),
+]
+Restart = Annotated[bool, typer.Option("--restart", help="Begin anew instead of resuming.", rich_help_panel=LONG)]
+PrepareJob = Annotated[
+    bool,
+    typer.Option("--prepare-job", help="Only write the job; vs-smsr chunk and join do it.", rich_help_panel=LONG),
+]
+Workers = Annotated[
+    int,
+    typer.Option(
+        "--workers",
+        min=1,
+        metavar="N",
+        help="Processes on each device, which share threads and memory.",
+        rich_help_panel=LONG,
+    ),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing files.", rich_help_panel=RUN)]
 Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Search folders recursively.", rich_help_panel=RUN)]
 NoProgress = Annotated[bool, typer.Option("--no-progress", help="Show no progress bar.", rich_help_panel=RUN)]
+Preview = Annotated[
+    bool,
+    typer.Option("--preview", help="Serve a page on this machine that shows the latest frame.", rich_help_panel=RUN),
+]
 Profiled = Annotated[bool, typer.Option("--profile", help="Print time per kernel and SMM (cpu).", rich_help_panel=RUN)]
 Json = Annotated[
     Path | None,
     typer.Option("--json", metavar="FILE", help="Also write the result for each file as JSON.", rich_help_panel=RUN),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and write nothing.", rich_help_panel=RUN)]
+Job = Annotated[Path, typer.Argument(metavar="JOB", help="The job's folder (.vs-smsr).", show_default=False)]

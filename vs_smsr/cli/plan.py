@@ -53,15 +53,17 @@ def _colours(pixels: NDArray[Any]) -> Frame:
 
 
 def _video(source: Path, target: Path, tiler: Tiler, options: VideoOptions) -> list[str]:
+    from vs_smsr.jobs.pipeline import fit
     from vs_smsr.jobs.sizing import Size, final_size
-    from vs_smsr.jobs.video import fit
     from vs_smsr.media.colour import to_rgb
     from vs_smsr.media.reader import Reader
+    from vs_smsr.media.y4m import pipe_options
 
+    options = pipe_options(options) if is_pipe(target) else options
     with Reader(source, options.damaged, options.deinterlace) as reader:
         info = reader.info
         large = final_size(Size(info.width, info.height), tiler.scale, options, multiple=2)
-        level, _, plan = fit(tiler, info, large, options)
+        limits = fit(tiler, info, large, options)
         count = f"{info.frames} frames" if info.frames else "frames not told"
         made = target.suffix[1:] if is_image(target) else "y4m" if is_pipe(target) else options.codec
         lines = [f"{source}: video, {info.width}x{info.height} -> {large[0]}x{large[1]}, {count}, {made}"]
@@ -73,10 +75,10 @@ def _video(source: Path, target: Path, tiler: Tiler, options: VideoOptions) -> l
         for stream in reader.container.streams:
             if stream is not reader.video:
                 lines.append(f"  {name_of(stream):24} {_fate(stream, target, options)}")
-        if level.note:
-            lines.append(f"  encoder                  {level.note}")
+        if limits.level.note:
+            lines.append(f"  encoder                  {limits.level.note}")
         looked_at = [to_rgb(frame) for n, frame in enumerate(islice(reader, LOOK[-1] + 1)) if n in LOOK]
-    return lines + _engine(tiler, plan, looked_at, info.frames)
+    return lines + _engine(tiler, limits.plan, looked_at, info.frames)
 
 
 def _interlaced(options: VideoOptions) -> str:
@@ -86,6 +88,8 @@ def _interlaced(options: VideoOptions) -> str:
 def _fate(stream: Stream, target: Path, options: VideoOptions) -> str:
     if not wanted(stream, options):
         return "left out"
+    if is_pipe(target):
+        return "dropped: y4m holds video alone"
     reason = refusal(stream, CONTAINERS.get(target.suffix.lower(), "matroska"))
     return f"dropped: {reason}" if reason else "copied"
 
@@ -93,6 +97,8 @@ def _fate(stream: Stream, target: Path, options: VideoOptions) -> str:
 def _engine(tiler: Tiler, plan: FramePlan, frames: Sequence[Frame], count: int | None) -> list[str]:
     engine = tiler.engine
     lines = [f"  engine                   {engine.name}, {engine.device}, {engine.precision}, x{tiler.scale}"]
+    chosen = f"--precision {engine.precision} --attention {tiler.options.attention} --reuse {tiler.options.reuse}"
+    lines.append(f"  which is                 {chosen}")
     bounds, spec = whole(plan.height, plan.width), engine.weights.spec
     network = reach(spec)
     passes = "1 pass over the whole frame"

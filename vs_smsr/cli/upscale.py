@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from vs_smsr import engine
 from vs_smsr.cli.inputs import Job, plan
+from vs_smsr.cli.interrupts import Resumable
 from vs_smsr.cli.plan import describe
 from vs_smsr.cli.report import error_line, is_stdout, one_line, print_profile, progress_bar, say, summary, warn
 from vs_smsr.errors import MediaError, OptionError, WeightsError
@@ -19,12 +20,15 @@ from vs_smsr.jobs.sizing import Size, label, sufficient_scale
 from vs_smsr.media.animations import open_animation
 from vs_smsr.media.images import is_image, read_image
 from vs_smsr.media.paths import STANDARD, is_pipe
-from vs_smsr.options import SCALES, EngineOptions, TilingOptions, VideoOptions
+from vs_smsr.options import SCALES, EngineOptions, JobOptions, TilingOptions, VideoOptions
 from vs_smsr.tiling import Tiler
 from vs_smsr.weights import shipped
 
 if TYPE_CHECKING:
-    from vs_smsr.jobs.report import Report
+    from collections.abc import Callable
+
+    from vs_smsr.jobs.report import Progress, Report
+    from vs_smsr.preview.watching import Watch
 
 
 def upscale_all(
@@ -37,9 +41,11 @@ def upscale_all(
     scale_given: bool = False,
     recursive: bool = False,
     progress: bool = True,
+    watch: Watch | None = None,
     debug: bool = False,
     dry_run: bool = False,
     report: Path | None = None,
+    job_options: JobOptions | None = None,
 ) -> int:
     """Upscale everything that the inputs name (see `inputs.plan`); returns how many files failed.
 
@@ -65,6 +71,7 @@ def upscale_all(
 
     tiler(scales[0])  # what is wrong with the engine is wrong for all files
     failed = 0
+    job_options = job_options or JobOptions()
     frames = dict.fromkeys(scales, 0)
     entries: list[dict[str, Any]] = []
     report = None if dry_run else report
@@ -76,7 +83,11 @@ def upscale_all(
                 say(describe(job.source, job.target, tiler(_scale(scales, job, video_options)), video_options))
             else:
                 scale = _scale(scales, job, video_options)
-                made = _upscale(job, tiler(scale), video_options, name, progress)
+                with progress_bar(name, progress, watch) as show:
+                    made = _upscale(job, tiler(scale), engine_options, video_options, job_options, show)
+                if made is None:
+                    continue
+                _tell(job, made)
                 frames[scale] += made.frames
                 entries.append({"source": str(job.source), **dataclasses.asdict(made), "output": str(made.output)})
         except Exception as error:
@@ -103,8 +114,18 @@ def _write(report: Path | None, entries: list[dict[str, Any]]) -> None:
         raise MediaError(f"{report}: cannot write: {error.strerror or error}.") from error
 
 
-def _upscale(job: Job, tiler: Tiler, options: VideoOptions, name: str, progress: bool) -> Report:
+def _upscale(
+    job: Job,
+    tiler: Tiler,
+    engine_options: EngineOptions,
+    options: VideoOptions,
+    long: JobOptions,
+    show: Callable[[Progress], None],
+) -> Report | None:
+    """Make one file; None: a job was only prepared."""
+    from vs_smsr.jobs.folder import JobFolder
     from vs_smsr.jobs.image import upscale_animation, upscale_image
+    from vs_smsr.jobs.long import in_chunks, upscale_in_chunks
     from vs_smsr.jobs.video import upscale_video
 
     if job.source != STANDARD and not job.source.exists():
@@ -112,12 +133,25 @@ def _upscale(job: Job, tiler: Tiler, options: VideoOptions, name: str, progress:
     run = upscale_image if job.kind == "image" else upscale_video
     if job.kind == "animation" and is_image(job.target):
         run = upscale_animation
-    with progress_bar(name, progress) as show:
-        report = run(job.source, job.target, tiler, options, show)
+    if run is upscale_video and in_chunks(job.source, job.target, options, long):
+        folder = long.folder or JobFolder.of(job.target)
+        try:
+            report = upscale_in_chunks(job.source, job.target, tiler, engine_options, options, long, show)
+        except KeyboardInterrupt:
+            rest = f"what is done waits in {folder}, and the same command goes on with it"
+            raise Resumable(one_line(f"interrupted; {rest}")) from None
+        if report is None:
+            say(one_line(f"{folder}: prepared; make its parts with vs-smsr chunk, then vs-smsr join"))
+        return report
+    if long.prepare:
+        raise OptionError(f"--prepare-job: must be left out for {job.source}, which is not made in chunks.")
+    return run(job.source, job.target, tiler, options, show)
+
+
+def _tell(job: Job, report: Report) -> None:
     for note in report.notes:
         warn(one_line(f"note: {job.source.name}: {note}"))
     (warn if is_stdout(job.target) else say)(summary(report))
-    return report
 
 
 def shipped_scales(model: str) -> list[int]:

@@ -30,7 +30,8 @@ from vs_smsr.engine.memory import HostMemory, Memory
 from vs_smsr.engine.picture import Layout, Picture
 from vs_smsr.engine.profile import Profile
 from vs_smsr.engine.window import Window
-from vs_smsr.families import SUM_UNIT, Convolution, LearnedMask
+from vs_smsr.errors import EngineError
+from vs_smsr.families import SUM_UNIT, Convolution, DynamicChannels, LearnedMask
 from vs_smsr.options import EngineOptions
 from vs_smsr.weights import Weights
 
@@ -62,6 +63,8 @@ class ReferenceEngine:
     def __init__(self, weights: Weights, threads: int = 0) -> None:
         import torch
 
+        if any(isinstance(block.channel_mask, DynamicChannels) for block in weights.spec.blocks):
+            raise EngineError("reference: channel masks must not depend on the frame. No engine runs this network yet.")
         if threads:
             torch.set_num_threads(threads)
         self.weights = weights

@@ -2,11 +2,44 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import av
+
 from vs_smsr.media.damage import Damage
 from vs_smsr.media.filters import Crop
+
+type Pair = tuple[av.VideoFrame, av.VideoFrame]  # as decoded, and as it goes to the encoder
+
+
+@dataclass
+class Tally:
+    """What became of frames.
+
+    Attributes:
+        frames: how many were upscaled.
+        skipped: sum over them of the share of the masked work that was skipped.
+        reused: sum over them of the share of the pixels that were copied from the frame before.
+        held: those that went with the attention of their temporal tile's first frame.
+        alike: as in `Report`.
+    """
+
+    frames: int = 0
+    skipped: float = 0.0
+    reused: float = 0.0
+    held: int = 0
+    alike: float | None = None
+
+    def __add__(self, other: Tally) -> Tally:
+        return Tally(
+            self.frames + other.frames,
+            self.skipped + other.skipped,
+            self.reused + other.reused,
+            self.held + other.held,
+            min((one for one in (self.alike, other.alike) if one is not None), default=None),
+        )
 
 
 @dataclass(frozen=True)
@@ -19,6 +52,7 @@ class Progress:
         fps: frames per second since the start.
         skipped: mean share of the masked work that was skipped, 0..1.
         reused: mean share of the pixels that were copied from the frame before, 0..1.
+        pair: of videos, the latest frame; it must not be changed.
     """
 
     frames: int
@@ -26,6 +60,16 @@ class Progress:
     fps: float
     skipped: float
     reused: float = 0.0
+    pair: Pair | None = None
+
+    @classmethod
+    def of(
+        cls, tally: Tally, pair: Pair | None, total: int | None, start: float, before: Tally | None = None
+    ) -> Progress:
+        """From what became of the frames since `start` (`time.perf_counter`), and of those made in an earlier run."""
+        whole = tally if before is None else before + tally
+        fps = tally.frames / (time.perf_counter() - start)
+        return cls(whole.frames, total, fps, whole.skipped / whole.frames, whole.reused / whole.frames, pair)
 
 
 @dataclass(frozen=True)

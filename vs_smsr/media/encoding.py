@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Iterator
 from contextlib import suppress
 from fractions import Fraction
 
@@ -20,10 +21,12 @@ from vs_smsr.media import hdr
 from vs_smsr.media.colour import BT470BG, BT709, CENTRE, FULL, LIMITED, RGB, Colour, depth, has_alpha, is_grey, is_rgb
 from vs_smsr.media.ffmpeg_log import errors_said
 from vs_smsr.media.hdr import Hdr
-from vs_smsr.media.reader import VideoInfo, reason
+from vs_smsr.media.reader import Packet, VideoInfo, fraction, reason
 from vs_smsr.options import VideoOptions
 
+UNCOMPRESSED = "wrapped_avframe"  # FFmpeg's encoder that passes frames on
 DEFAULT_CRF = 16.0
+NO_DELAY = 1000  # seconds between decoding and showing that no encoder needs
 UNTAGGED = 0
 VARIABLE_FPS = 0x0400  # AVFMT_VARIABLE_FPS
 PLAYED = {"h264", "hevc", "av1", "vp8", "vp9", "vvc", "mpeg4"}  # codecs for players, which want 4:2:0
@@ -150,6 +153,16 @@ def add_video(
         context.qscale, context.global_quality = True, 2 * 118  # quality 2 of 31, in FFmpeg's lambda units
     _open(context, options)
     return stream
+
+
+def encoded(stream: VideoStream, frame: av.VideoFrame | None) -> Iterator[Packet]:
+    """The packets that the encoder gives for a frame, or at the end for None."""
+    unit = fraction(stream.codec_context.time_base)
+    for packet in stream.encode(frame):
+        # Of videos of one or two frames x265 gives the decoding time from memory that it never wrote.
+        if packet.pts is not None and packet.dts is not None and abs(packet.pts - packet.dts) * unit > NO_DELAY:
+            packet.dts = packet.pts
+        yield packet
 
 
 def _tag(context: VideoCodecContext, info: VideoInfo, size: tuple[int, int]) -> None:

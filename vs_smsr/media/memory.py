@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import av
 
 from vs_smsr.media.colour import BAND, depth
+from vs_smsr.media.encoding import UNCOMPRESSED
 from vs_smsr.media.reader import VideoInfo
 from vs_smsr.options import VideoOptions
 
@@ -43,20 +44,23 @@ X264_LEVELS = (
     Level(0, 55, {"rc-lookahead": "10"}, "libx264 looks ahead 10 frames, not 40"),
     Level(0, 12, FRUGAL, "libx264 runs with tune=zerolatency, refs=1 and one thread: the file gets larger"),
 )
+PIPE_LEVELS = (Level(2, 1), Level(1, 1), Level(0, 1))
 OTHER_LEVELS = (Level(2, 118), Level(1, 118), Level(0, 118))
 
 
 def levels(options: VideoOptions) -> tuple[Level, ...]:
     """From what is best to what takes least."""
-    return X264_LEVELS if options.codec == "libx264" else OTHER_LEVELS
+    known = {"libx264": X264_LEVELS, UNCOMPRESSED: PIPE_LEVELS}
+    return known.get(options.codec, OTHER_LEVELS)
 
 
-def pipeline_bytes(info: VideoInfo, size: tuple[int, int], deep: bool, level: Level) -> int:
+def pipeline_bytes(info: VideoInfo, size: tuple[int, int], deep: bool, level: Level, ahead: int = 0) -> int:
     """Everything but the engine and the one frame that is in it.
 
     Args:
         size: (width, height) of the result.
         deep: the result has more than 8 bits.
+        ahead: decoded frames that wait beside those of the pipeline.
     """
     source = av.VideoFormat(info.pix_fmt, info.width, info.height)
     small, large = info.width * info.height, size[0] * size[1]
@@ -64,4 +68,4 @@ def pipeline_bytes(info: VideoInfo, size: tuple[int, int], deep: bool, level: Le
     encoded = large * 3 // 2 * (1 + deep)
     waiting = (level.room + 1) * (FLOATS * small + decoded + encoded)
     converting = 6 * large + encoded + FLOATS * BAND * size[0]  # 16-bit 4:4:4 on the way, made by bands
-    return waiting + converting + DECODED * decoded + ENCODER_BASE + level.frames * encoded
+    return waiting + converting + (DECODED + ahead) * decoded + ENCODER_BASE + level.frames * encoded

@@ -90,6 +90,7 @@ class Reader:
         self.path = Path(path)
         self.notes: list[str] = []
         self.damage = Damage()
+        self._skips_video = False
         self._cut = self._find_cut(damaged)
         try:
             joined = None if is_pipe(self.path) else joined_flv(self.path)
@@ -135,6 +136,11 @@ class Reader:
         early, self._early = self._early, []
         return chain(early, self._items)
 
+    def packets(self) -> Iterator[Packet]:
+        """The other streams' packets alone, as they come in the file; once, and nothing is decoded for it."""
+        self._skips_video = True
+        return (item for item in self.items() if not isinstance(item, av.VideoFrame))
+
     def _find_cut(self, damaged: Damaged) -> str:
         """What is wrong with the file's length if its end is missing, else nothing."""
         if is_pipe(self.path):
@@ -174,6 +180,8 @@ class Reader:
             yield from self.filters.run(self._spacing.run(self._decode()))
         except av.FFmpegError as error:
             raise self._error(f"cannot be cropped or deinterlaced ({reason(error)})") from error
+        if self._skips_video:
+            return
         self.damage = self._decoder.finish(bool(self._cut), self._expected_frames())
         self.notes += self._mended() + self.damage.notes()
         if self.filters.deinterlace and not self.filters.interlaced:
@@ -205,7 +213,8 @@ class Reader:
             if epoch != self._clock.epoch:  # joined files break the count of packets, which is no damage
                 epoch = self._clock.epoch
                 self._decoder.pass_joint()
-            yield from self._decoder.decode(packet)
+            if not self._skips_video:
+                yield from self._decoder.decode(packet)
 
     def _demux(self) -> Iterator[Packet]:
         packets = self.container.demux()

@@ -19,20 +19,25 @@ from av.stream import Stream
 
 from vs_smsr.errors import MediaError
 from vs_smsr.media import encoding, streams
-from vs_smsr.media.colour import Array, depth, from_rgb, has_alpha
+from vs_smsr.media.colour import Array, Colour, depth
 from vs_smsr.media.ffmpeg_log import errors_said
 from vs_smsr.media.paths import is_pipe, url
+from vs_smsr.media.preparation import Preparation
 from vs_smsr.media.reader import Packet, Reader, fraction, reason
-from vs_smsr.media.targets import whole_or_nothing
+from vs_smsr.media.targets import Settle, whole_or_nothing
 from vs_smsr.options import VideoOptions
 
 log = logging.getLogger(__name__)
 NO_FILE = 0x0001  # AVFMT_NOFILE: not one file but many, or none
-# The muxer holds packets back until each stream has one: at most for 2 s of video, as lossless video is large.
-INTERLEAVE = {"max_interleave_delta": "2000000"}
-NO_DELAY = 1000  # seconds between decoding and showing that no encoder needs
-# What encoders take from each frame; only a frame that libswscale made from the source's has it.
-PER_FRAME = {SideData.A53_CC, SideData.DYNAMIC_HDR_PLUS, SideData.S12M_TIMECODE, SideData.AFD}
+MUXER = {
+    # It holds packets back until each stream has one: at most for 2 s of video, as lossless video is large.
+    "max_interleave_delta": "2000000",
+    "fflags": "bitexact",  # no random numbers: equal jobs make equal files
+}
+
+
+class _Discarded(Exception):
+    """Nobody wants the result."""
 
 
 class Writer:
@@ -44,6 +49,7 @@ class Writer:
     Attributes:
         size: (width, height) of the written frames.
         pix_fmt, colour: of the written frames.
+        preparation: makes them.
         frames: how many were written.
         notes: a line for everything that was not carried, and why; complete after the block.
 
@@ -53,22 +59,30 @@ class Writer:
         MediaError: the target cannot be written.
     """
 
-    def __init__(self, target: Path, reader: Reader, size: tuple[int, int], options: VideoOptions) -> None:
+    def __init__(
+        self,
+        target: Path,
+        reader: Reader,
+        size: tuple[int, int],
+        options: VideoOptions,
+        settle: Settle | None = None,
+    ) -> None:
+        """
+        Args:
+            settle: see `whole_or_nothing`; `notes` are complete when it is called.
+        """
         self.target, self.reader, self.options = target, reader, options
         self.notes: list[str] = []
         self.frames = 0
+        self._given = False  # packets come from elsewhere
         codec = encoding.find_encoder(options)
-        self.pix_fmt = encoding.choose_pix_fmt(codec, reader.info, size, options.pix_fmt)
-        self.size = encoding.even_size(codec, self.pix_fmt, size, options)
-        self.colour = encoding.output_colour(reader.info, codec, self.pix_fmt)
+        self.preparation = Preparation(reader.info, codec, size, options)
         self._copies: dict[int, Stream] = {}  # by index in the source
         self._written: dict[int, streams.Amount] = {}  # by index in the source
         self._moved: Counter[int] = Counter()  # packets whose times were out of order, by index in the source
         self._last_dts: dict[int, int] = {}
-        self._last_pts: int | None = None
-        self._late = self._transparent = self._resized = 0  # frames
         with ExitStack() as undo:
-            self._temporary = undo.enter_context(whole_or_nothing(target, options.overwrite))
+            self._temporary = undo.enter_context(whole_or_nothing(target, options.overwrite, settle))
             with self._explained():
                 self._output = self._open_container()
                 undo.callback(self._abandon)
@@ -89,6 +103,11 @@ class Writer:
         else:
             self._undo.__exit__(kind, error, trace)
 
+    def discard(self) -> None:
+        """Remove what was written instead of finishing it."""
+        with suppress(_Discarded), self._undo:
+            raise _Discarded
+
     def prepare(
         self, pixels: Array | av.VideoFrame, source: av.VideoFrame, alpha: Array | None = None
     ) -> av.VideoFrame:
@@ -103,17 +122,7 @@ class Writer:
             alpha: (H, W) float32 0..255, or None for opaque.
         """
         with self._explained():
-            frame = (
-                pixels
-                if isinstance(pixels, av.VideoFrame)
-                else from_rgb(pixels, self.pix_fmt, self.colour, self.size, alpha)
-            )
-            if PER_FRAME & set(source.side_data):
-                frame = self._with_side_data(frame, source)
-        self._set_time(frame, source)
-        self._transparent += alpha is not None and bool(alpha.min() < 254.5) and not self._has_alpha
-        self._resized += (source.width, source.height) != (self.reader.info.width, self.reader.info.height)
-        return frame
+            return self.preparation.frame(pixels, source, alpha)
 
     def write(self, frame: av.VideoFrame) -> None:
         """Encode a prepared frame."""
@@ -121,12 +130,16 @@ class Writer:
             self._mux_encoded(frame)
         self.frames += 1
 
+    def mux(self, packet: Packet) -> None:
+        """Write a packet that an encoder with the same options made, in ticks of `preparation.time_base`."""
+        packet.stream, packet.time_base = self._video, self.preparation.time_base
+        with self._explained():
+            self._output.mux(packet)
+        self.frames += 1
+        self._given = True
+
     def _mux_encoded(self, frame: av.VideoFrame | None) -> None:
-        for packet in self._video.encode(frame):
-            # Of videos of one or two frames x265 gives the decoding time from memory that it never wrote.
-            pts, dts = packet.pts, packet.dts
-            if pts is not None and dts is not None and abs(pts - dts) * self._time_base > NO_DELAY:
-                packet.dts = pts
+        for packet in encoding.encoded(self._video, frame):
             self._output.mux(packet)
 
     def copy(self, packet: Packet) -> None:
@@ -147,13 +160,21 @@ class Writer:
             self._output.mux(packet)
 
     @property
-    def _has_alpha(self) -> bool:
-        return has_alpha(av.VideoFormat(self.pix_fmt))
+    def size(self) -> tuple[int, int]:
+        return self.preparation.size
+
+    @property
+    def pix_fmt(self) -> str:
+        return self.preparation.pix_fmt
+
+    @property
+    def colour(self) -> Colour:
+        return self.preparation.colour
 
     def _open_container(self) -> OutputContainer:
         mdta = streams.uses_reverse_dns(self.reader.container.metadata)
         try:
-            options = INTERLEAVE | ({"movflags": "use_metadata_tags"} if mdta else {})
+            options = MUXER | ({"movflags": "use_metadata_tags"} if mdta else {})
             output = av.open(url(self._temporary), "w", container_options=options)
         except ValueError as error:
             raise MediaError(
@@ -174,7 +195,7 @@ class Writer:
 
         sources = sorted(self.reader.container.streams, key=attached)
         sounds = [stream for stream in sources if stream.type == "audio" and streams.wanted(stream, self.options)]
-        firsts = streams.first_packets(self.reader.path, sounds)
+        firsts, mute = streams.first_packets(self.reader.path, sounds)
         for stream in sources:
             if stream is self.reader.video:
                 self._add_video(codec)
@@ -188,6 +209,11 @@ class Writer:
                 self.notes.append(f"{streams.name_of(stream)}: not carried: {refusal}")
             else:
                 self._copies[stream.index] = streams.add_copy(self._output, stream)
+                if stream.index in mute:
+                    self.notes.append(
+                        f"{streams.name_of(stream)}: copied as it is, but it is damaged: FFmpeg cannot decode it "
+                        f"({mute[stream.index]})"
+                    )
                 if stream.type == "video" and not streams.is_cover(stream):
                     self.notes.append(f"{streams.name_of(stream)}: copied as it is; one video stream is upscaled")
 
@@ -195,6 +221,7 @@ class Writer:
         with errors_said() as words:
             try:
                 self._output.start_encoding()
+                self.preparation.ticks = fraction(self._video.time_base)
             except (av.error.InvalidDataError, av.error.ArgumentError) as error:
                 said = "; ".join(words()[:3]) or reason(error)
                 raise MediaError(
@@ -208,7 +235,7 @@ class Writer:
         self._video.disposition = source.disposition
         if info.display_matrix:
             self._video.set_display_matrix(info.display_matrix)
-        self._time_base = fraction(self._video.codec_context.time_base)
+        self.preparation.time_base = fraction(self._video.codec_context.time_base)
 
     def _tell_in_advance(self, codec: Codec, size: tuple[int, int]) -> None:
         info = self.reader.info
@@ -229,53 +256,35 @@ class Writer:
         if self.reader.video.metadata.get("alpha_mode") == "1" and not info.alpha:
             self.notes.append("video: not carried: transparency, which FFmpeg's decoder for this codec does not give")
 
-    def _with_side_data(self, frame: av.VideoFrame, source: av.VideoFrame) -> av.VideoFrame:
-        carrier = source.reformat(*self.size, format=self.pix_fmt, interpolation="FAST_BILINEAR", threads=1)
-        for old, new in zip(carrier.planes, frame.planes, strict=True):
-            old.update(bytes(new))
-        return carrier
-
-    def _set_time(self, frame: av.VideoFrame, source: av.VideoFrame) -> None:
-        assert source.pts is not None, "the reader gives every frame a time"
-        clock = self.reader.info.time_base
-        exact = source.pts * clock / self._time_base
-        pts = round(exact)
-        if self._last_pts is not None and pts <= self._last_pts:
-            pts = self._last_pts + 1
-        if self._last_pts is None:
-            self._first = pts * self._time_base
-        self._last_pts = pts
-        ticks = fraction(self._video.time_base)
-        shown = round(pts * self._time_base / ticks) * ticks
-        self._late += abs(shown - source.pts * clock) > streams.SEEN_LATE
-        frame.pts, frame.time_base = pts, self._time_base
-        frame.duration = round(source.duration * clock / self._time_base)
-        frame.pict_type = 0  # the encoder's choice, not the source's
-
     def _finish(self) -> None:
         with self._explained():
-            self._mux_encoded(None)
-            ticks = fraction(self._video.time_base)
+            if not self._given:  # else the encoder was given nothing, and has nothing
+                self._mux_encoded(None)
             kinds = {index: copy.index for index, copy in self._copies.items()}
             copies = {**kinds, self.reader.video.index: self._video.index}
             name = self._output.format.name
             self._output.close()
-        if self._late:
-            self.notes.append(f"video: {self._late} frames come early or late: {name} counts time in {ticks} s here")
+        changed, ticks = self.preparation.changed, self.preparation.ticks
+        if changed.late:
+            self.notes.append(f"video: {changed.late} frames come early or late: {name} counts time in {ticks} s here")
         for index, count in self._moved.items():
             if count:
                 where = streams.name_of(self.reader.container.streams[index])
                 self.notes.append(f"{where}: packets with times out of order: {count}; they follow the one before")
-        if self._transparent:
+        if changed.transparent:
             self.notes.append(f"video: not carried: transparency; {self.pix_fmt} has none")
-        if self._resized:
-            self.notes.append(f"video: {self._resized} frames had another size and were resized to {self.size}")
+        if changed.resized:
+            self.notes.append(f"video: {changed.resized} frames had another size and were resized to {self.size}")
         info = self.reader.info
         aspect = encoding.pixel_aspect(info, self.size)
         expected = dataclasses.replace(info, colour=self.colour, aspect=aspect)
-        self.notes += streams.losses(
-            self.reader, copies, self._written, self._temporary, expected, self._first, self.frames
-        )
+        try:
+            self.notes += streams.losses(
+                self.reader, copies, self._written, self._temporary, expected, self.preparation.first, self.frames
+            )
+        except MediaError as error:  # it names a file that nobody will find
+            told = str(error).removeprefix(f"{self._temporary}: ")
+            raise MediaError(f"{self.target}: the result cannot be read back: {told}") from error
 
     def _abandon(self) -> None:
         with suppress(av.FFmpegError, ValueError):

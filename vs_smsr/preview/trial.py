@@ -14,16 +14,17 @@ from numpy.typing import NDArray
 from vs_smsr.engine.contract import Frame, Upscaled
 from vs_smsr.jobs.arrays import Array, conversion_bytes, upscale_array
 from vs_smsr.jobs.image import resized
+from vs_smsr.jobs.pipeline import fit
 from vs_smsr.jobs.report import Progress
 from vs_smsr.jobs.sizing import Size, final_size
-from vs_smsr.jobs.video import fit, upscale_video
+from vs_smsr.jobs.video import upscale_video
 from vs_smsr.media.image_files import encode
 from vs_smsr.media.images import Image, read_image
 from vs_smsr.options import VideoOptions
 from vs_smsr.preview.samples import Cut
 from vs_smsr.tiling import Sequence, TiledFrame, Tiler
 
-KEY_EVERY = 250  # frames: how often x264, x265 and most others begin anew where no scene does
+KEY_EVERY = 240  # frames of a chunk, each of which begins with one; one encoder for all does after 250
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def try_video(
     """
     info = cut.info
     size = final_size(Size(info.width, info.height), tiler.scale, options, multiple=2)
-    _, overhead, plan = fit(tiler, info, size, options)
+    limits = fit(tiler, info, size, options)
     start, first = time.perf_counter(), 0.0
 
     def note(state: Progress) -> None:
@@ -81,10 +82,10 @@ def try_video(
     each = (report.seconds - first) / max(report.frames - 1, 1)
     bytes_ = _video_bytes(made, cut) + cut.other_bytes
     made.unlink()
-    prediction = Prediction(first + each * (cut.frames - 1), bytes_, plan.total, report.skipped, report.reused)
+    prediction = Prediction(first + each * (cut.frames - 1), bytes_, limits.plan.total, report.skipped, report.reused)
     shown = []
     for sample in cut.samples:
-        sequence = Sequence(tiler, overhead=overhead)
+        sequence = Sequence(tiler, overhead=limits.overhead)
         sequence.upscale(sample.before)
         shown.append(_shown(sequence.upscale(sample.shown), size))
     return prediction, shown

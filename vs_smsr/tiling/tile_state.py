@@ -26,6 +26,7 @@ EXACT_FROM, FORWARD_FROM, FORCED_FROM = (
     46.0,
 )  # dB against each frame for itself: `auto` takes a way from here
 
+EQUAL = 99.0  # dB that are told where two results are equal
 MARGIN = 1.0  # dB by which a result may be nearer than its input
 
 
@@ -191,7 +192,7 @@ class TileState:
                 self.held, self._way = True, way
                 self._anchor = shown if way.kind == "forward" else first
                 again, _ = self._holding.upscale(shown, lambda: True)  # a copy, if there is memory to keep the last
-                return again, computed, alike if way.kind == "forward" else None
+                return again, computed, min(alike, EQUAL) if way.kind == "forward" else None
         self.held, self._way = bool(self.held), self._ways[-1]
         log.info("attention: %s", "held" if self.held else "of each frame")
         return *self._next_one(second), None

@@ -114,7 +114,8 @@ def check(spec: NetworkSpec) -> None:
     for block in spec.blocks:
         larger += block.mask.convolutions if block.mask else ()
         pointwise += [block.fuse, *(block.attention.convolutions if block.attention else ())]
-        _require(not isinstance(block.channel_mask, DynamicChannels), "channel masks must not depend on the frame")
+        if isinstance(block.channel_mask, DynamicChannels):
+            raise EngineError("cpu: channel masks must not depend on the frame. No engine runs this network yet.")
     for convolutions, size in ((larger, 3), (pointwise, 1)):
         for convolution in filter(None, convolutions):
             found = convolution.size

@@ -139,7 +139,8 @@ def _fits(spec: NetworkSpec) -> None:
         _require(plain, "every masked layer must be followed by relu")
         _require(not block.distilled, "layers must pass on all their channels")
         _require(not (block.attention and block.attention.contrast), "attention must be of means, without contrast")
-        _require(not isinstance(block.channel_mask, DynamicChannels), "channel masks must not depend on the frame")
+        if isinstance(block.channel_mask, DynamicChannels):
+            raise EngineError("cuda: channel masks must not depend on the frame. No engine runs this network yet.")
 
 
 def _require(condition: bool, rule: str) -> None:

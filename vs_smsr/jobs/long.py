@@ -1,0 +1,95 @@
+"""A long video: made in chunks that wait in a folder until all are there; the same call goes on after anything."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from vs_smsr.errors import OptionError, SmsrError, plain
+from vs_smsr.jobs.beginning import begin
+from vs_smsr.jobs.chunks import encode, missing
+from vs_smsr.jobs.folder import JobFolder
+from vs_smsr.jobs.joining import finish, whole_tally
+from vs_smsr.jobs.report import Pair, Progress, Report, Tally
+from vs_smsr.jobs.video import check_target
+from vs_smsr.jobs.workers import share
+from vs_smsr.media.chunk_writer import BY_RATE, JOINED
+from vs_smsr.media.paths import is_pipe
+from vs_smsr.media.reader import Reader
+from vs_smsr.options import EngineOptions, JobOptions, VideoOptions
+from vs_smsr.tiling import Tiler
+
+CONTAINERS = {".mkv", ".mp4", ".m4v", ".mov", ".webm"}
+
+
+def in_chunks(source: Path, target: Path, options: VideoOptions, job: JobOptions) -> bool:
+    """Is the video made in chunks? Else it is one chunk, or its source, container or encoder does not allow it.
+
+    Raises:
+        OptionError: it would be, but an option of the encoder speaks of the whole video.
+        MediaError: the source cannot be read.
+    """
+    possible = target.suffix.lower() in CONTAINERS and options.codec in JOINED
+    if not possible or not job.chunk_frames or is_pipe(source) or is_pipe(target):
+        return False
+    with Reader(source, options.damaged) as reader:
+        if reader.info.frames is not None and reader.info.frames <= job.chunk_frames:
+            return False
+        if reader.info.alpha and options.codec == "libvpx-vp9":  # transparency lies beside the packets
+            return False
+    for name in BY_RATE:
+        if name in options.encoder_options:
+            raise OptionError(
+                f"--extra-encoder-option: {name} must be left out where a video is encoded in chunks, each by itself. "
+                "Use --crf, or --chunk-frames 0 for one encoder, whose work cannot be resumed."
+            )
+    return True
+
+
+def upscale_in_chunks(
+    source: Path,
+    target: Path,
+    tiler: Tiler,
+    engine: EngineOptions,
+    options: VideoOptions,
+    job: JobOptions,
+    progress: Callable[[Progress], None] | None = None,
+) -> Report | None:
+    """As `upscale_video`, but what is made lies in a folder until all is there, and the next call goes on with it.
+
+    Args:
+        engine: what the tiler's engine was made from.
+
+    Returns:
+        None with `job.prepare`.
+    Raises:
+        JobError: the folder holds a job of other options, is damaged, or somebody else is working on it.
+    """
+    start = time.perf_counter()
+    folder = JobFolder(job.folder or JobFolder.of(target))
+    folder.clear_rest()
+    if not folder.begun:
+        check_target(source, target, options)
+    with folder:
+        if job.restart:
+            folder.clear()
+        try:
+            manifest = begin(folder, source, target, tiler, engine, options, job)
+            if job.prepare:
+                return None
+            if folder.joined(target) is None:
+                before = whole_tally(folder)
+
+                def after_frame(tally: Tally, pair: Pair | None = None) -> None:
+                    if progress:
+                        progress(Progress.of(tally, pair, manifest.expected, start, before))
+
+                if job.devices:
+                    share(folder, job.devices, engine.threads, tiler.options.memory, after_frame)
+                else:
+                    encode(folder, manifest, tiler, missing(folder), after_frame)
+            return finish(folder, start)
+        except BaseException as error:
+            folder.say_why(plain(error) if isinstance(error, SmsrError) else f"stopped by {type(error).__name__}")
+            raise
