@@ -22,6 +22,7 @@ from vs_smsr.options import (
     TilingOptions,
     VideoOptions,
     parse_bytes,
+    parse_range,
     require,
 )
 
@@ -112,6 +113,10 @@ def upscale(
     no_copy_subtitle_streams: p.NoSubtitles = False,
     deinterlace: p.Deinterlace = False,
     damaged: p.Damaged = VideoOptions.damaged,
+    start: p.Start = None,
+    end: p.End = None,
+    duration: p.Duration = None,
+    frames: p.Frames = None,
     memory: p.Memory = None,
     tile: p.Tile = TilingOptions.tile,
     attention: p.Attention = IN_ORDER,
@@ -162,6 +167,7 @@ def upscale(
             overwrite=overwrite,
             damaged=damaged,  # type: ignore[arg-type]  # checked by VideoOptions
             deinterlace=deinterlace,
+            range=parse_range(start, end, duration, frames),
         )
         named = [*(inputs or []), *(more_inputs or [])]
         require(bool(named), "vs-smsr upscale", "INPUT", "a file, folder or glob", "nothing")
@@ -324,6 +330,15 @@ def masks(
             _engine_options(scale, model, weights, device, engine, precision, threads),
             _tiling_options(memory, tile, attention, reuse, temporal_tile),
         )
+
+
+@app.command()
+def models() -> None:
+    """List the shipped weights: names for --model, scales, PSNR and sparsity on Set5, licence, what they are for."""
+    with _exit_codes("warning"):
+        from vs_smsr.cli.models import list_models
+
+        list_models()
 
 
 @app.command()
