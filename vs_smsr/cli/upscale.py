@@ -139,6 +139,8 @@ def _upscale(
         try:
             report = upscale_in_chunks(job.source, job.target, tiler, engine_options, options, long, show)
         except KeyboardInterrupt:
+            if not folder.exists():
+                raise
             rest = f"what is done waits in {folder}, and the same command goes on with it"
             raise Resumable(one_line(f"interrupted; {rest}")) from None
         if report is None:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from vs_smsr.errors import OptionError, SmsrError, plain
+from vs_smsr.errors import JobError, OptionError, SmsrError, plain
 from vs_smsr.jobs.beginning import begin
 from vs_smsr.jobs.chunks import encode, missing
 from vs_smsr.jobs.folder import JobFolder
@@ -91,5 +91,8 @@ def upscale_in_chunks(
                     encode(folder, manifest, tiler, missing(folder), after_frame)
             return finish(folder, start)
         except BaseException as error:
+            if not isinstance(error, JobError) and not folder.chunks():
+                folder.remove()  # there is nothing to go on with
+                raise
             folder.say_why(plain(error) if isinstance(error, SmsrError) else f"stopped by {type(error).__name__}")
             raise
