@@ -26,21 +26,23 @@ from random import Random
 
 from media_zoo.command import CRASHED, Limits, Outcome, run
 from media_zoo.mutation import mutate
-from media_zoo.probe import Probed, Unreadable
+from media_zoo.probe import Unreadable, decodable
 
 UNFORESEEN = "--log-level debug shows where"  # what the command line says with an exception that is not one of ours
-PIPED = 0.5  # share of the y4m files that go through a pipe
+PIPED = 0.5  # share of the y4m files that come through a pipe
+PIPED_OUT = 0.15  # share of all files whose result goes into a pipe
 
 
 @dataclass(frozen=True)
 class Case:
-    """A damaged file."""
+    """A damaged file; `piped` if it comes through standard input, `piped_out` if its result is wanted there."""
 
     number: int
     name: str
     data: bytes
     mutation: str
     piped: bool
+    piped_out: bool
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,8 @@ def make_case(sources: dict[str, bytes], seed: int, number: int) -> Case:
     random = Random(f"{seed}/{number}")
     name = random.choice(list(sources))
     data, mutation = mutate(sources[name], list(sources.values()), random)
-    return Case(number, name, data, mutation, name.endswith(".y4m") and random.random() < PIPED)
+    piped = name.endswith(".y4m") and random.random() < PIPED
+    return Case(number, name, data, mutation, piped, random.random() < PIPED_OUT)
 
 
 def judge(case: Case, folder: Path, limits: Limits, options: Sequence[str] = ()) -> tuple[str, list[str], Outcome]:
@@ -96,15 +99,18 @@ def judge(case: Case, folder: Path, limits: Limits, options: Sequence[str] = ())
     source.parent.mkdir()
     done.mkdir()
     source.write_bytes(case.data)
-    where = ["-", "-o", str(done / "piped.mkv")] if case.piped else [str(source), "-o", str(done)]
-    command = ["upscale", *where, "--json", str(report), *options]
+    target = "-" if case.piped_out else str(done / "piped.mkv" if case.piped else done)
+    command = ["upscale", "-" if case.piped else str(source), "-o", target, "--json", str(report), *options]
     outcome = run(command, folder, limits, source if case.piped else None)
+    if outcome.code == 0 and case.piped_out:
+        (done / "piped.y4m").write_bytes(outcome.stdout)
     left = sorted(path.name for path in (folder / "tmp").iterdir())
     faults = [f"left behind: {', '.join(left)}"] if left else []
     if source.read_bytes() != case.data:
         faults.append("the source was changed")
     made = sorted(done.iterdir())
-    other = [line for line in outcome.stderr.splitlines() if not line.startswith(("error: ", "note: "))]
+    ours = ("error: ", "note: ", *["-: "] * case.piped_out)  # what else is said of a result then goes to stderr too
+    other = [line for line in outcome.stderr.splitlines() if not line.startswith(ours)]
     if outcome.signal is not None:
         ran_out = outcome.signal == signal.SIGKILL and outcome.seconds >= limits.seconds
         name = f"more than {limits.seconds:.0f} s" if ran_out else signal.Signals(outcome.signal).name
@@ -130,14 +136,14 @@ def _of_a_result(source: Path, made: Sequence[Path], notes: Sequence[str], outco
     if len(made) != 1:
         return [*faults, f"exit code 0 and {len(made)} results"]
     try:
-        frames = Probed(made[0]).frames
+        frames = decodable(made[0])
     except Unreadable as error:
         return [*faults, f"the result cannot be read: {error}"]
     if frames == 0:
         faults.append("the result has no frame")
     if not notes:  # then it must be all of it
         try:
-            there = Probed(source).frames
+            there = decodable(source)
         except Unreadable:
             there = 0
         if there > frames:
@@ -154,7 +160,8 @@ def _judge(
     if save and faults:
         save.mkdir(parents=True, exist_ok=True)
         (save / f"{seed}_{number}_{case.name}").write_bytes(case.data)
-    told = f"--seed {seed} --only {number} ({case.name}{', piped' if case.piped else ''}: {case.mutation})"
+    pipes = f"{', piped' if case.piped else ''}{', into a pipe' if case.piped_out else ''}"
+    told = f"--seed {seed} --only {number} ({case.name}{pipes}: {case.mutation})"
     return Found(told, end, tuple(faults), outcome.seconds, outcome.peak)
 
 

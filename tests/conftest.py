@@ -18,6 +18,7 @@ from vs_smsr.tiling.scheduler import WARM_UP
 from vs_smsr.weights import Weights, load, shipped
 
 SHARED = Path(__file__).parents[1].parent / "shared"
+PROCESSOR = "needs a processor with"  # the reason of skips that no installation can spare
 EXPECTED_SKIPS = 0  # of a whole run on a machine that has ../shared and no GPU; CI fails above it
 
 
@@ -83,9 +84,13 @@ def stand_in() -> type[StandInEngine]:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """In CI, where nothing needed is missing, a test that skips is a test that nobody runs any more."""
+    """In CI, where nothing needed is missing, a test that skips is a test that nobody runs any more.
+
+    Those that ask for another processor do not count.
+    """
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-    skipped = len(reporter.stats.get("skipped", [])) if reporter else 0
+    reports = reporter.stats.get("skipped", []) if reporter else []
+    skipped = sum(PROCESSOR not in str(report.longrepr) for report in reports)
     if os.environ.get("CI") == "true" and SHARED.is_dir() and skipped > EXPECTED_SKIPS:
         reporter.write_line("")
         reporter.write_line(f"{skipped} tests skipped, at most {EXPECTED_SKIPS} may (tests/conftest.py).", red=True)

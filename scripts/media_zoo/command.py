@@ -21,13 +21,21 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import typer
 
-import vs_smsr.jobs.image  # noqa: F401  and with it all that a run needs, before the first fork
+# All that a run needs, before the first fork: imports are most of what a run of a tiny file costs.
+import vs_smsr.cli.upscale
+import vs_smsr.jobs.image
+import vs_smsr.jobs.video  # noqa: F401
 from vs_smsr import engine
 from vs_smsr.cli import app
 from vs_smsr.engine.contract import Capabilities, Frame, Overrides, Upscaled
 from vs_smsr.engine.memory import HostMemory
+from vs_smsr.jobs.planes import layout_of
+from vs_smsr.media.colour import BT709, Colour
 from vs_smsr.options import EngineOptions
+from vs_smsr.tiling import Sequence as Frames
+from vs_smsr.tiling import Tiler
 from vs_smsr.weights import Weights, load, shipped
 
 CRASHED = 70  # exit code of a child whose command line raised
@@ -90,6 +98,21 @@ class Outcome:
     @property
     def errors(self) -> list[str]:
         return [line for line in self.stderr.splitlines() if line.startswith("error: ")]
+
+
+def _warm_up() -> None:
+    """Load what a run loads and compiles, in this process, so that its forks need not: most of their time."""
+    typer.main.get_command(app.app)
+    for pix_fmt in ("yuv420p", "yuv420p10le"):
+        layout = layout_of(pix_fmt, Colour(BT709, full=False))
+        assert layout is not None, "planes of whole codes"
+        sequence = Frames(Tiler(_engine(2)))
+        for _ in range(2):
+            sequence.submit_picture(layout.empty(16, 16), layout)()
+        sequence.upscale(np.zeros((16, 16, 3), np.float32))
+
+
+_warm_up()
 
 
 def run(arguments: Sequence[str], folder: Path, limits: Limits, stdin: Path | None = None) -> Outcome:

@@ -142,16 +142,32 @@ class Probed:
         return subprocess.run([*command, "-f", "md5", "-"], capture_output=True, text=True, check=False).stdout.strip()
 
     def _ask(self, *what: str) -> dict[str, Any]:
-        command = ["ffprobe", "-v", "error", *what, "-of", "json", f"file:{self.path}"]
-        try:
-            done = subprocess.run(
-                command, capture_output=True, text=True, errors="replace", check=False, timeout=PATIENCE
-            )
-            found: dict[str, Any] = json.loads(done.stdout or "{}")
-        except (subprocess.TimeoutExpired, json.JSONDecodeError) as error:
-            raise Unreadable(f"ffprobe did not come to an end: {error}") from error
-        self._said = (done.stderr.strip().splitlines() or [""])[0]
+        found, self._said = _ffprobe(self.path, *what)
         return found
+
+
+def decodable(path: Path) -> int:
+    """How many frames of the longest video can be decoded; what `Probed.frames` says, for one run of ffprobe.
+
+    Raises:
+        Unreadable: no video in it.
+    """
+    found, said = _ffprobe(path, "-count_frames", "-select_streams", "v", "-show_streams")
+    moving = [stream for stream in found.get("streams", []) if not is_cover(stream)]
+    if not moving:
+        raise Unreadable(said or "no video stream")
+    return max(int(stream.get("nb_read_frames", 0)) for stream in moving)
+
+
+def _ffprobe(path: Path, *what: str) -> tuple[dict[str, Any], str]:
+    """(its answer, the first line of its complaints)"""
+    command = ["ffprobe", "-v", "error", *what, "-of", "json", f"file:{path}"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False, timeout=PATIENCE)
+        found: dict[str, Any] = json.loads(done.stdout or "{}")
+    except (subprocess.TimeoutExpired, json.JSONDecodeError) as error:
+        raise Unreadable(f"ffprobe did not come to an end: {error}") from error
+    return found, (done.stderr.strip().splitlines() or [""])[0]
 
 
 def tags_of(holder: dict[str, Any]) -> dict[str, str]:

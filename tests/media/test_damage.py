@@ -196,6 +196,26 @@ def test_what_is_left_of_a_cut_file(tmp_path: Path, film, upscaled, count, endin
     assert not (tmp_path / "c.mkv").exists()
 
 
+@pytest.mark.parametrize(
+    "pix_fmt",
+    ["gray", "gray10le", "yuv411p", "yuv420p", "yuv422p", "yuv444p", "yuv420p10le", "yuv422p12le", "yuv444p16le"],
+)
+@pytest.mark.parametrize("missing", [1, 700])
+def test_a_cut_y4m_is_told(tmp_path: Path, ffmpeg, pix_fmt: str, missing: int) -> None:
+    """FFmpeg's reader drops the incomplete frame without a word; the sides are odd."""
+    path = tmp_path / "a.y4m"
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=s=33x25", "-frames:v", 4, "-pix_fmt", pix_fmt, "-strict", -1, path)
+    with Reader(path) as reader:
+        assert (len(list(reader)), reader.notes) == (4, [])
+    path.write_bytes(path.read_bytes()[:-missing])
+    for damaged in ("auto", "stop"):
+        with pytest.raises(MediaError, match="is cut off: it says it has"):
+            Reader(path, damaged)
+    with Reader(path, "keep") as reader:
+        assert len(list(reader)) == 3
+        assert reader.damage.cut_off
+
+
 def test_a_cut_file_without_its_index_cannot_be_kept(tmp_path: Path, film) -> None:
     path = film("mp4")  # its index is at its end
     path.write_bytes(path.read_bytes()[:-200])

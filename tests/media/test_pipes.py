@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from vs_smsr.cli.plan import describe
 from vs_smsr.errors import OptionError
 from vs_smsr.jobs.video import upscale_video
 from vs_smsr.media.reader import Reader
@@ -130,8 +131,14 @@ def test_what_pipes_cannot_do_is_one_line(tmp_path, y4m):
         assert len(ended.stderr.splitlines()) == 1, ended.stderr
 
 
-def test_what_y4m_cannot_hold_is_named(tmp_path, stand_in, clip):
-    source = clip(audio=[("aac", {}, 0)], pts=(0, 1, 2, 9, 10)).make(tmp_path / "a.mkv")
+def test_what_y4m_cannot_hold_is_named(tmp_path, stand_in, clip, ffmpeg):
+    source = clip(audio=[("aac", {}, 0)], pts=(0, 1, 2, 9, 10)).make(tmp_path / "plain.mkv")
+    told = tmp_path / "chapters.txt"
+    told.write_text(";FFMETADATA1\ntitle=Film\n[CHAPTER]\nTIMEBASE=1/1000\nSTART=0\nEND=200\ntitle=One\n")
+    bsf = "h264_metadata=colour_primaries=9:transfer_characteristics=16:matrix_coefficients=9"
+    options = ("-i", told, "-map_metadata", 1, "-c", "copy", "-bsf:v", bsf, "-metadata:s:v", "rotate=90")
+    ffmpeg("-i", source, *options, tmp_path / "told.mov")
+    source = tmp_path / "told.mov"
     target = tmp_path / "out"
     os.mkfifo(target)
     taking = threading.Thread(target=target.read_bytes)
@@ -140,6 +147,10 @@ def test_what_y4m_cannot_hold_is_named(tmp_path, stand_in, clip):
     taking.join()
     assert any("audio aac" in note and "y4m holds video alone" in note for note in notes)
     assert any("times of 2 frames are not carried" in note for note in notes)
+    assert "1 of 1 chapters were not carried: y4m" in notes
+    assert "file: not carried: tags title" in notes
+    assert "video: not carried: rotation" in notes
+    assert any("colour tags (transfer, primaries, matrix)" in note for note in notes)
     with Reader(source) as reader:
         assert reader.info.pix_fmt == "yuv420p"
     for options in (
@@ -150,3 +161,18 @@ def test_what_y4m_cannot_hold_is_named(tmp_path, stand_in, clip):
     ):
         with pytest.raises(OptionError, match=r"--(pix-fmt|crf|preset|extra-encoder-option): must be"):
             upscale_video(source, target, Tiler(stand_in(2)), options)
+
+
+def test_the_plan_knows_that_a_pipe_has_no_encoder(tmp_path, stand_in, clip):
+    source = clip(size=(640, 480), audio=[("aac", {}, 0)], pts=range(2)).make(tmp_path / "a.mkv")
+    os.mkfifo(tmp_path / "pipe")
+    of_pipe, of_file = (
+        describe(source, tmp_path / name, Tiler(stand_in(2)), VideoOptions()) for name in ("pipe", "b.mkv")
+    )
+    assert "dropped: y4m holds video alone" in of_pipe
+
+    def mib(told: str) -> float:
+        (line,) = [line for line in told.splitlines() if "memory, sum" in line]
+        return float(line.split()[2].removesuffix("M"))
+
+    assert mib(of_pipe) < mib(of_file) * 0.7  # the frames that an encoder looks ahead

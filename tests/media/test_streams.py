@@ -96,6 +96,25 @@ def test_sound_of_an_unknown_codec_is_named(tmp_path, ffmpeg, ffprobe, upscaled,
     assert (video["width"], video["nb_read_packets"]) == (128, "5")
 
 
+@pytest.mark.parametrize("target", ["mkv", "webm"])
+@pytest.mark.parametrize("place", [7, 11, 28])
+def test_sound_with_a_damaged_header_is_named(tmp_path, ffmpeg, upscaled, target: str, place: int) -> None:
+    """Its packets are copied, but nothing can play them."""
+    path = make(ffmpeg, tmp_path / "a.webm", "libvpx", "-c:a", "libvorbis")
+    codec = "libvpx" if target == "webm" else "libx264"
+    assert upscaled(path, tmp_path / f"b.{target}", codec=codec).notes == ()
+    data = bytearray(path.read_bytes())
+    start = data.find(b"\x05vorbis") + place
+    data[start : start + 33] = b"\xff" * 33
+    path.write_bytes(data)
+    report = upscaled(path, tmp_path / f"c.{target}", codec=codec)
+    (note,) = [note for note in report.notes if "audio vorbis" in note]
+    assert "it is damaged: FFmpeg cannot decode it" in note
+    with av.open(str(path)) as old, av.open(str(tmp_path / f"c.{target}")) as new:  # ffprobe gives up on both
+        before, after = ([bytes(packet) for packet in file.demux(audio=0)] for file in (old, new))
+    assert before == after
+
+
 def test_a_stream_that_ffmpeg_cannot_decode_is_carried(tmp_path, ffmpeg, ffprobe, upscaled) -> None:
     """Teletext, for which FFmpeg's builds have no decoder."""
     source = tmp_path / "a.ts"

@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import av
 import pytest
@@ -16,6 +17,7 @@ from vs_smsr.engine.contract import Upscaled
 from vs_smsr.errors import EngineError, MediaError, OptionError, OutputExistsError, SmsrError
 from vs_smsr.jobs.report import Progress
 from vs_smsr.jobs.video import upscale_video
+from vs_smsr.media import streams
 from vs_smsr.options import VideoOptions
 from vs_smsr.tiling import Tiler
 
@@ -143,6 +145,20 @@ def test_a_disk_that_fills_up_stops_the_engine(tmp_path: Path, clip, out: Path, 
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, old)
     assert len(tiler.engine.frames) < 100
+
+
+def test_a_result_that_cannot_be_read_back(source: Path, out: Path, tiler: Tiler, monkeypatch) -> None:
+    """The error names the target: the file that was written beside it is not there any more."""
+    look = streams.losses
+
+    def after_a_failing_disk(*arguments: Any) -> list[str]:
+        os.truncate(arguments[3], 1500)
+        return look(*arguments)
+
+    monkeypatch.setattr(streams, "losses", after_a_failing_disk)
+    message = fails(MediaError, source, out / "b.mkv", tiler)
+    assert message.startswith(f"{out / 'b.mkv'}: the result cannot be read back: ")
+    assert ".part" not in message
 
 
 @pytest.mark.parametrize("kept", [0, 40, 1500, 0.5, 0.99])

@@ -12,7 +12,7 @@ import typer
 from vs_smsr.cli import interrupts, looking
 from vs_smsr.cli import parameters as p
 from vs_smsr.cli.program import Program
-from vs_smsr.cli.report import LEVELS, error_line, prepare_output, set_up_logging, warn
+from vs_smsr.cli.report import LEVELS, error_line, prepare_output, set_up_logging, warn, watching
 from vs_smsr.errors import OptionError
 from vs_smsr.options import IN_ORDER, EngineOptions, JobOptions, TilingOptions, VideoOptions, parse_bytes, require
 
@@ -116,6 +116,7 @@ def upscale(
     overwrite: p.Overwrite = False,
     recursive: p.Recursive = False,
     no_progress: p.NoProgress = False,
+    preview: p.Preview = False,
     profile: p.Profiled = False,
     json: p.Json = None,
     dry_run: p.DryRun = False,
@@ -126,7 +127,7 @@ def upscale(
 
     Exit codes: 0 all done, 1 a file failed (the others are done), 2 wrong usage, 130 interrupted.
     """
-    with _exit_codes(log_level):
+    with _exit_codes(log_level), watching(preview) as watch:
         from vs_smsr.cli.upscale import upscale_all
 
         devices = device.split(",")
@@ -164,6 +165,7 @@ def upscale(
             scale_given=scale is not None,
             recursive=recursive,
             progress=not no_progress,
+            watch=watch,
             debug=log_level == "debug",
             dry_run=dry_run,
             report=json,

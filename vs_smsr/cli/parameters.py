@@ -225,6 +225,10 @@ Workers = Annotated[
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing files.", rich_help_panel=RUN)]
 Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Search folders recursively.", rich_help_panel=RUN)]
 NoProgress = Annotated[bool, typer.Option("--no-progress", help="Show no progress bar.", rich_help_panel=RUN)]
+Preview = Annotated[
+    bool,
+    typer.Option("--preview", help="Serve a page on this machine that shows the latest frame.", rich_help_panel=RUN),
+]
 Profiled = Annotated[bool, typer.Option("--profile", help="Print time per kernel and SMM (cpu).", rich_help_panel=RUN)]
 Json = Annotated[
     Path | None,

@@ -47,7 +47,9 @@ def _video(source: Path, target: Path, tiler: Tiler, options: VideoOptions) -> l
     from vs_smsr.jobs.sizing import Size, final_size
     from vs_smsr.media.colour import to_rgb
     from vs_smsr.media.reader import Reader
+    from vs_smsr.media.y4m import pipe_options
 
+    options = pipe_options(options) if is_pipe(target) else options
     with Reader(source, options.damaged, options.deinterlace) as reader:
         info = reader.info
         large = final_size(Size(info.width, info.height), tiler.scale, options, multiple=2)
@@ -76,6 +78,8 @@ def _interlaced(options: VideoOptions) -> str:
 def _fate(stream: Stream, target: Path, options: VideoOptions) -> str:
     if not wanted(stream, options):
         return "left out"
+    if is_pipe(target):
+        return "dropped: y4m holds video alone"
     reason = refusal(stream, CONTAINERS.get(target.suffix.lower(), "matroska"))
     return f"dropped: {reason}" if reason else "copied"
 

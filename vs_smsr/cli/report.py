@@ -19,6 +19,7 @@ from vs_smsr.media.paths import STANDARD, is_pipe
 if TYPE_CHECKING:
     from vs_smsr.engine import Engine
     from vs_smsr.jobs.report import Progress, Report
+    from vs_smsr.preview.watching import Watch
 
 LEVELS = ("debug", "info", "warning", "error")
 console = Console(stderr=True, highlight=False)  # results go to stdout, all else to stderr
@@ -116,10 +117,16 @@ def summary(report: Report) -> str:
 
 
 @contextmanager
-def progress_bar(name: str, shown: bool) -> Iterator[Callable[[Progress], None]]:
+def progress_bar(name: str, shown: bool, watch: Watch | None = None) -> Iterator[Callable[[Progress], None]]:
     """Yield a callback for the pipelines: it shows the bar, if one is to be seen, and ends an interrupted run."""
+
+    def note(progress: Progress) -> None:
+        interrupts.check()
+        if watch:
+            watch.see(name, progress)
+
     if not (shown and console.is_terminal):
-        yield lambda _: interrupts.check()
+        yield note
         return
     from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
@@ -132,13 +139,26 @@ def progress_bar(name: str, shown: bool) -> Iterator[Callable[[Progress], None]]
         task = bar.add_task("", total=None, name=name, state="")
 
         def show(progress: Progress) -> None:
-            interrupts.check()
+            note(progress)
             count = f"{progress.frames}/{progress.total}" if progress.total else str(progress.frames)
             state = f"{count}  {progress.fps:.1f} fps  {progress.skipped:.0%} skipped"
             state += f"  {progress.reused:.0%} reused  ETA" if progress.reused >= 0.005 else "  ETA"
             bar.update(task, completed=progress.frames, total=progress.total or None, state=state)
 
         yield show
+
+
+@contextmanager
+def watching(wanted: bool) -> Iterator[Watch | None]:
+    """While the block runs, a page that shows the latest frame, if one is wanted; its address is said on stderr."""
+    if not wanted:
+        yield None
+        return
+    from vs_smsr.preview.watching import Watch
+
+    with Watch() as watch:
+        warn(f"preview: {watch.url}")
+        yield watch
 
 
 def print_profile(engine: Engine, frames: int) -> None:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from vs_smsr.jobs.report import Progress, Report
+    from vs_smsr.preview.watching import Watch
 
 
 def upscale_all(
@@ -40,6 +41,7 @@ def upscale_all(
     scale_given: bool = False,
     recursive: bool = False,
     progress: bool = True,
+    watch: Watch | None = None,
     debug: bool = False,
     dry_run: bool = False,
     report: Path | None = None,
@@ -81,7 +83,7 @@ def upscale_all(
                 say(describe(job.source, job.target, tiler(_scale(scales, job, video_options)), video_options))
             else:
                 scale = _scale(scales, job, video_options)
-                with progress_bar(name, progress) as show:
+                with progress_bar(name, progress, watch) as show:
                     made = _upscale(job, tiler(scale), engine_options, video_options, job_options, show)
                 if made is None:
                     continue

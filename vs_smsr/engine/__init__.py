@@ -49,7 +49,8 @@ def _choose(options: EngineOptions) -> str:
         if options.device == "cpu":
             return "cpu"
         ok, reason = status("cuda")
-        log.info("engine: %s (%s)", "cuda" if ok else "cpu", reason)
+        log.info("engine: %s", f"cuda ({reason})" if ok else "cpu")
+        log.debug("cuda: %s", reason)
         return "cuda" if ok else "cpu"
     name = "cuda" if wanted == "auto" else wanted
     if on_gpu and name == "cpu":

@@ -21,7 +21,7 @@ from vs_smsr.jobs.beginning import check_worker
 from vs_smsr.jobs.folder import Chunk, Ending, JobFolder, Manifest
 from vs_smsr.jobs.joining import lacking
 from vs_smsr.jobs.pipeline import Begin, Decoded, End, Made, fit, run
-from vs_smsr.jobs.report import Tally
+from vs_smsr.jobs.report import Pair, Tally
 from vs_smsr.jobs.sizing import Size
 from vs_smsr.media.chunk_writer import ChunkWriter, tail_of
 from vs_smsr.media.preparation import Changed
@@ -42,13 +42,13 @@ def encode(
     manifest: Manifest,
     tiler: Tiler,
     numbers: Iterable[int],
-    after_frame: Callable[[Tally], None] = lambda tally: None,
+    after_frame: Callable[[Tally, Pair], None] = lambda tally, pair: None,
 ) -> None:
     """Make chunks, one after the other, until the numbers or the source end.
 
     Args:
         numbers: rising; each is asked for when the one before is decoded.
-        after_frame: called in the caller's thread with what became of all frames of this call so far.
+        after_frame: called in the caller's thread with what became of all frames of this call so far, and the latest.
     """
     if folder.ending() and not lacking(folder):
         return

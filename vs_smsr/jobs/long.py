@@ -11,7 +11,7 @@ from vs_smsr.jobs.beginning import begin
 from vs_smsr.jobs.chunks import encode, missing
 from vs_smsr.jobs.folder import JobFolder
 from vs_smsr.jobs.joining import finish, whole_tally
-from vs_smsr.jobs.report import Progress, Report, Tally
+from vs_smsr.jobs.report import Pair, Progress, Report, Tally
 from vs_smsr.jobs.video import check_target
 from vs_smsr.jobs.workers import share
 from vs_smsr.media.chunk_writer import BY_RATE, JOINED
@@ -81,9 +81,9 @@ def upscale_in_chunks(
             if folder.joined(target) is None:
                 before = whole_tally(folder)
 
-                def after_frame(tally: Tally) -> None:
+                def after_frame(tally: Tally, pair: Pair | None = None) -> None:
                     if progress:
-                        progress(Progress.of(tally, manifest.expected, start, before))
+                        progress(Progress.of(tally, pair, manifest.expected, start, before))
 
                 if job.devices:
                     share(folder, job.devices, engine.threads, tiler.options.memory, after_frame)

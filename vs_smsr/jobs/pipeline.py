@@ -22,7 +22,7 @@ from vs_smsr.engine.picture import Picture
 from vs_smsr.errors import MemoryBudgetError
 from vs_smsr.jobs.planes import frame_of, layout_of, picture_of
 from vs_smsr.jobs.queue import BoundedQueue, Closed, in_order
-from vs_smsr.jobs.report import Tally
+from vs_smsr.jobs.report import Pair, Tally
 from vs_smsr.jobs.sizing import Size
 from vs_smsr.media.colour import Array, Colour, alpha_of, depth, to_rgb
 from vs_smsr.media.memory import Level, levels, pipeline_bytes
@@ -110,7 +110,7 @@ def run(
     write: Callable[[Made], None],
     tiler: Tiler,
     limits: Limits,
-    after_frame: Callable[[Tally], None],
+    after_frame: Callable[[Tally, Pair], None],
 ) -> Tally:
     """Upscale every frame of the items.
 
@@ -118,7 +118,8 @@ def run(
         items: from a decoder; iterated in a thread of its own.
         write: takes prepared frames in order, packets as they come, and marks in their place among the
             frames; called in a thread of its own.
-        after_frame: called after each frame in the caller's thread, with what became of all so far.
+        after_frame: called after each frame in the caller's thread, with what became of all so far, and with
+            the latest.
     """
     tally = Tally()
     since = Tally()  # the last mark
@@ -133,10 +134,11 @@ def run(
                 continue
             now = Tally(1, item.result.skipped, item.result.reused, int(item.result.held))
             tally, since = tally + now, since + now
-            frame = sink.prepare(item.pixels, item.source, item.alpha)
+            source, frame = item.source, sink.prepare(item.pixels, item.source, item.alpha)
             del item  # one large frame less while the next is made
             made.put(frame, FRAME)
-            after_frame(tally)
+            after_frame(tally, (source, frame))
+            del source
     return tally
 
 

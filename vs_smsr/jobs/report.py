@@ -6,8 +6,12 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import av
+
 from vs_smsr.media.damage import Damage
 from vs_smsr.media.filters import Crop
+
+type Pair = tuple[av.VideoFrame, av.VideoFrame]  # as decoded, and as it goes to the encoder
 
 
 @dataclass
@@ -45,6 +49,7 @@ class Progress:
         fps: frames per second since the start.
         skipped: mean share of the masked work that was skipped, 0..1.
         reused: mean share of the pixels that were copied from the frame before, 0..1.
+        pair: of videos, the latest frame; it must not be changed.
     """
 
     frames: int
@@ -52,13 +57,16 @@ class Progress:
     fps: float
     skipped: float
     reused: float = 0.0
+    pair: Pair | None = None
 
     @classmethod
-    def of(cls, tally: Tally, total: int | None, start: float, before: Tally | None = None) -> Progress:
+    def of(
+        cls, tally: Tally, pair: Pair | None, total: int | None, start: float, before: Tally | None = None
+    ) -> Progress:
         """From what became of the frames since `start` (`time.perf_counter`), and of those made in an earlier run."""
         whole = tally if before is None else before + tally
         fps = tally.frames / (time.perf_counter() - start)
-        return cls(whole.frames, total, fps, whole.skipped / whole.frames, whole.reused / whole.frames)
+        return cls(whole.frames, total, fps, whole.skipped / whole.frames, whole.reused / whole.frames, pair)
 
 
 @dataclass(frozen=True)

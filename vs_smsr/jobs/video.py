@@ -11,7 +11,7 @@ import av
 
 from vs_smsr.errors import OptionError, OutputExistsError
 from vs_smsr.jobs.pipeline import Made, fit, run
-from vs_smsr.jobs.report import Progress, Report, Tally
+from vs_smsr.jobs.report import Pair, Progress, Report, Tally
 from vs_smsr.jobs.sizing import Size, final_size
 from vs_smsr.media.paths import is_pipe
 from vs_smsr.media.reader import Reader
@@ -61,9 +61,9 @@ def upscale_video(
                 elif isinstance(item, av.Packet):
                     writer.copy(item)
 
-            def after_frame(tally: Tally) -> None:
+            def after_frame(tally: Tally, pair: Pair) -> None:
                 if progress:
-                    progress(Progress.of(tally, reader.info.frames, start))
+                    progress(Progress.of(tally, pair, reader.info.frames, start))
 
             tally = run(reader.items(), writer, write, tiler, limits, after_frame)
     notes = [*reader.notes, *writer.notes]

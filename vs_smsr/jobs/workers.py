@@ -24,7 +24,7 @@ from vs_smsr.errors import JobError, SmsrError
 from vs_smsr.jobs.chunks import encode
 from vs_smsr.jobs.folder import JobFolder
 from vs_smsr.jobs.joining import lacking
-from vs_smsr.jobs.report import Tally
+from vs_smsr.jobs.report import Pair, Tally
 from vs_smsr.tiling import Tiler
 from vs_smsr.tiling.planner import SHARE
 
@@ -231,7 +231,7 @@ def _work(
 
     spoken = 0.0
 
-    def tell(tally: Tally) -> None:
+    def tell(tally: Tally, _: Pair) -> None:
         nonlocal spoken
         if time.monotonic() - spoken > SPOKEN:
             spoken = time.monotonic()

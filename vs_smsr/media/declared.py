@@ -6,6 +6,7 @@ What lies behind the last box (text, padding, a phone maker's trailer) is no box
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,8 @@ MORE_BOXES = (
 )
 ELEMENTS = (b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67", b"\xec", b"\xbf")  # EBML, Segment, Void, CRC-32
 RIFF_CHUNK = 8  # bytes of its name and size
+Y4M = b"YUV4MPEG2 "
+Y4M_LINE = 1024  # most bytes of a line of it
 OPEN = 0  # the end of a box that goes on to the end of the file, however long that is
 
 
@@ -45,7 +48,7 @@ class Declared:
 
 
 def declared(path: Path) -> Declared:
-    """The length that a file gives itself. Knows ISO media (MP4, MOV), Matroska/WebM, RIFF (AVI), MXF and FLV.
+    """The length that a file gives itself. Knows ISO media (MP4, MOV), Matroska/WebM, RIFF (AVI), MXF, FLV and Y4M.
 
     Raises:
         OSError: the file cannot be read.
@@ -86,6 +89,8 @@ def _walk_of(head: bytes) -> Callable[[BinaryIO, int], int | None] | None:
         return _end_of_klv
     if head[:3] == b"FLV":
         return _end_of_tag
+    if head[: len(Y4M)] == Y4M:
+        return _end_of_frame
     return None
 
 
@@ -155,6 +160,33 @@ def _end_of_klv(file: BinaryIO, start: int) -> int | None:
         return start + 17 + first
     length_bytes = first & 0x7F
     return start + 17 + length_bytes + int.from_bytes(head[17 : 17 + length_bytes])
+
+
+def _end_of_frame(file: BinaryIO, start: int) -> int | None:
+    """Y4M: a line about all frames, then for each a line that begins with FRAME, and its samples."""
+    line = file.readline(Y4M_LINE)
+    if start == 0 and line.endswith(b"\n"):
+        return len(line)
+    if not b"FRAME".startswith(line[:5]):
+        return None
+    file.seek(0)
+    size = _y4m_samples(file.readline(Y4M_LINE))
+    return start + len(line) + size if size else OPEN
+
+
+def _y4m_samples(header: bytes) -> int:
+    """Bytes of a frame; 0 if the header does not tell, or tells what is not known here."""
+    told = {word[:1]: word[1:] for word in header.decode("latin-1").split()[1:]}
+    layout = re.match(
+        r"(mono|420|411|422|444alpha|444)(?:jpeg|mpeg2|paldv|p?(9|10|12|14|16))?$", told.get("C", "420jpeg")
+    )
+    if not (layout and told.get("W", "").isdecimal() and told.get("H", "").isdecimal()):
+        return 0
+    width, height = int(told["W"]), int(told["H"])
+    across, down = {"420": (2, 2), "411": (4, 1), "422": (2, 1)}.get(layout[1], (1, 1))
+    chroma = -(-width // across) * -(-height // down)
+    planes = {"mono": 0, "444alpha": 3}.get(layout[1], 2)
+    return (width * height + planes * chroma) * (1 + bool(layout[2]))
 
 
 def _end_of_tag(file: BinaryIO, start: int) -> int | None:

@@ -24,6 +24,7 @@ from vs_smsr.media.hdr import Hdr
 from vs_smsr.media.reader import Packet, VideoInfo, fraction, reason
 from vs_smsr.options import VideoOptions
 
+UNCOMPRESSED = "wrapped_avframe"  # FFmpeg's encoder that passes frames on
 DEFAULT_CRF = 16.0
 NO_DELAY = 1000  # seconds between decoding and showing that no encoder needs
 UNTAGGED = 0

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import av
 
 from vs_smsr.media.colour import BAND, depth
+from vs_smsr.media.encoding import UNCOMPRESSED
 from vs_smsr.media.reader import VideoInfo
 from vs_smsr.options import VideoOptions
 
@@ -43,12 +44,14 @@ X264_LEVELS = (
     Level(0, 55, {"rc-lookahead": "10"}, "libx264 looks ahead 10 frames, not 40"),
     Level(0, 12, FRUGAL, "libx264 runs with tune=zerolatency, refs=1 and one thread: the file gets larger"),
 )
+PIPE_LEVELS = (Level(2, 1), Level(1, 1), Level(0, 1))
 OTHER_LEVELS = (Level(2, 118), Level(1, 118), Level(0, 118))
 
 
 def levels(options: VideoOptions) -> tuple[Level, ...]:
     """From what is best to what takes least."""
-    return X264_LEVELS if options.codec == "libx264" else OTHER_LEVELS
+    known = {"libx264": X264_LEVELS, UNCOMPRESSED: PIPE_LEVELS}
+    return known.get(options.codec, OTHER_LEVELS)
 
 
 def pipeline_bytes(info: VideoInfo, size: tuple[int, int], deep: bool, level: Level, ahead: int = 0) -> int:

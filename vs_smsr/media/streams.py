@@ -20,7 +20,7 @@ from av.video.codeccontext import VideoCodecContext
 
 from vs_smsr.errors import MediaError
 from vs_smsr.media.paths import is_pipe, url
-from vs_smsr.media.reader import Packet, Reader, VideoInfo, fraction
+from vs_smsr.media.reader import Packet, Reader, VideoInfo, fraction, reason
 from vs_smsr.options import VideoOptions
 
 if TYPE_CHECKING:
@@ -83,19 +83,31 @@ def name_of(stream: Stream) -> str:
     return f"stream #{stream.index} ({', '.join(filter(None, words))})"
 
 
-def first_packets(path: Path, wanted: list[Stream]) -> dict[int, Packet]:
-    """The first packet of each of these streams by its index, but of those that begin late in the file."""
+def first_packets(path: Path, wanted: list[Stream]) -> tuple[dict[int, Packet], dict[int, str]]:
+    """The first packet of each of these streams, but of those that begin late in the file; what no decoder opens.
+
+    Returns:
+        packets, and FFmpeg's reasons why it cannot decode a stream at all though it knows its codec; both by index.
+    """
     found: dict[int, Packet] = {}
+    mute: dict[int, str] = {}
     indexes = [stream.index for stream in wanted]
     if not indexes or is_pipe(path):
-        return found
+        return found, mute
     with av.open(url(path)) as again:
         for packet in islice(again.demux(), FIRST_PACKETS):
             if packet.size and packet.stream_index in indexes:
                 found.setdefault(packet.stream_index, packet)
             if len(found) == len(indexes):
                 break
-    return found
+        for index in indexes:
+            context = again.streams[index].codec_context
+            try:
+                if context is not None and not context.is_open:
+                    context.open(strict=False)
+            except (av.FFmpegError, ValueError) as error:
+                mute[index] = reason(error)
+    return found, mute
 
 
 def refusal(stream: Stream, container: str, first: Packet | None = None) -> str | None:
@@ -267,7 +279,7 @@ def losses(
     source = reader.container
     with Reader(result) as again:
         made, name = again.container, result.suffix.removeprefix(".")
-        notes = _lost_tags("file", tags(source.metadata), made.metadata)
+        notes = lost_tags("file", tags(source.metadata), made.metadata)
         chapters = len(source.chapters()) - len(made.chapters())
         if chapters > 0:
             notes.append(f"{chapters} of {len(source.chapters())} chapters were not carried: {name}")
@@ -278,11 +290,11 @@ def losses(
                 notes.append(f"{name_of(old)}: not carried: {name} keeps no {old.type} streams of this kind")
                 continue
             of_all = {"creation_time": made.metadata.get("creation_time", "")}  # in Matroska the file's alone has it
-            notes += _lost_tags(name_of(old), tags(old.metadata, old is reader.video), of_all | new.metadata)
+            notes += lost_tags(name_of(old), tags(old.metadata, old is reader.video), of_all | new.metadata)
             lost = old.disposition & ~new.disposition & ~Disposition.default
             if lost:
                 notes.append(f"{name_of(old)}: not carried: disposition {lost.name}")
-        notes += _lost_from_video(expected, again.info)
+        notes += lost_from_video(expected, again.info)
         broadcast = again.is_broadcast
     amounts = _amounts(result)
     video = amounts[copies[reader.video.index]]
@@ -309,7 +321,7 @@ def _amounts(path: Path) -> dict[int, Amount]:
         return amounts
 
 
-def _lost_tags(where: str, old: dict[str, str], new: dict[str, str]) -> list[str]:
+def lost_tags(where: str, old: dict[str, str], new: dict[str, str]) -> list[str]:
     """A tag counts as kept if its name or its value is there: containers rename some and rewrite others.
 
     But AVI's muxer writes its own name as the software.
@@ -319,7 +331,7 @@ def _lost_tags(where: str, old: dict[str, str], new: dict[str, str]) -> list[str
     return [f"{where}: not carried: tags {', '.join(sorted(lost))}"] if lost else []
 
 
-def _lost_from_video(expected: VideoInfo, found: VideoInfo) -> list[str]:
+def lost_from_video(expected: VideoInfo, found: VideoInfo) -> list[str]:
     lost = [name for kind, name in SEEN.items() if kind in expected.side_data and kind not in found.side_data]
     if (expected.display_matrix or UPRIGHT) != (found.display_matrix or UPRIGHT):
         lost.append("rotation")

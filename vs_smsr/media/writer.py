@@ -195,7 +195,7 @@ class Writer:
 
         sources = sorted(self.reader.container.streams, key=attached)
         sounds = [stream for stream in sources if stream.type == "audio" and streams.wanted(stream, self.options)]
-        firsts = streams.first_packets(self.reader.path, sounds)
+        firsts, mute = streams.first_packets(self.reader.path, sounds)
         for stream in sources:
             if stream is self.reader.video:
                 self._add_video(codec)
@@ -209,6 +209,11 @@ class Writer:
                 self.notes.append(f"{streams.name_of(stream)}: not carried: {refusal}")
             else:
                 self._copies[stream.index] = streams.add_copy(self._output, stream)
+                if stream.index in mute:
+                    self.notes.append(
+                        f"{streams.name_of(stream)}: copied as it is, but it is damaged: FFmpeg cannot decode it "
+                        f"({mute[stream.index]})"
+                    )
                 if stream.type == "video" and not streams.is_cover(stream):
                     self.notes.append(f"{streams.name_of(stream)}: copied as it is; one video stream is upscaled")
 
@@ -273,9 +278,13 @@ class Writer:
         info = self.reader.info
         aspect = encoding.pixel_aspect(info, self.size)
         expected = dataclasses.replace(info, colour=self.colour, aspect=aspect)
-        self.notes += streams.losses(
-            self.reader, copies, self._written, self._temporary, expected, self.preparation.first, self.frames
-        )
+        try:
+            self.notes += streams.losses(
+                self.reader, copies, self._written, self._temporary, expected, self.preparation.first, self.frames
+            )
+        except MediaError as error:  # it names a file that nobody will find
+            told = str(error).removeprefix(f"{self._temporary}: ")
+            raise MediaError(f"{self.target}: the result cannot be read back: {told}") from error
 
     def _abandon(self) -> None:
         with suppress(av.FFmpegError, ValueError):

@@ -16,7 +16,7 @@ from av.video.stream import VideoStream
 
 from vs_smsr.errors import MediaError, OptionError
 from vs_smsr.media import encoding, streams
-from vs_smsr.media.colour import Array, depth, from_rgb, has_alpha
+from vs_smsr.media.colour import UNSPECIFIED, Array, depth, from_rgb, has_alpha, is_rgb
 from vs_smsr.media.paths import url
 from vs_smsr.media.reader import Packet, Reader, reason
 from vs_smsr.options import VideoOptions
@@ -45,15 +45,15 @@ class PipeWriter:
         self.notes: list[str] = []
         self.pix_fmt = _pix_fmt(reader.info.pix_fmt, options)
         self.colour = encoding.output_colour(reader.info, Codec("rawvideo", "w"), self.pix_fmt)
-        self._frames = self._moved = self._transparent = 0
+        self._frames = self._moved = self._transparent = self._resized = 0
         self._first = 0
         with ExitStack() as undo, self._explained():
             self._output = av.open(
                 url(target, writing=True), "w", format="yuv4mpegpipe", container_options={"strict": "-1"}
             )
             undo.callback(self._abandon)
-            stream = self._output.add_stream("wrapped_avframe", rate=reader.info.rate.limit_denominator(1_000_000))
-            assert isinstance(stream, VideoStream), "wrapped_avframe is a video codec"
+            stream = self._output.add_stream(encoding.UNCOMPRESSED, rate=reader.info.rate.limit_denominator(1_000_000))
+            assert isinstance(stream, VideoStream), "an encoder of video"
             (stream.width, stream.height), stream.pix_fmt = size, self.pix_fmt
             stream.codec_context.chroma_sample_location = self.colour.siting
             stream.codec_context.color_range = 2 if self.colour.full else 1
@@ -79,6 +79,8 @@ class PipeWriter:
             self.notes.append(f"video: times of {self._moved} frames are not carried: y4m has a constant frame rate")
         if self._transparent:
             self.notes.append(f"video: not carried: transparency; {self.pix_fmt} has none")
+        if self._resized:
+            self.notes.append(f"video: {self._resized} frames had another size and were resized to {self.size}")
 
     def prepare(
         self, pixels: Array | av.VideoFrame, source: av.VideoFrame, alpha: Array | None = None
@@ -88,6 +90,7 @@ class PipeWriter:
         self._transparent += alpha is not None and bool(alpha.min() < 254.5)
         assert source.pts is not None, "the reader gives every frame a time"
         info = self.reader.info
+        self._resized += (source.width, source.height) != (info.width, info.height)
         if not self._frames:
             self._first = source.pts
         place = (source.pts - self._first) * info.time_base * info.rate
@@ -116,6 +119,14 @@ class PipeWriter:
         before, after = depth(VideoFormat(info.pix_fmt)), depth(VideoFormat(self.pix_fmt))
         if before > after:
             self.notes.append(f"video: {before} bits become {after} in {self.pix_fmt}")
+        self.notes += streams.lost_tags("file", streams.tags(self.reader.container.metadata), {})
+        if chapters := len(self.reader.container.chapters()):
+            self.notes.append(f"{chapters} of {chapters} chapters were not carried: y4m")
+        self.notes += streams.lost_from_video(info, dataclasses.replace(info, side_data={}, display_matrix=None))
+        named = [name for name in ("transfer", "primaries") if getattr(info.colour, name) != UNSPECIFIED]
+        named += ["matrix"] if info.matrix_tagged and not is_rgb(VideoFormat(info.pix_fmt)) else []
+        if named:
+            self.notes.append(f"video: not carried: colour tags ({', '.join(named)}), which y4m has no place for")
 
     def _abandon(self) -> None:
         with suppress(av.FFmpegError, ValueError):
@@ -145,7 +156,7 @@ def pipe_options(options: VideoOptions) -> VideoOptions:
     }
     for name in (name for name, is_given in given.items() if is_given):
         raise OptionError(f"{name}: must be left out for a pipe, which gets uncompressed frames (y4m).")
-    return dataclasses.replace(options, codec="wrapped_avframe")
+    return dataclasses.replace(options, codec=encoding.UNCOMPRESSED)
 
 
 def _pix_fmt(source: str, options: VideoOptions) -> str:

@@ -24,7 +24,7 @@ from vs_smsr.options import VideoOptions
 from vs_smsr.preview.samples import Cut
 from vs_smsr.tiling import Sequence, TiledFrame, Tiler
 
-KEY_EVERY = 250  # frames: how often x264, x265 and most others begin anew where no scene does
+KEY_EVERY = 240  # frames of a chunk, each of which begins with one; one encoder for all does after 250
 
 
 @dataclass(frozen=True)

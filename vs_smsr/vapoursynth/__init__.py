@@ -6,6 +6,10 @@ what the engine does not take; `temporal` finds temporal tiles for frames that a
 
 from __future__ import annotations
 
+import logging
+
 from vs_smsr.vapoursynth.filter import smsr
 
 __all__ = ["smsr"]
+
+logging.getLogger("numba").setLevel(logging.WARNING)  # vspipe prints every record, and numba's fill thousands of lines
