@@ -15,6 +15,7 @@ import av
 import numpy as np
 import pytest
 import typer
+from safetensors.numpy import save_file
 
 from vs_smsr import engine as engines
 from vs_smsr.cli.app import app
@@ -24,6 +25,7 @@ from vs_smsr.media.image_files import write_image
 from vs_smsr.media.images import Image, read_image
 from vs_smsr.upscaler import Upscaler
 from vs_smsr.weights import shipped
+from vs_smsr.weights.catalogue import models
 
 ROOT = Path(__file__).parents[2]
 
@@ -438,6 +440,27 @@ def test_doctor(program):
     assert re.search(r"cpu +works: ", ended.out)
     assert "smsr_x2" in ended.out
     assert re.search(r"numpy +\d", ended.out)
+
+
+def test_models(program):
+    """Every shipped file has a line, with the figures of the table beside the files."""
+    ended = program("models")
+    assert ended.code == 0
+    folder = shipped(2).parent
+    rows = re.findall(
+        r"^\| `(\w+)_x(\d)\.safetensors` \| \d \| ([\d.]+ dB) \(([\d.]+)\)", (folder / "README.md").read_text(), re.M
+    )
+    assert {f"{name}_x{scale}" for name, scale, _, _ in rows} == {path.stem for path in folder.glob("*.safetensors")}
+    for name, scale, psnr, sparsity in rows:
+        size = (folder / f"{name}_x{scale}.safetensors").stat().st_size / 1e6
+        line = rf"{name} +x{scale} +{size:.1f} MB +{psnr} +{100 * float(sparsity):.0f}% +MIT +\w"
+        assert re.search(line, ended.out), (line, ended.out)
+
+
+def test_a_model_whose_file_tells_nothing(tmp_path):
+    save_file({"x": np.zeros(1, np.float32)}, tmp_path / "my_own_x3.safetensors")
+    (model,) = models(tmp_path)
+    assert (model.name, model.scale, model.psnr, model.sparsity, model.purpose) == ("my_own", 3, None, None, "")
 
 
 @pytest.mark.parametrize("vendor", ["0x10de", "0x8086", None])

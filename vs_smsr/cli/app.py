@@ -318,6 +318,15 @@ def masks(
 
 
 @app.command()
+def models() -> None:
+    """List the shipped weights: names for --model, scales, PSNR and sparsity on Set5, licence, what they are for."""
+    with _exit_codes("warning"):
+        from vs_smsr.cli.models import list_models
+
+        list_models()
+
+
+@app.command()
 def doctor() -> None:
     """Report which engines work here and what the others lack."""
     with _exit_codes("warning"):
