@@ -50,7 +50,7 @@ def _video(source: Path, target: Path, tiler: Tiler, options: VideoOptions) -> l
     from vs_smsr.media.y4m import pipe_options
 
     options = pipe_options(options) if is_pipe(target) else options
-    with Reader(source, options.damaged, options.deinterlace) as reader:
+    with Reader(source, options.damaged, options.deinterlace, options.range) as reader:
         info = reader.info
         large = final_size(Size(info.width, info.height), tiler.scale, options, multiple=2)
         limits = fit(tiler, info, large, options)

@@ -31,6 +31,8 @@ def set_up_logging(level: str) -> None:
 
     handler = RichHandler(console=console, show_path=False, rich_tracebacks=False)
     logging.basicConfig(level=level.upper(), format="%(name)s: %(message)s", datefmt="%X", handlers=[handler])
+    if level != "debug":  # what FFmpeg says is in our notes and errors; the rest of it helps nobody
+        logging.getLogger("libav").setLevel(logging.CRITICAL)
 
 
 def prepare_output() -> None:
