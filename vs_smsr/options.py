@@ -167,6 +167,7 @@ class JobOptions:
 
 Attention = Literal["frame", "held", "auto"]
 IN_ORDER: Attention = "auto"  # the default where frames come in order: files, `Upscaler.frames`
+IN_ORDER_REUSE = "auto"  # the same, of reuse
 UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
@@ -181,7 +182,7 @@ class TilingOptions:
     memory: int | None = None  # bytes that the process may use; None: a share of what is free
     tile: int = 0  # side of a spatial tile in source pixels; 0 = as large as the budget allows
     attention: Attention = "frame"  # whose means: each "frame"'s own, "held" over a temporal tile; "auto" measures
-    reuse: str = "exact"  # "exact", "near:N" (ignores changes up to N on the 0..255 scale) or "off"
+    reuse: str = "exact"  # "auto", "forward", "exact", "near:N" (ignores changes up to N of 255) or "off"
     temporal_tile: int = 48  # most frames in a temporal tile
 
     def __post_init__(self) -> None:
@@ -191,8 +192,8 @@ class TilingOptions:
         rule = f"one of {get_args(Attention)}"
         require(self.attention in get_args(Attention), where, "attention", rule, self.attention)
         kind, colon, limit = self.reuse.partition(":")
-        known = (kind in ("exact", "off") and not colon) or (kind == "near" and _is_level(limit))
-        require(known, where, "reuse", '"exact", "off" or "near:N" with N from 0 to 255', self.reuse)
+        known = (kind in ("auto", "forward", "exact", "off") and not colon) or (kind == "near" and _is_level(limit))
+        require(known, where, "reuse", '"auto", "forward", "exact", "off" or "near:N" with N from 0 to 255', self.reuse)
         require(self.temporal_tile >= 2, where, "temporal_tile", "2 or more", self.temporal_tile)
 
     @property
@@ -203,7 +204,14 @@ class TilingOptions:
     @property
     def has_temporal_tiles(self) -> bool:
         """Does a frame's result depend on the first frame of its temporal tile? Else on the frame alone."""
-        return self.attention != "frame" or self.reuse.startswith("near")
+        if self.reuse == "off":
+            return self.attention == "held"  # "auto" holds it for the sake of reuse alone
+        return self.attention != "frame" or self.reuse == "forward" or self.reuse.startswith("near")
+
+    @property
+    def needs_order(self) -> bool:
+        """Does a frame's result depend on more frames than itself and the first two of its temporal tile?"""
+        return self.reuse == "forward" or (self.reuse == "auto" and self.attention != "frame")
 
 
 def _is_level(text: str) -> bool:

@@ -291,7 +291,7 @@ def test_a_still_has_no_range(tmp_path: Path, capsys) -> None:
     with pytest.raises(SystemExit) as ended:
         app(["upscale", str(tmp_path / "a.png"), "--start", "1"])
     assert ended.value.code == 1
-    assert "is image, of which no range" in capsys.readouterr().err
+    assert "is an image, of which no range" in capsys.readouterr().err
     assert len(list(tmp_path.iterdir())) == 1
 
 

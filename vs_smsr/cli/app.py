@@ -16,6 +16,7 @@ from vs_smsr.cli.report import LEVELS, error_line, prepare_output, set_up_loggin
 from vs_smsr.errors import OptionError
 from vs_smsr.options import (
     IN_ORDER,
+    IN_ORDER_REUSE,
     EngineOptions,
     JobOptions,
     TilingOptions,
@@ -119,7 +120,7 @@ def upscale(
     memory: p.Memory = None,
     tile: p.Tile = TilingOptions.tile,
     attention: p.Attention = IN_ORDER,
-    reuse: p.Reuse = TilingOptions.reuse,
+    reuse: p.Reuse = IN_ORDER_REUSE,
     temporal_tile: p.TemporalTile = TilingOptions.temporal_tile,
     chunk_frames: p.ChunkFrames = JobOptions.chunk_frames,
     job: p.JobDir = None,
@@ -275,7 +276,7 @@ def plan(
     memory: p.Memory = None,
     tile: p.Tile = TilingOptions.tile,
     attention: p.Attention = IN_ORDER,
-    reuse: p.Reuse = TilingOptions.reuse,
+    reuse: p.Reuse = IN_ORDER_REUSE,
     temporal_tile: p.TemporalTile = TilingOptions.temporal_tile,
     log_level: p.LogLevel = "warning",
 ) -> None:

@@ -155,8 +155,8 @@ Reuse = Annotated[
     str,
     typer.Option(
         "--reuse",
-        metavar="exact|near:N|off",
-        help="Copy what did not change; near:2 ignores changes up to 2/255.",
+        metavar="auto|forward|exact|near:N|off",
+        help="Copy what did not change; forward ignores coding noise, auto where that costs less than 50 dB.",
         rich_help_panel=FRAMES,
     ),
 ]

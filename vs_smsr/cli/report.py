@@ -109,6 +109,8 @@ def summary(report: Report) -> str:
     line = f"{one_line(str(report.output))}: {work}, {report.skipped:.0%} of the masked work skipped"
     if report.reused >= 0.005:
         line += f", {report.reused:.0%} of the pixels reused"
+    if report.alike is not None:
+        line += f" (forward, {report.alike:.1f} dB alike at least)"
     if report.held:
         line += f", attention held in {report.held} frames"
     if report.deinterlaced:

@@ -160,7 +160,7 @@ def _tell(job: Job, report: Report) -> None:
 def _check_range(job: Job, options: VideoOptions) -> None:
     if options.range and (job.kind == "image" or (job.kind == "animation" and is_image(job.target))):
         raise OptionError(
-            f"{job.source}: is {job.kind}, of which no range can be taken. Leave out --start ... --frames."
+            f"{job.source}: is an {job.kind}, of which no range can be taken. Leave out --start ... --frames."
         )
 
 

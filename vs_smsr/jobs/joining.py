@@ -140,4 +140,5 @@ def report_of(folder: JobFolder, notes: tuple[str, ...], target: Path, seconds: 
         told["cropped"] and Crop(**told["cropped"]),
         told["deinterlaced"],
         damage or None,
+        tally.alike,
     )

@@ -81,6 +81,7 @@ def upscale_video(
         filters.crop,
         filters.interlaced if filters.deinterlace else 0,
         reader.damage or None,
+        tally.alike,
     )
 
 
