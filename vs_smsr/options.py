@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -51,6 +53,72 @@ class EngineOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Range:
+    """A part of a video, by times or by numbers of frames; all of it by default.
+
+    Raises:
+        OptionError: nothing can lie in it, or it has times and numbers.
+    """
+
+    start: Fraction | float = 0  # seconds in the whole result, whose recordings start at 0
+    end: Fraction | float | None = None  # the first time that is outside
+    first: int = 0  # number of a frame, counted from 0
+    last: int | None = None  # of the last frame, included
+
+    def __post_init__(self) -> None:
+        where, timed = type(self).__name__, bool(self.start or self.end is not None)
+        require(self.start >= 0, where, "start", "0 or more seconds", self.start)
+        require(self.end is None or self.end > self.start, where, "end", f"later than {self.start} s", self.end)
+        require(self.first >= 0, where, "first", "the number of a frame, from 0", self.first)
+        rule = f"the number of a frame, from {self.first}"
+        require(self.last is None or self.last >= self.first, where, "last", rule, self.last)
+        numbered = bool(self.first or self.last is not None)
+        require(not (timed and numbered), where, "range", "given by times or by numbers of frames", self)
+
+    def __bool__(self) -> bool:
+        """False for the whole video."""
+        return self != Range()
+
+
+def parse_range(start: str | None, end: str | None, duration: str | None, frames: str | None) -> Range:
+    """The range that the options of a command name: "1:02:03.5", "20"; frames "100-199" or "100-".
+
+    Raises:
+        OptionError: they are no times or numbers, or do not go together.
+    """
+    where = "vs-smsr"
+    if frames is not None:
+        timed = start or end or duration
+        require(not timed, where, "--frames", "given without --start, --end and --duration", frames)
+        match = re.fullmatch(r"(\d+)-(\d*)", frames.strip())
+        require(bool(match), where, "--frames", "A-B, numbers from 0 of which both are included", frames)
+        assert match is not None, "checked above"
+        first, last = int(match[1]), int(match[2]) if match[2] else None
+        require(last is None or last >= first, where, "--frames", "A-B with B not below A", frames)
+        return Range(first=first, last=last)
+    require(end is None or duration is None, where, "--end", "left out where --duration is given", end)
+    begin = Fraction(0) if start is None else _seconds("--start", start)
+    if duration is not None:
+        length = _seconds("--duration", duration)
+        require(length > 0, where, "--duration", "longer than 0 s", duration)
+        return Range(start=begin, end=begin + length)
+    stop = None if end is None else _seconds("--end", end)
+    require(stop is None or stop > begin, where, "--end", f"later than --start ({float(begin):g} s)", end)
+    return Range(start=begin, end=stop)
+
+
+def _seconds(name: str, text: str) -> Fraction:
+    """ "1:02:03.5", "62:03.5" or "3723.5" -> Fraction(7447, 2)"""
+    match = re.fullmatch(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d*)?)", text.strip())
+    require(bool(match), "vs-smsr", name, "a time such as 1:02:03.5, 2:03 or 123.5", text)
+    assert match is not None, "checked above"
+    hours, minutes, seconds = (Fraction(part or 0) for part in match.groups())
+    fits = (match[2] is None or seconds < 60) and (match[1] is None or minutes < 60)
+    require(fits, "vs-smsr", name, "a time whose minutes and seconds are below 60 after a colon", text)
+    return hours * 3600 + minutes * 60 + seconds
+
+
+@dataclass(frozen=True, kw_only=True)
 class VideoOptions:
     """How a video is read, how the result is encoded and what is carried over from the source.
 
@@ -70,6 +138,7 @@ class VideoOptions:
     overwrite: bool = False
     damaged: Damaged = "auto"  # "keep" what decodes; "stop" at any damage; "auto" refuses missing frames only
     deinterlace: bool = False  # frames that are marked as interlaced, one frame for each
+    range: Range = Range()  # the part that is upscaled, with times from 0
 
     def __post_init__(self) -> None:
         where = type(self).__name__
@@ -98,6 +167,7 @@ class JobOptions:
 
 Attention = Literal["frame", "held", "auto"]
 IN_ORDER: Attention = "auto"  # the default where frames come in order: files, `Upscaler.frames`
+IN_ORDER_REUSE = "auto"  # the same, of reuse
 UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
@@ -112,7 +182,7 @@ class TilingOptions:
     memory: int | None = None  # bytes that the process may use; None: a share of what is free
     tile: int = 0  # side of a spatial tile in source pixels; 0 = as large as the budget allows
     attention: Attention = "frame"  # whose means: each "frame"'s own, "held" over a temporal tile; "auto" measures
-    reuse: str = "exact"  # "exact", "near:N" (ignores changes up to N on the 0..255 scale) or "off"
+    reuse: str = "exact"  # "auto", "forward", "exact", "near:N" (ignores changes up to N of 255) or "off"
     temporal_tile: int = 48  # most frames in a temporal tile
 
     def __post_init__(self) -> None:
@@ -122,8 +192,8 @@ class TilingOptions:
         rule = f"one of {get_args(Attention)}"
         require(self.attention in get_args(Attention), where, "attention", rule, self.attention)
         kind, colon, limit = self.reuse.partition(":")
-        known = (kind in ("exact", "off") and not colon) or (kind == "near" and _is_level(limit))
-        require(known, where, "reuse", '"exact", "off" or "near:N" with N from 0 to 255', self.reuse)
+        known = (kind in ("auto", "forward", "exact", "off") and not colon) or (kind == "near" and _is_level(limit))
+        require(known, where, "reuse", '"auto", "forward", "exact", "off" or "near:N" with N from 0 to 255', self.reuse)
         require(self.temporal_tile >= 2, where, "temporal_tile", "2 or more", self.temporal_tile)
 
     @property
@@ -134,7 +204,14 @@ class TilingOptions:
     @property
     def has_temporal_tiles(self) -> bool:
         """Does a frame's result depend on the first frame of its temporal tile? Else on the frame alone."""
-        return self.attention != "frame" or self.reuse.startswith("near")
+        if self.reuse == "off":
+            return self.attention == "held"  # "auto" holds it for the sake of reuse alone
+        return self.attention != "frame" or self.reuse == "forward" or self.reuse.startswith("near")
+
+    @property
+    def needs_order(self) -> bool:
+        """Does a frame's result depend on more frames than itself and the first two of its temporal tile?"""
+        return self.reuse == "forward" or (self.reuse == "auto" and self.attention != "frame")
 
 
 def _is_level(text: str) -> bool:

@@ -10,6 +10,7 @@ from vs_smsr.jobs.arrays import Array, ArraySequence, UpscaledArray, upscale_arr
 from vs_smsr.jobs.queue import in_order
 from vs_smsr.options import (
     IN_ORDER,
+    IN_ORDER_REUSE,
     Attention,
     EngineName,
     EngineOptions,
@@ -38,7 +39,9 @@ class Upscaler:
         tile: side of a tile in pixels; 0 = as large as the memory allows. Tiles change no bit of the result.
         attention: of `frames`: each "frame"'s own, "held" from the first frame of a scene, or "auto": held where that
             makes no visible difference. `upscale` always takes the image's own.
-        reuse: of `frames`: "exact" copies what did not change, "near:N" ignores changes up to N of 255, or "off".
+        reuse: of `frames`: "exact" copies what did not change; "forward" also blocks that differ by coding noise alone
+            from what was computed there last, "auto" where the result is within 50 dB; "near:N" ignores changes up to
+            N of 255; or "off".
         temporal_tile: of `frames`: most frames with one attention.
     Attributes:
         engine: name of the engine that was chosen.
@@ -63,7 +66,7 @@ class Upscaler:
         memory: int | str | None = None,
         tile: int = TilingOptions.tile,
         attention: Attention = IN_ORDER,
-        reuse: str = TilingOptions.reuse,
+        reuse: str = IN_ORDER_REUSE,
         temporal_tile: int = TilingOptions.temporal_tile,
     ) -> None:
         options = EngineOptions(

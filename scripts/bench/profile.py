@@ -9,13 +9,16 @@ MULTIPLYING = {  # kernels that are convolutions; their loads, stores, relu and 
     "quad_convolution",
     "pooled_convolution",
     "active_layer",
+    "active_quads",
+    "inactive_quads",
     "active_fuse",
     "inactive_fuse",
     "residual_collect",
+    "shuffled_convolution",
     "tail_convolution",
 }
 OTHERS = {"centre", "count", "select", "decide", "bicubic"}
-SPARSE = "active_layer"  # the masked 3x3 convolution at active pixels
+SPARSE = "active_layer", "active_quads"  # the masked 3x3 convolution at active pixels: bf16, fp32
 
 
 def by_kernel(profile: Profile) -> dict[tuple[str, int | None], float]:
@@ -31,9 +34,9 @@ def by_kernel(profile: Profile) -> dict[tuple[str, int | None], float]:
     return found
 
 
-def seconds(profile: Profile, kernel: str) -> float:
-    """Of all launches of a kernel."""
-    return sum(spent for (name, _), spent in by_kernel(profile).items() if name == kernel)
+def seconds(profile: Profile, kernels: tuple[str, ...]) -> float:
+    """Of all launches of these kernels."""
+    return sum(spent for (name, _), spent in by_kernel(profile).items() if name in kernels)
 
 
 def shares(profile: Profile) -> dict[str, float]:

@@ -97,7 +97,7 @@ def test_bands_change_no_bit(monkeypatch: pytest.MonkeyPatch, kind: str, precisi
     whole = CpuEngine(weights, precision=precision).upscale(frame, state)
     monkeypatch.setattr(arena, "BAND", 0)
     engine = CpuEngine(weights, precision=precision)
-    assert len(list(bands(102, arena.band_rows(engine._network, 102, 14), LAYERS - 1))) == 5
+    assert len(list(bands(102, arena.band_rows(engine._network, 102, 14), LAYERS))) == 5
     for _ in range(2):  # the second time what lay in the buffers is there
         banded = engine.upscale(frame, state)
         assert np.array_equal(banded.frame, whole.frame)

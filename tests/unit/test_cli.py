@@ -122,7 +122,7 @@ def test_a_profile_explains_all_frames_of_a_video_with_held_attention(program):
     assert ended.code == 0, ended.err
     assert "ms per frame, 5 frames" in ended.err
     shares = {name: float(share) for name, share in re.findall(r"│ (\w+) .*│ +(-?[\d.]+)% │", ended.err)}
-    assert {"active_layer", "quad_convolution", "tail_convolution", "other"} <= shares.keys()
+    assert {"active_fuse", "quad_convolution", "tail_convolution", "other"} <= shares.keys()
     assert sum(shares.values()) == pytest.approx(100, abs=1.5)
     assert min(shares.values()) >= 0
 

@@ -13,8 +13,8 @@ from vs_smsr.engine.cpu.winograd import patch_to_points, points_to_quad, transfo
 
 
 @njit
-def run_before(points, patch, channels, words):
-    patch_to_points(pointer(points, 0), words, pointer(patch, 0), 4 * words, words, channels)
+def run_before(points, patch, places, channels, words):
+    patch_to_points(pointer(points, 0), words, pointer(patch, 0), pointer(places, 0), channels)
 
 
 @njit
@@ -26,7 +26,7 @@ def quad_of(patch: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarr
     """(4, 4, inputs) -> (2, 2, outputs) through points; the products over channels by NumPy."""
     inputs, outputs = patch.shape[2], weight.shape[0]
     points = np.full(16 * inputs, np.nan, np.float32)
-    run_before(points, patch.ravel(), inputs, inputs)
+    run_before(points, patch.ravel(), np.arange(16) * inputs, inputs, inputs)
     sums = np.einsum("kc,ock->ko", points.reshape(16, inputs), transformed(weight).reshape(outputs, inputs, 16))
     quad = np.full(4 * outputs, np.nan, np.float32)
     run_after(quad, sums.astype(np.float32).ravel(), bias, outputs)
@@ -50,25 +50,36 @@ def test_a_quad_is_the_convolution_of_its_patch(inputs: int, outputs: int) -> No
             assert np.array_equal(quad_of(others, weight, bias)[y, x], result[y, x]), "depends on other pixels"
 
 
-@pytest.mark.skipif("avx512bf16" not in supported(), reason="needs a processor with AVX-512 BF16")
-def test_lines_of_bf16_to_float32_points() -> None:
-    rng = np.random.default_rng(0)
-    bits = to_bf16(rng.standard_normal((4, 4, 64)).astype(np.float32))
-    floats = (bits.astype(np.uint32) << 16).view(np.float32)
-    from_floats, from_bf16 = np.empty((2, 16 * 64), np.float32)
-    run_before(from_floats, floats.ravel(), 64, 64)
+def bf16_patch() -> np.ndarray:
+    """(4, 4, 32) pairs of bf16 channels."""
+    return to_bf16(np.random.default_rng(0).standard_normal((4, 4, 64)).astype(np.float32)).view(np.uint32)
+
+
+def points_of(patch: np.ndarray) -> np.ndarray:
+    """(16 * 64,) float32 points of (4, 4, words)."""
 
     @njit
-    def run(points, patch):
-        patch_to_points(pointer(points, 0), 64, pointer(patch, 0), 4 * 32, 32, 64)
+    def run(points, patch, places):
+        patch_to_points(pointer(points, 0), 64, pointer(patch, 0), pointer(places, 0), 64)
 
-    run(from_bf16, bits.ravel().view(np.uint32))
-    assert np.array_equal(from_bf16, from_floats)
+    points = np.empty(16 * 64, np.float32)
+    run(points, patch.ravel(), np.arange(16) * patch.shape[2])
+    return points
+
+
+def test_lines_of_bf16_to_float32_points() -> None:
+    bits = bf16_patch()
+    floats = (bits.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
+    assert np.array_equal(points_of(bits), points_of(floats))
+
+
+@pytest.mark.skipif("avx512bf16" not in supported(), reason="needs a processor with AVX-512 BF16")
+def test_lines_of_bf16_to_bf16_points() -> None:
     rounded = np.empty(16 * 32, np.uint32)
 
     @njit
-    def run_rounded(points, patch):
-        patch_to_points(pointer(points, 0), 32, pointer(patch, 0), 4 * 32, 32, 64)
+    def run(points, patch, places):
+        patch_to_points(pointer(points, 0), 32, pointer(patch, 0), pointer(places, 0), 64)
 
-    run_rounded(rounded, bits.ravel().view(np.uint32))
-    assert np.array_equal(rounded.view(np.uint16), to_bf16(from_floats))
+    run(rounded, bf16_patch().ravel(), np.arange(16) * 32)
+    assert np.array_equal(rounded.view(np.uint16), to_bf16(points_of(bf16_patch())))

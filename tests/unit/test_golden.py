@@ -1,7 +1,7 @@
-"""Results of the shipped weights, bit for bit: hashes of what the first version made, in every way that there is.
+"""Results of the shipped weights, bit for bit: hashes of what an earlier version made, in every way that there is.
 
 The hashes of fp32 are those of every instruction set; those of bf16 need AVX-512 BF16. New weights change them: then
-record them anew from a checkout whose other tests pass, and say so in the commit.
+record them anew from a checkout whose other tests pass, and say so in the commit. So does another order of adding.
 """
 
 from __future__ import annotations

@@ -22,15 +22,15 @@ from vs_smsr.engine.cpu import CpuEngine
 from vs_smsr.engine.cpu.isa import choose
 from vs_smsr.engine.memory import HostMemory
 from vs_smsr.engine.staged import StagedFrame
-from vs_smsr.engine.stores import InMemory, OnDisk
+from vs_smsr.engine.stores import InMemory, OnDisk, WriteBehind
 from vs_smsr.engine.window import whole
 from vs_smsr.errors import EngineError, MemoryBudgetError
 from vs_smsr.families import smsr
 from vs_smsr.options import TilingOptions, parse_bytes
 from vs_smsr.tiling import Sequence, TemporalTile, Tiler, open_tile
-from vs_smsr.tiling.clip import psnr
 from vs_smsr.tiling.geometry import cover
 from vs_smsr.tiling.planner import plan
+from vs_smsr.tiling.tile_state import psnr
 from vs_smsr.weights import Weights
 
 Frame = np.ndarray[Any, Any]
@@ -96,10 +96,12 @@ def test_independent_tiles_equal_untiled() -> None:
     assert same(tiler.upscale(frame, attention), Tiler(engine).upscale(frame, attention))
 
 
-@pytest.mark.parametrize("store", [InMemory, OnDisk])
-def test_staged_frames_with_masks_given(engine: CpuEngine, store: type[InMemory] | type[OnDisk]) -> None:
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_staged_frames_with_masks_given(engine: CpuEngine, on_disk: bool) -> None:
     frame, overrides = picture(46, 62), Overrides(masks=tuple(np.random.default_rng(1).random((5, 46, 62)) < 0.3))
-    staged = StagedFrame(engine, [store(46, 62) for _ in range(smsr.spec(2).stages)], 46, 62)
+    behind, stages = WriteBehind(), range(smsr.spec(2).stages)
+    stores = [OnDisk(46, 62, behind) if on_disk else InMemory(46, 62) for _ in stages]
+    staged = StagedFrame(engine, stores, 46, 62)
     assert same(staged.upscale(frame, overrides, cover(whole(46, 62), 24, 18)), engine.upscale(frame, overrides))
 
 
@@ -130,6 +132,7 @@ def results(engine: CpuEngine, frames: list[Frame], **options: Any) -> list[Any]
 
 def budget_for(engine: CpuEngine, keep: str, height: int, width: int) -> int:
     """A budget with which a plan keeps that of the last frame."""
+    engine.memory.release()  # as the scheduler does before it plans: idle buffers do not count
     rich = plan(engine, height, width, TilingOptions(attention="held"))
     assert rich.keep == "features"
     spared = {"features": 0, "regions": rich.bytes["features"] // 2}[keep]
@@ -152,8 +155,8 @@ def test_reuse_changes_no_bit(engine: CpuEngine, keep: str) -> None:
     reused = [result.reused for result in got]
     assert reused[3] == 1
     assert reused[0] == reused[-1] == 0
-    if keep == "features":  # its halo is small enough for so small a frame
-        assert min(reused[1:3]) > 0.4
+    if keep == "features":  # made with the second frame; their halo is small enough for so small a frame
+        assert reused[2] > 0.4
     kept = [result.frame.copy() for result in got]
     sequence.upscale(frames[1])
     assert all(map(np.array_equal, kept, [result.frame for result in got]))  # results are the caller's
@@ -188,7 +191,7 @@ def test_frames_shown_twice_are_computed_once(engine: CpuEngine) -> None:
 
 def test_held_uses_the_first_frame_s_attention_and_auto_measures() -> None:
     engine = CpuEngine(weights(), threads=1)
-    frames = moving(4, 40, 60)
+    frames = moving(4)
     frames[3] = 255 - frames[3]
     held = results(engine, frames, attention="held")
     first = engine.upscale(frames[0])
@@ -204,8 +207,8 @@ def test_held_uses_the_first_frame_s_attention_and_auto_measures() -> None:
 @pytest.mark.parametrize("alike", [54.9, 55.1])
 def test_auto_holds_from_55_db(monkeypatch: pytest.MonkeyPatch, alike: float) -> None:
     engine = CpuEngine(weights(), threads=1)
-    monkeypatch.setattr("vs_smsr.tiling.clip.psnr", lambda a, b: alike)
-    frames = moving(3, 40, 60)
+    monkeypatch.setattr("vs_smsr.tiling.tile_state.psnr", lambda a, b: alike)
+    frames = moving(3)
     got = results(engine, frames, attention="auto")
     assert [result.held for result in got] == [False, alike > 55, alike > 55]
     own = [engine.upscale(frame) for frame in frames]
@@ -300,7 +303,7 @@ class Counting:
 
 
 @pytest.mark.parametrize("attention", ["frame", "held", "auto"])
-@pytest.mark.parametrize("fail_at", [1, 2, 3, 4, 7, 12, 20, 31])
+@pytest.mark.parametrize("fail_at", [1, 2, 3, 4, 7, 12, 20, 26])
 def test_when_memory_runs_out_every_frame_still_comes_once(attention: str, fail_at: int) -> None:
     engine = CpuEngine(weights(), threads=2)
     frames = moving(4, 64, 70)
@@ -478,9 +481,10 @@ def test_a_full_disk_is_told_where_it_is(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr("tempfile.gettempdir", lambda: "/somewhere")
     full = Path("/dev/full").open("r+b", buffering=0)  # noqa: SIM115  # the store closes it
     monkeypatch.setattr("tempfile.TemporaryFile", lambda **_: full)
-    store = OnDisk(4, 4)
+    store = OnDisk(4, 4, WriteBehind())
+    store.write(whole(4, 4), np.zeros((4, 4, 64), np.float32))  # behind the next window
     with pytest.raises(EngineError, match=r"/somewhere: No space left on device\. Make room there, set TMPDIR"):
-        store.write(whole(4, 4), np.zeros((4, 4, 64), np.float32))
+        store.read(whole(4, 4))
 
 
 def test_engine_buffers_are_what_was_planned() -> None:

@@ -471,6 +471,12 @@ def test_wrong_clips_are_named(clip: Any, message: str) -> None:
         smsr(clip)
 
 
+@pytest.mark.parametrize("reuse", ["auto", "forward"])
+def test_reuse_that_needs_frames_in_order_is_refused(reuse: str) -> None:
+    with pytest.raises(vs.Error, match=rf"^smsr: reuse must be 'exact', 'near:N' or 'off', got '{reuse}', which needs"):
+        smsr(vs.core.std.BlankClip(width=32, height=32, format=vs.RGB24, length=3), reuse=reuse)
+
+
 @pytest.mark.parametrize("arguments", [{"attention": "held"}, {"attention": "auto"}, {"reuse": "near:2"}])
 def test_hosts_that_keep_few_frames_are_answered(arguments: dict[str, str], made: list[Any]) -> None:
     """mpv gives a clip of INT_MAX / 16 frames and refuses those that it has shown."""

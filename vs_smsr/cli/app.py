@@ -14,7 +14,17 @@ from vs_smsr.cli import parameters as p
 from vs_smsr.cli.program import Program
 from vs_smsr.cli.report import LEVELS, error_line, prepare_output, set_up_logging, warn, watching
 from vs_smsr.errors import OptionError
-from vs_smsr.options import IN_ORDER, EngineOptions, JobOptions, TilingOptions, VideoOptions, parse_bytes, require
+from vs_smsr.options import (
+    IN_ORDER,
+    IN_ORDER_REUSE,
+    EngineOptions,
+    JobOptions,
+    TilingOptions,
+    VideoOptions,
+    parse_bytes,
+    parse_range,
+    require,
+)
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 
@@ -103,10 +113,14 @@ def upscale(
     no_copy_subtitle_streams: p.NoSubtitles = False,
     deinterlace: p.Deinterlace = False,
     damaged: p.Damaged = VideoOptions.damaged,
+    start: p.Start = None,
+    end: p.End = None,
+    duration: p.Duration = None,
+    frames: p.Frames = None,
     memory: p.Memory = None,
     tile: p.Tile = TilingOptions.tile,
     attention: p.Attention = IN_ORDER,
-    reuse: p.Reuse = TilingOptions.reuse,
+    reuse: p.Reuse = IN_ORDER_REUSE,
     temporal_tile: p.TemporalTile = TilingOptions.temporal_tile,
     chunk_frames: p.ChunkFrames = JobOptions.chunk_frames,
     job: p.JobDir = None,
@@ -153,6 +167,7 @@ def upscale(
             overwrite=overwrite,
             damaged=damaged,  # type: ignore[arg-type]  # checked by VideoOptions
             deinterlace=deinterlace,
+            range=parse_range(start, end, duration, frames),
         )
         named = [*(inputs or []), *(more_inputs or [])]
         require(bool(named), "vs-smsr upscale", "INPUT", "a file, folder or glob", "nothing")
@@ -261,7 +276,7 @@ def plan(
     memory: p.Memory = None,
     tile: p.Tile = TilingOptions.tile,
     attention: p.Attention = IN_ORDER,
-    reuse: p.Reuse = TilingOptions.reuse,
+    reuse: p.Reuse = IN_ORDER_REUSE,
     temporal_tile: p.TemporalTile = TilingOptions.temporal_tile,
     log_level: p.LogLevel = "warning",
 ) -> None:

@@ -105,6 +105,28 @@ Damaged = Annotated[
         rich_help_panel=SOURCE,
     ),
 ]
+Start = Annotated[
+    str | None,
+    typer.Option(
+        "--start", metavar="TIME", help="Upscale from here on: 1:02:03.5, 2:03 or 123.5.", rich_help_panel=SOURCE
+    ),
+]
+End = Annotated[
+    str | None,
+    typer.Option("--end", metavar="TIME", help="Up to here; a frame at this time is left out.", rich_help_panel=SOURCE),
+]
+Duration = Annotated[
+    str | None, typer.Option("--duration", metavar="TIME", help="Instead of --end.", rich_help_panel=SOURCE)
+]
+Frames = Annotated[
+    str | None,
+    typer.Option(
+        "--frames",
+        metavar="A-B",
+        help="Instead of times: frames A to B, counted from 0; A- goes to the end.",
+        rich_help_panel=SOURCE,
+    ),
+]
 Memory = Annotated[
     str | None,
     typer.Option(
@@ -133,8 +155,8 @@ Reuse = Annotated[
     str,
     typer.Option(
         "--reuse",
-        metavar="exact|near:N|off",
-        help="Copy what did not change; near:2 ignores changes up to 2/255.",
+        metavar="auto|forward|exact|near:N|off",
+        help="Copy what did not change; forward ignores coding noise, auto where that costs less than 50 dB.",
         rich_help_panel=FRAMES,
     ),
 ]

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from av.stream import Stream
+from numpy.typing import NDArray
 
 from vs_smsr.engine.contract import Frame
 from vs_smsr.engine.memory import size
-from vs_smsr.engine.reach import around, reach
+from vs_smsr.engine.picture import to_frame
+from vs_smsr.engine.reach import reach
 from vs_smsr.engine.window import whole
 from vs_smsr.jobs.arrays import conversion_bytes
 from vs_smsr.media.images import is_image, kind_of, read_image
 from vs_smsr.media.paths import is_pipe
 from vs_smsr.media.streams import name_of, refusal, wanted
 from vs_smsr.options import VideoOptions
-from vs_smsr.tiling import FramePlan, Tiler
+from vs_smsr.tiling import FramePlan, Tiler, prediction
 from vs_smsr.tiling.geometry import cover
 
 CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".webm": "webm"}
-PROBE = 192  # side of the piece of picture that the time is predicted from
+LOOK = (0, 12, 24, 36)  # frames that the time is predicted from: the first one is often black
 
 
 def describe(source: Path, target: Path, tiler: Tiler, options: VideoOptions) -> str:
@@ -38,8 +42,14 @@ def _image(source: Path, tiler: Tiler) -> list[str]:
     height, width = pixels.shape[:2]
     plan = tiler.plan(height, width, conversion_bytes(pixels, tiler.scale))
     lines = [f"{source}: image, {width}x{height} -> {width * tiler.scale}x{height * tiler.scale}"]
-    grey = pixels.reshape(height, width, -1)[..., :1]
-    return lines + _engine(tiler, plan, np.repeat(grey.astype(np.float32), 3, axis=2), 1)
+    return lines + _engine(tiler, plan, [_colours(pixels)], 1)
+
+
+def _colours(pixels: NDArray[Any]) -> Frame:
+    """An image as the network sees it: grey as three equal channels, alpha left out; RGB 0..255."""
+    channels = pixels.reshape(*pixels.shape[:2], -1)
+    colours = channels[..., :3] if channels.shape[2] >= 3 else np.repeat(channels[..., :1], 3, axis=2)
+    return to_frame(np.ascontiguousarray(colours))
 
 
 def _video(source: Path, target: Path, tiler: Tiler, options: VideoOptions) -> list[str]:
@@ -50,7 +60,7 @@ def _video(source: Path, target: Path, tiler: Tiler, options: VideoOptions) -> l
     from vs_smsr.media.y4m import pipe_options
 
     options = pipe_options(options) if is_pipe(target) else options
-    with Reader(source, options.damaged, options.deinterlace) as reader:
+    with Reader(source, options.damaged, options.deinterlace, options.range) as reader:
         info = reader.info
         large = final_size(Size(info.width, info.height), tiler.scale, options, multiple=2)
         limits = fit(tiler, info, large, options)
@@ -67,8 +77,8 @@ def _video(source: Path, target: Path, tiler: Tiler, options: VideoOptions) -> l
                 lines.append(f"  {name_of(stream):24} {_fate(stream, target, options)}")
         if limits.level.note:
             lines.append(f"  encoder                  {limits.level.note}")
-        first = to_rgb(next(iter(reader)))
-    return lines + _engine(tiler, limits.plan, first, info.frames)
+        looked_at = [to_rgb(frame) for n, frame in enumerate(islice(reader, LOOK[-1] + 1)) if n in LOOK]
+    return lines + _engine(tiler, limits.plan, looked_at, info.frames)
 
 
 def _interlaced(options: VideoOptions) -> str:
@@ -84,7 +94,7 @@ def _fate(stream: Stream, target: Path, options: VideoOptions) -> str:
     return f"dropped: {reason}" if reason else "copied"
 
 
-def _engine(tiler: Tiler, plan: FramePlan, frame: Frame, frames: int | None) -> list[str]:
+def _engine(tiler: Tiler, plan: FramePlan, frames: Sequence[Frame], count: int | None) -> list[str]:
     engine = tiler.engine
     lines = [f"  engine                   {engine.name}, {engine.device}, {engine.precision}, x{tiler.scale}"]
     chosen = f"--precision {engine.precision} --attention {tiler.options.attention} --reuse {tiler.options.reuse}"
@@ -112,23 +122,7 @@ def _engine(tiler: Tiler, plan: FramePlan, frame: Frame, frames: int | None) -> 
     lines.append(f"  kept of the last frame   {kept[plan.keep]}")
     lines += [f"  memory, {name:17}{size(amount):>7}" for name, amount in plan.bytes.items() if amount]
     lines.append(f"  memory, sum              {size(plan.total):>7} of {size(plan.budget)}")
-    seconds = _seconds(tiler, frame)
-    if plan.tile is not None:
-        windows = (core.expand(network.stage_needs, bounds).expand(around(network.end), bounds) for core in tiles)
-        seconds *= sum(window.area for window in windows) / bounds.area
-    total = f", {seconds * frames / 60:.1f} min for {frames} frames" if frames and frames > 1 else ""
+    seconds = prediction.seconds(engine, plan, frames)
+    total = f", {seconds * count / 60:.1f} min for {count} frames" if count and count > 1 else ""
     lines.append(f"  time                     about {seconds:.2f} s a frame{total}, when nothing is reused")
     return lines
-
-
-def _seconds(tiler: Tiler, frame: Frame) -> float:
-    """For a whole frame, from the middle of it."""
-    height, width = frame.shape[:2]
-    top, left = max(height - PROBE, 0) // 2, max(width - PROBE, 0) // 2
-    piece = np.ascontiguousarray(frame[top : top + PROBE, left : left + PROBE])
-    probe = Tiler(tiler.engine)
-    probe.upscale(piece)
-    start = time.perf_counter()
-    probe.upscale(piece)
-    seconds = time.perf_counter() - start
-    return seconds * float(height * width) / float(piece.shape[0] * piece.shape[1])

@@ -31,6 +31,8 @@ def set_up_logging(level: str) -> None:
 
     handler = RichHandler(console=console, show_path=False, rich_tracebacks=False)
     logging.basicConfig(level=level.upper(), format="%(name)s: %(message)s", datefmt="%X", handlers=[handler])
+    if level != "debug":  # what FFmpeg says is in our notes and errors; the rest of it helps nobody
+        logging.getLogger("libav").setLevel(logging.CRITICAL)
 
 
 def prepare_output() -> None:
@@ -107,6 +109,8 @@ def summary(report: Report) -> str:
     line = f"{one_line(str(report.output))}: {work}, {report.skipped:.0%} of the masked work skipped"
     if report.reused >= 0.005:
         line += f", {report.reused:.0%} of the pixels reused"
+    if report.alike is not None:
+        line += f" (forward, {report.alike:.1f} dB alike at least)"
     if report.held:
         line += f", attention held in {report.held} frames"
     if report.deinterlaced:

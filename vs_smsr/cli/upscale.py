@@ -79,6 +79,7 @@ def upscale_all(
     for number, job in enumerate(jobs, 1):
         name = one_line(job.source.name if len(jobs) == 1 else f"[{number}/{len(jobs)}] {job.source.name}")
         try:
+            _check_range(job, video_options)
             if dry_run:
                 say(describe(job.source, job.target, tiler(_scale(scales, job, video_options)), video_options))
             else:
@@ -138,6 +139,8 @@ def _upscale(
         try:
             report = upscale_in_chunks(job.source, job.target, tiler, engine_options, options, long, show)
         except KeyboardInterrupt:
+            if not folder.exists():
+                raise
             rest = f"what is done waits in {folder}, and the same command goes on with it"
             raise Resumable(one_line(f"interrupted; {rest}")) from None
         if report is None:
@@ -152,6 +155,13 @@ def _tell(job: Job, report: Report) -> None:
     for note in report.notes:
         warn(one_line(f"note: {job.source.name}: {note}"))
     (warn if is_stdout(job.target) else say)(summary(report))
+
+
+def _check_range(job: Job, options: VideoOptions) -> None:
+    if options.range and (job.kind == "image" or (job.kind == "animation" and is_image(job.target))):
+        raise OptionError(
+            f"{job.source}: is an {job.kind}, of which no range can be taken. Leave out --start ... --frames."
+        )
 
 
 def shipped_scales(model: str) -> list[int]:

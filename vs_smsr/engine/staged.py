@@ -56,7 +56,7 @@ class StagedFrame:
         self.stores = stores
         self.masks: tuple[Mask, ...] = tuple(np.zeros((height, width), np.uint8) for _ in self.spec.blocks)
         self.attention: list[Scales] = []
-        self._given: tuple[Mask | None, ...] = ()
+        self._given: tuple[Mask | None, ...] = (None,) * len(self.spec.blocks)
 
     def upscale(self, frame: Frame, overrides: Overrides, cores: Sequence[Window]) -> Upscaled:
         """As `Engine.upscale`, tile by tile; the cores cover every pixel once. The result shares our arrays."""

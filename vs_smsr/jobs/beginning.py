@@ -113,7 +113,7 @@ def _settings(source: Path, tiler: Tiler, options: VideoOptions, job: JobOptions
         "--chunk-frames": job.chunk_frames,
     }
     for field in dataclasses.fields(options):
-        if field.name != "overwrite":
+        if field.name not in ("overwrite", "range"):
             found[f"--{field.name.replace('_', '-')}"] = getattr(options, field.name)
     return {name: str(value) for name, value in found.items()} | _made_by(tiler)
 
@@ -139,6 +139,6 @@ def _weights_digest(tiler: Tiler) -> str:
 
 
 def _plain_fields(options: EngineOptions | TilingOptions | VideoOptions) -> dict[str, Any]:
-    """For JSON."""
-    fields = dataclasses.asdict(options)
+    """For JSON; without the range, as a part of a video is not made in chunks."""
+    fields = {name: value for name, value in dataclasses.asdict(options).items() if name != "range"}
     return {name: str(value.absolute()) if isinstance(value, Path) else value for name, value in fields.items()}

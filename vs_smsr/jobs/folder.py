@@ -22,7 +22,7 @@ from vs_smsr.jobs.report import Tally
 from vs_smsr.media import durable
 from vs_smsr.media.chunk_writer import Encoded, digest
 from vs_smsr.media.preparation import Changed
-from vs_smsr.options import EngineOptions, TilingOptions, VideoOptions
+from vs_smsr.options import EngineOptions, Range, TilingOptions, VideoOptions
 
 SUFFIX = ".vs-smsr"  # of the folder, after the target's whole name
 MANIFEST, ENDING, JOINED, STOPPED, LOCK = "manifest.json", "end.json", "joined.json", "stopped.txt", "lock"
@@ -64,7 +64,7 @@ class Manifest:
         return TilingOptions(**{**self.tiling, "memory": memory})
 
     def video_options(self) -> VideoOptions:
-        return VideoOptions(**self.video)
+        return VideoOptions(**{**self.video, "range": Range()})  # a range is not made in chunks
 
 
 @dataclass(frozen=True)

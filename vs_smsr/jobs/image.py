@@ -64,6 +64,7 @@ def upscale_animation(
     frames: list[Pixels] = []
     durations: list[float] = []
     skipped, reused, held = 0.0, 0.0, 0
+    alike: list[float] = []
     sequence = Sequence(tiler)
     with whole_or_nothing(target, options.overwrite) as temporary:
         check_animation(target)
@@ -74,6 +75,7 @@ def upscale_animation(
                     made = sequence.upscale(to_frame(frame))
                     pixels = from_frame(made.frame, frame.dtype)
                     skipped, reused, held = skipped + made.skipped, reused + made.reused, held + made.held
+                    alike += [] if made.alike is None else [made.alike]
                 else:
                     result = upscale_array(tiler, frame)
                     pixels, skipped = result.pixels, skipped + result.skipped
@@ -89,7 +91,9 @@ def upscale_animation(
         data, notes = encode_animation(frames, durations, animation, target)
         temporary.write_bytes(data)
     seconds, count = time.perf_counter() - start, len(frames)
-    return Report(target, count, seconds, skipped / count, (*animation.notes, *notes), reused / count, held)
+    every = (*animation.notes, *notes)
+    least = min(alike, default=None)
+    return Report(target, count, seconds, skipped / count, every, reused / count, held, alike=least)
 
 
 def resized(pixels: Array, size: Size) -> Array:

@@ -69,8 +69,8 @@ def join(folder: JobFolder, manifest: Manifest) -> tuple[str, ...]:
             clock.first = frames[0] * clock.time_base
             others = _Others(reader.packets())
             dts = iter(times)
-            for number in range(len(chunks)):
-                for packet in packets(folder.file(number), clock.time_base):
+            for number, chunk in enumerate(chunks):
+                for packet in packets(folder.file(number), chunk.encoded.decoded):
                     assert packet.pts is not None, "packets() gives every packet a time"
                     packet.dts, packet.duration = next(dts), durations[packet.pts]
                     for other in others.until(packet.dts * clock.time_base):
@@ -140,4 +140,5 @@ def report_of(folder: JobFolder, notes: tuple[str, ...], target: Path, seconds: 
         told["cropped"] and Crop(**told["cropped"]),
         told["deinterlaced"],
         damage or None,
+        tally.alike,
     )

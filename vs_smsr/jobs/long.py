@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from vs_smsr.errors import OptionError, SmsrError, plain
+from vs_smsr.errors import JobError, OptionError, SmsrError, plain
 from vs_smsr.jobs.beginning import begin
 from vs_smsr.jobs.chunks import encode, missing
 from vs_smsr.jobs.folder import JobFolder
@@ -24,14 +24,14 @@ CONTAINERS = {".mkv", ".mp4", ".m4v", ".mov", ".webm"}
 
 
 def in_chunks(source: Path, target: Path, options: VideoOptions, job: JobOptions) -> bool:
-    """Is the video made in chunks? Else it is one chunk, or its source, container or encoder does not allow it.
+    """Is the video made in chunks? Else it is one chunk or a range, or source, container or encoder do not allow it.
 
     Raises:
         OptionError: it would be, but an option of the encoder speaks of the whole video.
         MediaError: the source cannot be read.
     """
-    possible = target.suffix.lower() in CONTAINERS and options.codec in JOINED
-    if not possible or not job.chunk_frames or is_pipe(source) or is_pipe(target):
+    possible = target.suffix.lower() in CONTAINERS and options.codec in JOINED and not options.range
+    if not possible or not job.chunk_frames or options.range or is_pipe(source) or is_pipe(target):
         return False
     with Reader(source, options.damaged) as reader:
         if reader.info.frames is not None and reader.info.frames <= job.chunk_frames:
@@ -91,5 +91,8 @@ def upscale_in_chunks(
                     encode(folder, manifest, tiler, missing(folder), after_frame)
             return finish(folder, start)
         except BaseException as error:
+            if not isinstance(error, JobError) and not folder.chunks():
+                folder.remove()  # there is nothing to go on with
+                raise
             folder.say_why(plain(error) if isinstance(error, SmsrError) else f"stopped by {type(error).__name__}")
             raise

@@ -132,7 +132,7 @@ def run(
                     since = Tally()
                 made.put(item, PACKET)
                 continue
-            now = Tally(1, item.result.skipped, item.result.reused, int(item.result.held))
+            now = Tally(1, item.result.skipped, item.result.reused, int(item.result.held), item.result.alike)
             tally, since = tally + now, since + now
             source, frame = item.source, sink.prepare(item.pixels, item.source, item.alpha)
             del item  # one large frame less while the next is made

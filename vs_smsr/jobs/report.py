@@ -23,12 +23,14 @@ class Tally:
         skipped: sum over them of the share of the masked work that was skipped.
         reused: sum over them of the share of the pixels that were copied from the frame before.
         held: those that went with the attention of their temporal tile's first frame.
+        alike: as in `Report`.
     """
 
     frames: int = 0
     skipped: float = 0.0
     reused: float = 0.0
     held: int = 0
+    alike: float | None = None
 
     def __add__(self, other: Tally) -> Tally:
         return Tally(
@@ -36,6 +38,7 @@ class Tally:
             self.skipped + other.skipped,
             self.reused + other.reused,
             self.held + other.held,
+            min((one for one in (self.alike, other.alike) if one is not None), default=None),
         )
 
 
@@ -84,6 +87,8 @@ class Report:
         cropped: what was cropped before, as the container asks for; None if nothing.
         deinterlaced: frames that were deinterlaced.
         damage: what of the source was lost or repaired; None if nothing.
+        alike: dB between results with forward reuse and without, the least that was measured at the start of a temporal
+            tile; None: it was not used.
     """
 
     output: Path
@@ -96,3 +101,4 @@ class Report:
     cropped: Crop | None = None
     deinterlaced: int = 0
     damage: Damage | None = None
+    alike: float | None = None

@@ -49,7 +49,7 @@ def upscale_video(
     options = pipe_options(options) if to_pipe else options
     if not to_pipe:
         check_target(source, target, options)
-    with Reader(source, options.damaged, options.deinterlace) as reader:
+    with Reader(source, options.damaged, options.deinterlace, options.range) as reader:
         size = final_size(Size(reader.info.width, reader.info.height), tiler.scale, options, multiple=2)
         limits = fit(tiler, reader.info, size, options)
         options = dataclasses.replace(options, encoder_options={**limits.level.options, **options.encoder_options})
@@ -81,6 +81,7 @@ def upscale_video(
         filters.crop,
         filters.interlaced if filters.deinterlace else 0,
         reader.damage or None,
+        tally.alike,
     )
 
 

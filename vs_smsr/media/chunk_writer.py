@@ -29,6 +29,7 @@ from vs_smsr.options import VideoOptions
 LOOK_AHEAD = {"libx264": 40, "libx265": 40, "libsvtav1": 40, "libvpx-vp9": 25}
 JOINED = {*LOOK_AHEAD, "ffv1", "prores_ks", "prores", "prores_aw"}  # encoders whose chunks are known to join
 BY_RATE = ("b", "minrate", "maxrate", "bufsize", "pass", "flags")  # options that speak of the whole video
+START = 60  # seconds at which a chunk's file begins, about: NUT takes no time below 0
 FORCED_KEYS = ("libx264", "libx265")  # encoders that need to be told that a forced key frame is a real one
 
 
@@ -149,6 +150,9 @@ class ChunkWriter:
             assert packet.pts is not None, "encoders of videos give every packet a time"
             if stop is None or packet.pts < stop:
                 self._decoded.append(packet.pts)
+                start = START - round(self._frames[0][0] * self.preparation.time_base)
+                moved = round(start / self.preparation.time_base)
+                packet.pts, packet.dts = packet.pts + moved, None if packet.dts is None else packet.dts + moved
                 self._container.mux(packet)
 
     @contextmanager
@@ -161,22 +165,24 @@ class ChunkWriter:
             raise MediaError(f"{self._path}: a chunk cannot be written: {error.strerror or error}.") from error
 
 
-def packets(path: Path, time_base: Fraction) -> list[Packet]:
-    """A chunk's packets in the order in which they are decoded, their pts in ticks of `time_base`.
+def packets(path: Path, times: Sequence[int]) -> list[Packet]:
+    """A chunk's packets in the order in which they are decoded.
+
+    Args:
+        times: `Encoded.decoded`: the pts that they get.
 
     Raises:
-        MediaError: it cannot be read.
+        MediaError: it cannot be read, or holds other packets.
     """
     try:
         with av.open(str(path)) as container:
-            stream = container.streams.video[0]
-            found = [packet for packet in container.demux(stream) if packet.size]
-            factor = fraction(stream.time_base) / time_base
+            found = [packet for packet in container.demux(video=0) if packet.size]
     except (av.FFmpegError, IndexError) as error:
         raise MediaError(f"{path}: the chunk cannot be read.") from error
-    for packet in found:
-        assert packet.pts is not None, "the writer gave every packet a time"
-        packet.pts = round(packet.pts * factor)
+    if len(found) != len(times):
+        raise MediaError(f"{path}: must hold {len(times)} packets, got {len(found)}.")
+    for packet, pts in zip(found, times, strict=True):
+        packet.pts = pts
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -47,6 +47,10 @@ class Damage:
 
     def __bool__(self) -> bool:
         return self != Damage()
+
+    def shifted(self, seconds: Fraction) -> Damage:
+        """The same with another time for 0."""
+        return replace(self, seconds=tuple(round(second - float(seconds), 3) for second in self.seconds))
 
     def notes(self) -> list[str]:
         """A line for each kind of damage."""
@@ -105,6 +109,17 @@ class Decoder:
         self._one_each = video.codec_context.codec.canonical_name in ONE_EACH
         self._pending: deque[int] = deque()  # times of packets whose frame is still to come, in their order
         self._last = Fraction(0)  # seconds, of the last frame
+        self._entry: int | None = None
+
+    def enter(self, pts: int) -> None:
+        """The first packet will be one in the middle, a key frame that is shown at `pts`.
+
+        What comes after it but is shown before may lack what it refers to: it is left out, and no damage.
+        """
+        self._entry = pts
+
+    def _leads(self, pts: int | None) -> bool:
+        return self._entry is not None and pts is not None and pts < self._entry
 
     def decode(self, packet: Packet[Any]) -> Iterator[av.VideoFrame]:
         """The frames that a packet gives.
@@ -120,13 +135,18 @@ class Decoder:
             frames = self._video.decode(packet)
         except (av.FFmpegError, ValueError) as error:  # the latter where the decoder cannot be opened
             problem, frames = getattr(error, "strerror", None) or str(error), []
+        if self._entry is not None:
+            frames = [frame for frame in frames if not self._leads(frame.dts if frame.pts is None else frame.pts)]
+        leads = self._leads(packet.pts)
         if packet.size:
             self._cut = packet.is_corrupt or bool(problem)
+        if leads:
+            problem = ""
         if frames and self._early is not None:
             self._count_early(frames[0])
         if self._early is not None:
             self._keyed |= packet.is_keyframe
-            if packet.size and not packet.is_discard:
+            if packet.size and not packet.is_discard and not leads:
                 self._early.append(_Early(packet.pts, self._keyed, bool(problem)))
         elif problem:
             self._lose(packet, problem)
@@ -167,17 +187,20 @@ class Decoder:
         self._unreadable.append(float(self._last))
         log.info("unreadable near %.2f s: %s", self._last, problem)
 
-    def finish(self, cut_off: bool, expected: int | None) -> Damage:
+    def finish(self, cut_off: bool, expected: int | None, at_end: bool = True) -> Damage:
         """What was found, after the last packet.
 
         Args:
             cut_off: the file is shorter than it says.
             expected: frames that it should have, if it tells.
+            at_end: False if the last packets were not decoded, since nobody wants their frames.
 
         Raises:
             MediaError: nothing could be decoded, or the end is missing, and that is to be refused.
         """
-        self._settle(None)
+        if at_end:
+            self._settle(None)
+        self._cut &= at_end
         if not self.frames:
             raise self._refuse("has a video stream, but no frame of it can be decoded")
         if self._repaired and self._damaged == "stop":

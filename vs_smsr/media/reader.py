@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import av
+from av.container import InputContainer
 from av.packet import Packet as AnyPacket
 from av.rational import AVRational
 from av.sidedata.sidedata import Type as SideData
@@ -27,8 +28,9 @@ from vs_smsr.media.filters import Filters
 from vs_smsr.media.flv import joined_flv
 from vs_smsr.media.main_video import main_video
 from vs_smsr.media.paths import is_pipe, url
+from vs_smsr.media.ranges import BEYOND, Cut, Located, NoFrameError, frames_in, locate
 from vs_smsr.media.spacing import Spacing
-from vs_smsr.options import Damaged
+from vs_smsr.options import Damaged, Range
 
 type Packet = AnyPacket[Any]  # of whatever kind of stream
 type Item = av.VideoFrame | Packet
@@ -81,11 +83,18 @@ class Reader:
         MediaError: no such file, not media, no video, cut off, or (while iterating) damaged.
     """
 
-    def __init__(self, path: Path | str, damaged: Damaged = "auto", deinterlace: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path | str,
+        damaged: Damaged = "auto",
+        deinterlace: bool = False,
+        part: Range = Range(),  # noqa: B008  # frozen
+    ) -> None:
         """
         Args:
             path: any file that FFmpeg decodes.
             damaged, deinterlace: see `VideoOptions`.
+            part: of the video, see `VideoOptions.range`.
         """
         self.path = Path(path)
         self.notes: list[str] = []
@@ -93,8 +102,7 @@ class Reader:
         self._skips_video = False
         self._cut = self._find_cut(damaged)
         try:
-            joined = None if is_pipe(self.path) else joined_flv(self.path)
-            self.container = av.open(joined or url(self.path), "r")
+            self.container = self._open()
         except (av.FFmpegError, ValueError) as error:
             what = f"{self._cut}, and what is there" if self._cut else "is not a media file that"
             raise self._error(f"{what} can{'not' * bool(self._cut)} be read ({reason(error)})") from error
@@ -104,9 +112,12 @@ class Reader:
             self._decoder = Decoder(self.video, damaged, self.is_broadcast, self._error)
             self.filters = Filters(self.video, deinterlace)
             self.start = start_of(self.container)
-            self._clock: Clock[Packet] = Clock(
-                self.video.index, steady_streams(self.container), self.start, is_live(self.container)
-            )
+            self._clock = _clock(self.container, self.video)
+            self.part = part
+            self._located = self._locate() if part and not is_pipe(self.path) else None
+            if self._located:
+                self._decoder.enter(self._located.pts)
+            self._cut_out = Cut(part, self._located, self.video, self._rate())
             step = 1 / (self._rate() * fraction(self.video.time_base))
             self._spacing = Spacing(max(round(step), 1))
             self._items = self._in_time()
@@ -135,6 +146,34 @@ class Reader:
         """Frames in presentation order and the other streams' packets, as they come in the file; once."""
         early, self._early = self._early, []
         return chain(early, self._items)
+
+    @property
+    def origin(self) -> Fraction:
+        """Seconds that are taken off all times: where the recording starts, and the range in it."""
+        return self.start + self._cut_out.origin
+
+    @property
+    def length(self) -> Fraction | None:
+        """Seconds from time 0 to the end of the range, as far as it is known; None: to the end of the file."""
+        return None if self._cut_out.end is None else self._cut_out.end - self._cut_out.origin
+
+    def _open(self) -> InputContainer:
+        joined = None if is_pipe(self.path) else joined_flv(self.path)
+        return av.open(joined or url(self.path), "r")
+
+    def _locate(self) -> Located | None:
+        """Look through the packets for the range, decoding none."""
+        with self._open() as again:
+            video = again.streams[self.video.index]
+            assert isinstance(video, VideoStream), "the same file"
+            before = 2 if self.filters.deinterlace else 0
+            try:
+                with errors_said(by=again.format.name):
+                    return locate(_clock(again, video).run(again.demux()), video, self.part, before)
+            except NoFrameError as error:
+                raise self._error(str(error)) from error
+            except (av.FFmpegError, ValueError):  # damaged: reading it from the start tells where
+                return None
 
     def packets(self) -> Iterator[Packet]:
         """The other streams' packets alone, as they come in the file; once, and nothing is decoded for it."""
@@ -177,12 +216,15 @@ class Reader:
         if abs(self.start) >= Fraction(1, 10):
             self.notes.append(f"timestamps start at 0; in the recording they start at {float(self.start):.3f} s")
         try:
-            yield from self.filters.run(self._spacing.run(self._decode()))
+            frames = self.filters.run(self._spacing.run(self._decode()))
+            yield from self._cut_out.run(frames) if self.part else frames
         except av.FFmpegError as error:
             raise self._error(f"cannot be cropped or deinterlaced ({reason(error)})") from error
         if self._skips_video:
             return
-        self.damage = self._decoder.finish(bool(self._cut), self._expected_frames())
+        cut_off, expected = (False, None) if self._cut_out.over else (bool(self._cut), self._expected_frames())
+        found = self._decoder.finish(cut_off, None if self.part else expected, not self._cut_out.over)
+        self.damage = found.shifted(self._cut_out.origin)
         self.notes += self._mended() + self.damage.notes()
         if self.filters.deinterlace and not self.filters.interlaced:
             self.notes.append("video: no frame is marked as interlaced; none was deinterlaced")
@@ -205,10 +247,18 @@ class Reader:
 
     def _decode(self) -> Generator[Item]:
         epoch = 0
+        undecoded = self._located.packet if self._located else 0
         for packet in self._clock.run(self._demux()):
             if packet.stream is not self.video:
                 if packet.size:
                     yield packet
+                continue
+            if self._cut_out.over:
+                if _is_beyond(packet, self._cut_out.end):
+                    return
+                continue
+            if undecoded and packet.size:
+                undecoded -= 1
                 continue
             if epoch != self._clock.epoch:  # joined files break the count of packets, which is no damage
                 epoch = self._clock.epoch
@@ -242,6 +292,8 @@ class Reader:
             yield item
             if isinstance(item, av.VideoFrame):
                 return
+        if self.part:
+            raise self._error(str(NoFrameError(self._cut_out.frames, self._cut_out.last)))
 
     def _describe(self, frame: Item) -> VideoInfo:
         assert isinstance(frame, av.VideoFrame), "the last of the early items is the first frame"
@@ -255,7 +307,9 @@ class Reader:
             colour=colour_of(frame),
             time_base=fraction(self.video.time_base),
             rate=self._rate(),
-            frames=self._expected_frames(),
+            frames=self._located.frames
+            if self._located
+            else frames_in(self.part, self._expected_frames(), self._rate()),
             aspect=fraction(self.video.sample_aspect_ratio) or None,
             display_matrix=struct.unpack("=9i", matrix) if matrix else None,
             matrix_tagged=tagged,
@@ -283,6 +337,15 @@ class Reader:
 
     def _error(self, what: str) -> MediaError:
         return MediaError(f"{self.path}: the file {what}.")
+
+
+def _clock(container: InputContainer, video: VideoStream) -> Clock[Packet]:
+    return Clock(video.index, steady_streams(container), start_of(container), is_live(container))
+
+
+def _is_beyond(packet: Packet, end: Fraction | None) -> bool:
+    """Is it so far behind the end of a range that no packet of another stream can follow that belongs to it?"""
+    return end is not None and packet.dts is not None and packet.dts * fraction(packet.time_base) > end + BEYOND
 
 
 def fraction(value: AVRational) -> Fraction:

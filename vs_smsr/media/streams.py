@@ -188,11 +188,16 @@ def add_cover(output: OutputContainer, stream: Stream) -> None:
 
 
 def chapters(reader: Reader) -> list[Chapter]:
-    """The source's chapters on the clock of its mended times."""
-    moved = reader.container.chapters()
-    for chapter in moved:
-        ticks = round(reader.start / fraction(chapter["time_base"]))
-        chapter["start"], chapter["end"] = max(chapter["start"] - ticks, 0), max(chapter["end"] - ticks, 0)
+    """The source's chapters on the clock of its mended times, cut to the range."""
+    moved = []
+    for chapter in reader.container.chapters():
+        base = fraction(chapter["time_base"])
+        ticks = round(reader.origin / base)
+        begin, end = chapter["start"] - ticks, chapter["end"] - ticks
+        last = end if reader.length is None else round(reader.length / base)
+        if not reader.part or (end > 0 and begin < last):
+            chapter["start"], chapter["end"] = max(begin, 0), max(min(end, last), 0)
+            moved.append(chapter)
     return moved
 
 
@@ -280,9 +285,10 @@ def losses(
     with Reader(result) as again:
         made, name = again.container, result.suffix.removeprefix(".")
         notes = lost_tags("file", tags(source.metadata), made.metadata)
-        chapters = len(source.chapters()) - len(made.chapters())
-        if chapters > 0:
-            notes.append(f"{chapters} of {len(source.chapters())} chapters were not carried: {name}")
+        wanted = len(chapters(reader))
+        missing = wanted - len(made.chapters())
+        if missing > 0:
+            notes.append(f"{missing} of {wanted} chapters were not carried: {name}")
         for old_index, new_index in copies.items():
             old = source.streams[old_index]
             new = made.streams[new_index] if new_index < len(made.streams) else None

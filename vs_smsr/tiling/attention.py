@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -16,13 +17,19 @@ from vs_smsr.tiling.tiler import Tiler
 
 log = logging.getLogger(__name__)
 Computed = Changed | None  # (H, W) pixels that were computed; None: all
+Rests = Callable[[], bool]
 
 
 class Attention(Protocol):
     """Where frames take their channel attention from; safe to call from several threads."""
 
-    def upscale(self, frame: Frame) -> tuple[Upscaled, Computed]:
-        """Upscale a frame with even sides; also returns which pixels were computed. The result is the caller's."""
+    def upscale(self, frame: Frame, rests: Rests) -> tuple[Upscaled, Computed]:
+        """Upscale a frame with even sides; also returns which pixels were computed. The result is the caller's.
+
+        Args:
+            rests: is the frame so much like the one before that the next is likely to be like it, too? Asked only
+                where it matters; no bit of the result depends on it.
+        """
         ...
 
 
@@ -33,7 +40,7 @@ class OwnAttention:
         self._tiler, self._overhead = tiler, overhead
         self._last: Kept[tuple[Frame, Upscaled]] = Kept()
 
-    def upscale(self, frame: Frame) -> tuple[Upscaled, Computed]:
+    def upscale(self, frame: Frame, rests: Rests) -> tuple[Upscaled, Computed]:
         with self._tiler.turn(frame, self._overhead) as runner:
             last = self._last.value  # another thread may put another one there
             if last is not None and np.array_equal(frame, last[0]):
@@ -46,30 +53,34 @@ class OwnAttention:
 
 
 class HeldAttention:
-    """The first frame with its own, all others with that; unchanged regions are reused."""
+    """The first frame with its own, all others with that; unchanged regions are reused.
+
+    Attributes:
+        attention: of the first frame, per block; None before it.
+    """
 
     def __init__(self, tiler: Tiler, overhead: int) -> None:
         self._tiler, self._overhead = tiler, overhead
         self._lock = threading.Lock()  # always taken within a turn, so nobody waits for a turn with it
-        self._attention: tuple[Scales, ...] | None = None
+        self.attention: tuple[Scales, ...] | None = None
         self._reuse: Kept[Reuse] = Kept()
-        self._before: Frame | None = None
 
-    def upscale(self, frame: Frame) -> tuple[Upscaled, Computed]:
+    def upscale(self, frame: Frame, rests: Rests) -> tuple[Upscaled, Computed]:
         with self._tiler.turn(frame, self._overhead) as runner:
-            if self._attention is not None and runner.plan.keep == "nothing":
-                return runner.run(frame, self._attention), None
+            if self.attention is not None and runner.plan.keep == "nothing":
+                return runner.run(frame, self.attention), None
             with self._lock:
-                result, computed = self._with_reuse(runner, frame)
-                self._attention = result.attention
-                self._before = None if runner.plan.keep == "nothing" else frame
+                result, computed = self._with_reuse(runner, frame, rests)
+                self.attention = result.attention
                 return result, computed
 
-    def _with_reuse(self, runner: FrameRunner, frame: Frame) -> tuple[Upscaled, Computed]:
+    def _with_reuse(self, runner: FrameRunner, frame: Frame, rests: Rests) -> tuple[Upscaled, Computed]:
+        """The features of all stages take longer to make, so they are made only once the picture has come to rest."""
         reuse = self._reuse.value
         if reuse is not None:
             changed = changed_pixels(frame, reuse.frame)
-            if reuse.work(changed) < WORTHWHILE:
+            better = isinstance(reuse, RegionReuse) and runner.plan.keep == "features" and changed.any()
+            if reuse.work(changed) < WORTHWHILE and not (better and rests()):
                 try:
                     computed = reuse.update(frame, changed)
                 except MemoryError as error:
@@ -79,18 +90,15 @@ class HeldAttention:
                 else:
                     runner.keep(self._reuse, reuse)
                     return self._current(runner, reuse), computed
-        # The features of all stages take longer to make: worth it only if the picture has come to rest.
-        before, rests = self._before, reuse is None
-        if isinstance(reuse, FeatureReuse) and before is not None:
-            rests = reuse.work(changed_pixels(frame, before)) < WORTHWHILE
-        staged = runner.staged(frame, self._attention) if rests else None
-        if staged is not None:
-            self._attention = tuple(staged.attention)
-            features = FeatureReuse(staged)
-            runner.keep(self._reuse, features)
-            return self._current(runner, features), None
-        result = runner.run(frame, self._attention)
-        if not isinstance(reuse, FeatureReuse):
+        if self.attention is not None and runner.plan.keep == "features" and rests():
+            reuse = self._reuse.value = None  # the new ones may have no room beside the old
+            staged = runner.staged(frame, self.attention)
+            if staged is not None:
+                features = FeatureReuse(staged)
+                runner.keep(self._reuse, features)
+                return self._current(runner, features), None
+        result = runner.run(frame, self.attention)
+        if not isinstance(self._reuse.value, FeatureReuse):
             runner.keep(self._reuse, self._regions(runner, frame, result))
         return result, None
 
@@ -101,9 +109,9 @@ class HeldAttention:
         return RegionReuse(runner.engine, frame, result, runner.region_side)
 
     def _current(self, runner: FrameRunner, reuse: Reuse) -> Upscaled:
-        assert self._attention is not None, "the first frame sets it"
+        assert self.attention is not None, "the first frame sets it"
         masks = tuple(mask.copy() for mask in reuse.masks)
-        return Upscaled(reuse.output.copy(), masks, self._attention, sparsity(runner.engine.weights, masks))
+        return Upscaled(reuse.output.copy(), masks, self.attention, sparsity(runner.engine.weights, masks))
 
 
 def _copied(result: Upscaled) -> Upscaled:

@@ -87,14 +87,14 @@ def plan(
     Raises:
         MemoryBudgetError: the budget is too small for any plan; the message names the smallest that is not.
     """
-    if options.attention != "frame" and options.reuse != "off":
+    if options.needs_order or (options.attention != "frame" and options.reuse != "off"):
         in_flight = 1  # each frame builds on the one before it
     costs = _Costs(engine, engine.memory.in_use(), overhead)
     budget = options.memory or costs.in_use + int(SHARE * engine.memory.available())
     least = None
     for tile in _sides(engine, height, width, options):
         for count in range(in_flight if tile is None else 1, 0, -1):
-            least = _least(costs, height, width, budget, tile, count, tiles)
+            least = _least(costs, height, width, budget, tile, count, tiles, options)
             if least.total <= budget:
                 return _with_more(costs, least, options)
     assert least is not None, "there is always a side to try"
@@ -136,8 +136,11 @@ class _Costs:
         return self.engine.memory.feature_bytes * pixels
 
     def moved(self, window: Window) -> int:
-        """A window's features or its piece of the result on the way between the engine and the frame's own arrays."""
-        return self.counted(max(self.store(window.area), FLOATS * self.engine.weights.scale**2 * window.area))
+        """A window's features or its piece of the result on the way between the engine and the frame's own arrays, and
+        features of the one before that are still being written."""
+        return self.counted(
+            self.store(window.area) + max(self.store(window.area), FLOATS * self.engine.weights.scale**2 * window.area)
+        )
 
     def room(self, spare: int) -> int:
         """What stores may take: the rest of the budget; where that is a device's, a share of the host's free memory."""
@@ -159,7 +162,14 @@ def _sides(engine: Engine, height: int, width: int, options: TilingOptions) -> l
 
 
 def _least(
-    costs: _Costs, height: int, width: int, budget: int, tile: int | None, in_flight: int, tiles: int
+    costs: _Costs,
+    height: int,
+    width: int,
+    budget: int,
+    tile: int | None,
+    in_flight: int,
+    tiles: int,
+    options: TilingOptions,
 ) -> FramePlan:
     """The least that frames in such tiles take."""
     spec = costs.engine.weights.spec
@@ -168,11 +178,12 @@ def _least(
         needs = reach(spec).stage_needs
         window = max((core.expand(needs, frame) for core in cover(frame, tile, tile)), key=lambda one: one.area)
     workspace = costs.engine.memory.workspace(window.height, window.width)
+    compared = 2 if options.has_temporal_tiles else 0  # inputs beside the current one: the anchor, the frame before
     taken = {
         "program": costs.in_use,
         "decoder and encoder": costs.counted(costs.overhead),
         "engine": in_flight * workspace + (0 if tile is None else costs.moved(window)),
-        "frames": in_flight * costs.frame(frame.area),
+        "frames": in_flight * costs.frame(frame.area) + costs.counted(FLOATS * compared * tiles * frame.area),
     }
     return FramePlan(
         height=height,

@@ -17,7 +17,7 @@ from vs_smsr.engine.interpreter import at_once
 from vs_smsr.engine.picture import Layout, Picture
 from vs_smsr.engine.reach import reach
 from vs_smsr.engine.staged import StagedFrame
-from vs_smsr.engine.stores import InMemory, OnDisk, Store
+from vs_smsr.engine.stores import InMemory, OnDisk, Store, WriteBehind
 from vs_smsr.engine.window import Window, whole
 from vs_smsr.errors import MemoryBudgetError
 from vs_smsr.tiling.geometry import cover
@@ -155,9 +155,10 @@ class FrameRunner:
             )
         with self._lock:  # the stores are one frame's
             height, width = plan.height, plan.width
-            self._stores = self._stores or [
-                (InMemory if stage < plan.in_memory else OnDisk)(height, width) for stage in range(plan.stages)
-            ]
+            if not self._stores:
+                behind = WriteBehind()
+                in_memory = [InMemory(height, width) for _ in range(plan.in_memory)]
+                self._stores = [*in_memory, *(OnDisk(height, width, behind) for _ in range(plan.on_disk))]
             staged = StagedFrame(self.engine, self._stores, height, width)
             return staged.upscale(frame, overrides, cover(self._bounds, plan.tile, plan.tile))
 

@@ -26,10 +26,12 @@ class TiledFrame(Upscaled):
     Attributes:
         computed: (H, W) where it was computed; elsewhere it was copied from an earlier frame's result.
         held: the attention was that of the temporal tile's first frame.
+        alike: dB between this result and that without reuse, where it was measured: at a temporal tile's start.
     """
 
     computed: Changed
     held: bool
+    alike: float | None = None
 
     @property
     def reused(self) -> float:
@@ -43,11 +45,12 @@ class TiledPicture(UpscaledPicture):
 
     Attributes:
         reused: share of the pixels that were copied from an earlier result, 0..1.
-        held: as in `TiledFrame`.
+        held, alike: as in `TiledFrame`.
     """
 
     reused: float
     held: bool
+    alike: float | None = None
 
 
 @dataclass(frozen=True)

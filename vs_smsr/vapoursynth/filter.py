@@ -103,6 +103,11 @@ def smsr(
     if num_streams < 1:
         raise vs.Error(f"smsr: num_streams must be 1 or more, got {num_streams}.")
     _check_clip(clip)
+    if reuse in ("auto", "forward"):
+        raise vs.Error(
+            f"smsr: reuse must be 'exact', 'near:N' or 'off', got {reuse!r}, which needs frames in their order; here "
+            'they may be asked for in any. Use "exact", or "near:2" where the source is noisy.'
+        )
     if len(clip) > ENDLESS and (attention != "frame" or reuse.startswith("near")):
         raise vs.Error(
             f"smsr: attention {attention!r} with reuse {reuse!r} needs earlier frames than the one that is asked for, "

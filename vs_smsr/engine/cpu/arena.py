@@ -13,17 +13,18 @@ from vs_smsr.engine.cpu.packing import Words
 
 BAND = 12 << 20  # bytes of a band's features, about
 MAPS = ("head", "features", "fused", "collected")
+QUAD_LISTS = ("active quads", "inactive quads", "passive quads")
 
 
 def ahead(network: PackedNetwork) -> int:
-    """Rows that the first masked layer is ahead of a band."""
-    return network.layers - 1
+    """Rows that the first masked layer is ahead of a band: whole quads a layer."""
+    return 2 * (network.layers - 1)
 
 
 def band_rows(network: PackedNetwork, height: int, width: int) -> int:
-    """Rows of pixels that the masked layers work on at a time."""
+    """Rows of pixels that the masked layers work on at a time; even."""
     row = width * network.line * network.word.itemsize
-    return min(height, max(BAND // row, 8 * ahead(network), 1))
+    return min(height, max(BAND // row & -2, 4 * ahead(network), 2))
 
 
 def upsampling_rows(network: PackedNetwork, height: int, width: int) -> int:
@@ -60,6 +61,7 @@ def sizes(network: PackedNetwork, height: int, width: int) -> dict[str, tuple[in
         "all": (pixels, integers),
         "quads": (pixels, integers),
         "half": (pixels // 4, integers),
+        **dict.fromkeys(QUAD_LISTS, (pixels // 4, integers)),
     }
     return table
 

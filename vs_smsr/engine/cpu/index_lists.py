@@ -84,9 +84,7 @@ class SomePixels:
 
     @cached_property
     def _chosen_quads(self) -> Chosen:
-        set_ = self._chosen
-        quads: Chosen = set_[::2, ::2] | set_[::2, 1::2] | set_[1::2, ::2] | set_[1::2, 1::2]
-        return quads
+        return touched_quads(self._chosen)
 
     @cached_property
     def _hidden_quads(self) -> Chosen:
@@ -97,6 +95,12 @@ class SomePixels:
         return _grown(self._hidden_quads, 1, 1)
 
 
+def touched_quads(pixels: Chosen) -> Chosen:
+    """(H / 2, W / 2): the quads with a pixel that is set in (H, W)."""
+    quads: Chosen = pixels[::2, ::2] | pixels[::2, 1::2] | pixels[1::2, ::2] | pixels[1::2, 1::2]
+    return quads
+
+
 def _grid_positions(height: int, width: int) -> Positions:
     grid = np.arange((height + 2) * (width + 2), dtype=np.int32).reshape(height + 2, width + 2)
     return grid[1:-1, 1:-1]
@@ -104,19 +108,19 @@ def _grid_positions(height: int, width: int) -> Positions:
 
 def _positions(chosen: Chosen) -> Positions:
     found = np.empty(np.count_nonzero(chosen), np.int32)
-    _list(chosen, 1, chosen.shape[1] + 2, found)
+    list_positions(chosen, 1, chosen.shape[1] + 2, found)
     return found
 
 
 def quads_of(chosen: Chosen, pitch: int) -> Positions:
     """(n, 4) positions, in a grid with that many pixels a row, of the quads that are set in chosen (h, w)."""
     first = np.empty(np.count_nonzero(chosen), np.int32)
-    _list(chosen, 2, pitch, first)
+    list_positions(chosen, 2, pitch, first)
     return first[:, None] + np.array([0, 1, pitch, pitch + 1], np.int32)
 
 
 @compiled
-def _list(chosen, step, pitch, found):
+def list_positions(chosen, step, pitch, found):
     """found (n,) = grid positions, `pitch` a row, of those set in chosen (h, w), which lie `step` pixels apart."""
     height, width = chosen.shape
     n = 0

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vs_smsr.engine.contract import Frame, Mask, Scales, Wanted
-from vs_smsr.engine.cpu import pixel_kernels, sparse_kernels, winograd_kernels
+from vs_smsr.engine.cpu import masked_winograd, pixel_kernels, sparse_kernels, winograd_kernels
 from vs_smsr.engine.cpu.packing import Floats, Integers, Packed, PackedBlock, PackedLayer, Words
 from vs_smsr.engine.cpu.pool import Call, Pool
 from vs_smsr.engine.cpu.work_stealing import copy_rows
@@ -90,17 +90,49 @@ class Launchers:
         self, layer: PackedLayer, list_: Positions, dense: Words, stride: int, dense_shift: int, rows: Words,
         pixel_to_row: Positions, base: int, out_rows: Words, out_dense: Words, out_shift: int,
     ) -> Call:  # fmt: skip
-        """A masked layer at active pixels, from and to rows and dense maps."""
+        """A masked layer at active pixels, from and to rows and dense maps; the list is of quads if it goes by quads.
+
+        By quads, a layer of dense inputs only also makes the dense outputs of the other pixels.
+        """
         check("list", list_, INT32, 1)
         check("pixel_to_row", pixel_to_row, INT32, self._grid)
         check("rows", rows, self._word, self._line)
         check("out_rows", out_rows, self._word, self._line)
-        of_dense, of_sparse = layer.dense, layer.sparse
+        if isinstance(layer.active, Packed):
+            packed = layer.active
+            return masked_winograd.active_quads(*packed.literals[:3]), (
+                list_, self._pitch, dense, min(stride, packed.words), stride, dense_shift, rows, pixel_to_row, base,
+                packed.words, packed.data, packed.group_stride, packed.tap_starts, packed.groups,
+                np.float32(layer.slope), layer.all_dense, layer.dense_outputs,
+                self._line, out_rows, out_dense, layer.dense_stride, out_shift,
+            )  # fmt: skip
+        of_dense, of_sparse = layer.active
         return sparse_kernels.active_layer(*of_dense.literals, self._channels), (
             list_, self._pitch, dense, of_dense.words, stride, dense_shift,
             of_dense.data, of_dense.group_stride, of_dense.tap_starts, rows, pixel_to_row, base, layer.sparse_first,
             of_sparse.words, of_sparse.data, of_sparse.group_stride, of_sparse.tap_starts, np.float32(layer.slope),
             self._line, out_rows, out_dense, layer.dense_stride, out_shift,
+        )  # fmt: skip
+
+    def inactive_layer(
+        self, layer: PackedLayer, list_: Positions, dense: Words, stride: int, dense_shift: int,
+        pixel_to_row: Positions, out_dense: Words, out_shift: int,
+    ) -> Call:  # fmt: skip
+        """A masked layer's dense outputs at inactive pixels, map to map; the list is of quads if it goes by quads."""
+        packed, out_stride = layer.inactive, layer.dense_stride
+        if not isinstance(layer.active, Packed):
+            return self.convolution(
+                packed, list_, self._pitch, dense, stride, out_dense, out_stride, slope=layer.slope,
+                outputs=out_stride * (self._channels // self._line), source_shift=dense_shift, target_shift=out_shift,
+            )  # fmt: skip
+        check("list", list_, INT32, 1)
+        check("pixel_to_row", pixel_to_row, INT32, self._grid)
+        if packed.words > stride or out_stride > packed.groups * packed.shape.width:
+            raise ValueError(f"cpu: {packed.words} words and {out_stride} outputs do not fit the masked layer.")
+        return masked_winograd.inactive_quads(*packed.literals[:3]), (
+            list_, self._pitch, dense, stride, dense_shift, pixel_to_row, packed.words, packed.data,
+            packed.group_stride, packed.tap_starts, packed.groups, np.float32(layer.slope), out_dense, out_stride,
+            out_shift,
         )  # fmt: skip
 
     def active_fuse(

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from vs_smsr.engine.cpu.gemm import BF16, FP32
 from vs_smsr.engine.cpu.isa import Isa, RegisterTile
+from vs_smsr.engine.cpu.winograd import transformed
 from vs_smsr.weights import Weights
 
 Floats = NDArray[np.float32]
@@ -99,17 +100,17 @@ class PackedLayer:
         dense_stride: words of a pixel in its dense map, whole groups of 8 channels.
         sparse_first: word of a row where its sparse inputs start.
         slope: of the leaky relu after it; 0 a relu, 1 none.
-        dense: all outputs from dense inputs, at active pixels.
-        sparse: all outputs from sparse inputs, at active pixels.
-        inactive: dense outputs from dense inputs.
+        all_dense: all inputs are dense ones.
+        active: all outputs, at active pixels, from dense and from sparse inputs; float32 by quads, from whole lines.
+        inactive: dense outputs from dense inputs; float32 by quads, from as many words as the dense map has.
     """
 
     dense_outputs: int
     dense_stride: int
     sparse_first: int
     slope: float
-    dense: Packed
-    sparse: Packed
+    all_dense: bool
+    active: tuple[Packed, Packed] | Packed
     inactive: Packed
 
 
@@ -152,15 +153,23 @@ def pack_block(isa: Isa, mode: int, weights: Weights, block: int) -> PackedBlock
         weight[: layer.outputs, width - layer.inputs :] = weights.tensors[f"{layer.name}.weight"]
         weight = weight[next_order][:, order]
         from_dense, from_sparse = weight[:, :passed_dense], weight[:, dense_inputs : dense_inputs + passed]
+        if mode == FP32:
+            lines = -(-dense_inputs // 8) * 8  # the words between dense_inputs and that are zero at inactive pixels
+            inactive = padded(from_dense[:dense_outputs], dense_outputs, lines)
+            active: tuple[Packed, Packed] | Packed = pack(isa, mode, transformed(weight))
+            packed_inactive = pack(isa, mode, transformed(inactive))
+        else:
+            active = pack(isa, mode, from_dense), pack(isa, mode, from_sparse, first=dense_inputs)
+            packed_inactive = pack(isa, mode, from_dense[:dense_outputs])
         layers.append(
             PackedLayer(
                 dense_outputs,
                 dense_stride=-(-dense_outputs // 8) * 8 // per_word,
                 sparse_first=dense_inputs // per_word,
                 slope=spec.slope_of(number),
-                dense=pack(isa, mode, from_dense),
-                sparse=pack(isa, mode, from_sparse, first=dense_inputs),
-                inactive=pack(isa, mode, from_dense[:dense_outputs]),
+                all_dense=dense_inputs == width,
+                active=active,
+                inactive=packed_inactive,
             )
         )
         order, dense_inputs = next_order, dense_outputs

@@ -16,18 +16,18 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
+from numpy.typing import NDArray
 
 from vs_smsr.engine.cpu.gemm import F32, I16, I32, I64, BFloat, is_bf16
-from vs_smsr.engine.cpu.packing import Floats
 
 POINTS = 16  # of a quad
 PATCH = 4  # pixels, the side of what a quad reads
 _KERNEL = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])  # G
 
 
-def transformed(weight: Floats) -> Floats:
+def transformed(weight: NDArray[np.float32]) -> NDArray[np.float32]:
     """(outputs, inputs, 3, 3) -> (outputs, inputs, 4, 4) weights of the points."""
-    points: Floats = (_KERNEL @ weight.astype(np.float64) @ _KERNEL.T).astype(np.float32)
+    points: NDArray[np.float32] = (_KERNEL @ weight.astype(np.float64) @ _KERNEL.T).astype(np.float32)
     return points
 
 
@@ -36,17 +36,17 @@ def patch_to_points(
     typingctx: Any,
     points: Any,  # T*: point k's channels start at points[k * point_stride]; T as for the source, or float32
     point_stride: Any,
-    source: Any,  # T*: channels of the patch's first pixel; T = float32, or uint32 holding two bf16 channels
-    row_stride: Any,  # T from row to row
-    pixel_stride: Any,  # T from pixel to pixel
+    source: Any,  # T*: T = float32, or uint32 holding two bf16 channels
+    places: Any,  # int64*: element of the source where the channels of each of the patch's 16 pixels start, row by row
     channels: Any,  # a multiple of 8
 ) -> Any:
     """points = B' patch B, channel by channel; float32 inside."""
-    signature = types.void(points, types.int64, source, types.int64, types.int64, types.int64)
+    signature = types.void(points, types.int64, source, places, types.int64)
     from_bf16, to_bf16 = is_bf16(source), is_bf16(points)
 
     def codegen(context: Any, b: ir.IRBuilder, sig: Any, args: Any) -> Any:
-        points, point_stride, source, row_stride, pixel_stride, channels = args
+        points, point_stride, source, places, channels = args
+        pixels = [b.gep(source, [b.load(b.gep(places, [ir.Constant(I64, p)]))]) for p in range(PATCH * PATCH)]
 
         def load(place: Any, lanes: int) -> Any:
             if not from_bf16:
@@ -61,12 +61,9 @@ def patch_to_points(
             b.store(value, b.bitcast(place, kind.as_pointer()), align=4)
 
         def step(channel: Any, lanes: int) -> None:
-            first = b.gep(source, [b.udiv(channel, ir.Constant(I64, 2)) if from_bf16 else channel])
-            rows = [b.gep(first, [b.mul(row_stride, ir.Constant(I64, y))]) for y in range(PATCH)]
-            patch = [
-                [load(b.gep(row, [b.mul(pixel_stride, ir.Constant(I64, x))]), lanes) for x in range(PATCH)]
-                for row in rows
-            ]
+            word = b.udiv(channel, ir.Constant(I64, 2)) if from_bf16 else channel
+            loaded = [load(b.gep(pixel, [word]), lanes) for pixel in pixels]
+            patch = [loaded[y : y + PATCH] for y in range(0, PATCH * PATCH, PATCH)]
             done = _transposed(map(_before(b), _transposed(map(_before(b), patch))))
             target = b.gep(points, [b.udiv(channel, ir.Constant(I64, 2)) if to_bf16 else channel])
             for k in range(POINTS):

@@ -27,7 +27,7 @@ from vs_smsr.engine.cpu.gemm import (
     store_channels,
 )
 from vs_smsr.engine.cpu.sparse_kernels import activate
-from vs_smsr.engine.cpu.winograd import POINTS, patch_to_points, points_to_quad
+from vs_smsr.engine.cpu.winograd import PATCH, POINTS, patch_to_points, points_to_quad
 from vs_smsr.engine.cpu.work_stealing import claim
 
 QUADS = 12  # of a block: whole register blocks of 4, 6 or 12
@@ -35,23 +35,40 @@ CHUNK = 4 * QUADS  # quads claimed at a time
 
 
 @njit(inline="always")
-def _multiply(
-    lanes: Any, vectors: Any, pixels: Any, mode: Any, quads: Any, first: Any, width: Any, source: Any, line: Any,
-    weights: Any, group_stride: Any, starts: Any, groups: Any, points: Any, words: Any, sums: Any, span: Any,
-    channels: Any,
+def patch_places(places: Any, corner: Any, width: Any, line: Any) -> None:
+    """places (16,) = words where the lines of a quad's patch start; its first pixel is at `corner` of the map."""
+    for y in range(PATCH):
+        for x in range(PATCH):
+            places[y * PATCH + x] = (corner + (y - 1) * width + x - 1) * line
+
+
+@njit(inline="always")
+def multiply_points(
+    lanes: Any, vectors: Any, pixels: Any, mode: Any, points: Any, words: Any, weights: Any, group_stride: Any,
+    starts: Any, groups: Any, sums: Any,
 ) -> None:  # fmt: skip
-    """sums (POINTS, QUADS, span) of a block's quads; points (POINTS, QUADS, words) are left overwritten."""
-    for q in range(min(QUADS, quads.shape[0] - first)):
-        corner = (np.int64(quads[first + q, 0]) - width - 1) * line
-        place = pointer(points, q * words)
-        patch_to_points(place, QUADS * words, pointer(source, corner), width * line, line, channels)
+    """sums (POINTS, QUADS, outputs) of points (POINTS, QUADS, words)."""
     lines, zero = np.arange(QUADS) * words, np.zeros(1, np.int64)
+    span = groups * vectors * lanes
     for k in range(POINTS):
         indirect_gemm(
             lanes, vectors, pixels, mode, NEW, pointer(sums, k * QUADS * span), span, QUADS // pixels, groups,
             pointer(points, k * QUADS * words), pointer(lines, 0), 0, 1, words,
             pointer(weights, starts[k]), pointer(zero, 0), group_stride,
         )  # fmt: skip
+
+
+@njit(inline="always")
+def _multiply(
+    lanes: Any, vectors: Any, pixels: Any, mode: Any, quads: Any, first: Any, width: Any, source: Any, line: Any,
+    weights: Any, group_stride: Any, starts: Any, groups: Any, points: Any, words: Any, sums: Any, channels: Any,
+) -> None:  # fmt: skip
+    """sums (POINTS, QUADS, outputs) of a block's quads; points (POINTS, QUADS, words) are left overwritten."""
+    places = np.empty(POINTS, np.int64)
+    for q in range(min(QUADS, quads.shape[0] - first)):
+        patch_places(places, np.int64(quads[first + q, 0]), width, line)
+        patch_to_points(pointer(points, q * words), QUADS * words, pointer(source, 0), pointer(places, 0), channels)
+    multiply_points(lanes, vectors, pixels, mode, points, words, weights, group_stride, starts, groups, sums)
 
 
 @cache
@@ -74,7 +91,7 @@ def quad_convolution(lanes: int, vectors: int, pixels: int, mode: int, channels:
             for first in range(start, stop, QUADS):
                 _multiply(
                     lanes, vectors, pixels, mode, quads, first, width, source, words,
-                    weights, group_stride, starts, groups, points, words, sums, channels, channels,
+                    weights, group_stride, starts, groups, points, words, sums, channels,
                 )  # fmt: skip
                 for q in range(min(QUADS, count - first)):
                     points_to_quad(
@@ -107,7 +124,7 @@ def pooled_convolution(lanes: int, vectors: int, pixels: int, line: int, channel
             for first in range(start, stop, QUADS):
                 _multiply(
                     lanes, vectors, pixels, FP32, quads, first, width, source, line,
-                    weights, group_stride, starts, groups, points, channels, sums, span, channels,
+                    weights, group_stride, starts, groups, points, channels, sums, channels,
                 )  # fmt: skip
                 for q in range(min(QUADS, count - first)):
                     row = pointer(tile, 0)
@@ -142,7 +159,7 @@ def shuffled_convolution(lanes: int, vectors: int, pixels: int, mode: int, chann
             for first in range(start, stop, QUADS):
                 _multiply(
                     lanes, vectors, pixels, mode, quads, first, width, source, words,
-                    weights, group_stride, starts, groups, points, words, sums, span, channels,
+                    weights, group_stride, starts, groups, points, words, sums, channels,
                 )  # fmt: skip
                 for q in range(min(QUADS, count - first)):
                     points_to_quad(pointer(tile, 0), pointer(sums, q * span), QUADS * span, pointer(bias, 0), span)
@@ -178,7 +195,7 @@ def tail_convolution(lanes: int, vectors: int, pixels: int, mode: int, channels:
             for first in range(start, stop, QUADS):
                 _multiply(
                     lanes, vectors, pixels, mode, quads, first, width, source, words,
-                    weights, group_stride, starts, groups, points, words, sums, span, channels,
+                    weights, group_stride, starts, groups, points, words, sums, channels,
                 )  # fmt: skip
                 for q in range(min(QUADS, count - first)):
                     points_to_quad(pointer(tile, 0), pointer(sums, q * span), QUADS * span, pointer(bias, 0), span)

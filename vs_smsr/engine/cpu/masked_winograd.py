@@ -1,0 +1,131 @@
+"""A block's masked layers by Winograd's algorithm, over quads of which some pixels are wanted.
+
+Vocabulary as in `sparse_kernels`; a list holds the grid positions of the quads' first pixels. An output is the same
+bits whatever the rest of its quad is: which quads are in a list, and which of their pixels are stored, changes no
+result. So every active pixel goes this way, also one that is alone in its quad: a rule that looked at the quad would
+let a mask's flip change its neighbours' bits.
+"""
+
+# mypy: disable-error-code="no-untyped-def"
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from vs_smsr.engine.compiled import compiled
+from vs_smsr.engine.cpu.gemm import FP32, copy, pointer
+from vs_smsr.engine.cpu.sparse_kernels import activate
+from vs_smsr.engine.cpu.winograd import PATCH, POINTS, patch_to_points, points_to_quad
+from vs_smsr.engine.cpu.winograd_kernels import QUADS, multiply_points, patch_places
+from vs_smsr.engine.cpu.work_stealing import claim
+
+CHUNK = 2 * QUADS  # quads claimed at a time
+
+
+@njit(inline="always")
+def _row(pixel_to_row: Any, pixel: Any, base: Any) -> Any:
+    """Number of a pixel's row in the band; 0 if it has none."""
+    number = np.int64(pixel_to_row[pixel])
+    return number - base if number else number
+
+
+@cache
+def active_quads(lanes: int, vectors: int, pixels: int) -> Any:
+    """A masked layer at active pixels, float32: all outputs from all inputs, activation; to rows and to the dense map.
+
+    Of a line's inputs the first `dense_words` come from the dense map and the rest, up to `words`, from the rows of
+    active neighbours; those of other neighbours are zero. Numbers of rows are counted from `base`. With `every`, all
+    inputs being dense, the first `dense_outputs` of the quads' other pixels go to the dense map too.
+    """
+
+    @compiled
+    def kernel(
+        claimed, thread_id, list_, width, dense, dense_words, dense_stride, dense_shift, rows, pixel_to_row, base,
+        words, weights, group_stride, starts, groups, slope, every, dense_outputs,
+        row_words, out_rows, out_dense, out_stride, out_shift,
+    ):  # fmt: skip
+        span = groups * vectors * lanes
+        points, sums = np.zeros(POINTS * QUADS * words, np.float32), np.empty(POINTS * QUADS * span, np.float32)
+        tile, zeros, places = np.empty(4 * span, np.float32), np.zeros(span, np.float32), np.empty(POINTS, np.int64)
+        count = list_.shape[0]
+        while True:
+            start, stop = claim(claimed, thread_id, count, CHUNK)
+            if start == stop:
+                break
+            for first in range(start, stop, QUADS):
+                some = min(QUADS, stop - first)
+                for q in range(some):
+                    corner, point = np.int64(list_[first + q]), q * words
+                    if dense_words > 0:
+                        patch_places(places, corner - dense_shift, width, dense_stride)
+                        patch_to_points(
+                            pointer(points, point), QUADS * words, pointer(dense, 0), pointer(places, 0), dense_words
+                        )
+                    if dense_words < words:
+                        for p in range(PATCH * PATCH):
+                            pixel = corner + (p // PATCH - 1) * width + p % PATCH - 1
+                            places[p] = _row(pixel_to_row, pixel, base) * row_words + dense_words
+                        patch_to_points(
+                            pointer(points, point + dense_words), QUADS * words, pointer(rows, 0), pointer(places, 0),
+                            words - dense_words,
+                        )  # fmt: skip
+                multiply_points(
+                    lanes, vectors, pixels, FP32, points, words, weights, group_stride, starts, groups, sums
+                )
+                for q in range(some):
+                    points_to_quad(pointer(tile, 0), pointer(sums, q * span), QUADS * span, pointer(zeros, 0), span)
+                    activate(pointer(tile, 0), slope, 4 * span)
+                    for p in range(4):
+                        here = np.int64(list_[first + q]) + p // 2 * width + p % 2
+                        number, line = _row(pixel_to_row, here, base), p * span
+                        if number:
+                            copy(pointer(out_rows, number * row_words), pointer(tile, line), row_words)
+                        elif every:
+                            tile[line + dense_outputs : line + out_stride] = np.float32(0)
+                        if number or every:
+                            copy(pointer(out_dense, (here - out_shift) * out_stride), pointer(tile, line), out_stride)
+
+    return kernel
+
+
+@cache
+def inactive_quads(lanes: int, vectors: int, pixels: int) -> Any:
+    """A masked layer at pixels without a row, float32: dense outputs from dense inputs, activation; map to map."""
+
+    @compiled
+    def kernel(
+        claimed, thread_id, list_, width, dense, dense_stride, dense_shift, pixel_to_row,
+        words, weights, group_stride, starts, groups, slope, out_dense, out_stride, out_shift,
+    ):  # fmt: skip
+        span = groups * vectors * lanes
+        points, sums = np.zeros(POINTS * QUADS * words, np.float32), np.empty(POINTS * QUADS * span, np.float32)
+        tile, zeros, places = np.empty(4 * span, np.float32), np.zeros(span, np.float32), np.empty(POINTS, np.int64)
+        count = list_.shape[0]
+        while True:
+            start, stop = claim(claimed, thread_id, count, CHUNK)
+            if start == stop:
+                break
+            for first in range(start, stop, QUADS):
+                some = min(QUADS, stop - first)
+                for q in range(some):
+                    patch_places(places, np.int64(list_[first + q]) - dense_shift, width, dense_stride)
+                    patch_to_points(
+                        pointer(points, q * words), QUADS * words, pointer(dense, 0), pointer(places, 0), words
+                    )
+                multiply_points(
+                    lanes, vectors, pixels, FP32, points, words, weights, group_stride, starts, groups, sums
+                )
+                for q in range(some):
+                    points_to_quad(pointer(tile, 0), pointer(sums, q * span), QUADS * span, pointer(zeros, 0), span)
+                    activate(pointer(tile, 0), slope, 4 * span)
+                    for p in range(4):
+                        here = np.int64(list_[first + q]) + p // 2 * width + p % 2
+                        if pixel_to_row[here] == 0:
+                            target = pointer(out_dense, (here - out_shift) * out_stride)
+                            copy(target, pointer(tile, p * span), out_stride)
+
+    return kernel
