@@ -32,7 +32,7 @@ NO_FILE = 0x0001  # AVFMT_NOFILE: not one file but many, or none
 MUXER = {
     # It holds packets back until each stream has one: at most for 2 s of video, as lossless video is large.
     "max_interleave_delta": "2000000",
-    "fflags": "bitexact",  # no random numbers: equal jobs make equal files
+    "fflags": "+bitexact",  # no random numbers: equal jobs make equal files
 }
 
 
