@@ -21,6 +21,7 @@ from av.video.frame import PictureType
 from vs_smsr.errors import MediaError
 from vs_smsr.media import durable, encoding
 from vs_smsr.media.colour import Array, Colour
+from vs_smsr.media.paths import url
 from vs_smsr.media.preparation import Preparation
 from vs_smsr.media.reader import Packet, VideoInfo, fraction, reason
 from vs_smsr.options import VideoOptions
@@ -102,7 +103,7 @@ class ChunkWriter:
             # NUT keeps any clock and needs no table at its end; for codecs that it does not know there is MOV.
             form = "mov" if self._codec.canonical_name == "prores" else "nut"
             settings = {"avoid_negative_ts": "disabled"}
-            self._container = av.open(str(self._aside), "w", format=form, container_options=settings)
+            self._container = av.open(url(self._aside), "w", format=form, container_options=settings)
             self._stream = encoding.add_video(
                 self._container, self._codec, self._info, self.size, self.pix_fmt, self._options
             )
@@ -175,7 +176,7 @@ def packets(path: Path, times: Sequence[int]) -> list[Packet]:
         MediaError: it cannot be read, or holds other packets.
     """
     try:
-        with av.open(str(path)) as container:
+        with av.open(url(path)) as container:
             found = [packet for packet in container.demux(video=0) if packet.size]
     except (av.FFmpegError, IndexError) as error:
         raise MediaError(f"{path}: the chunk cannot be read.") from error

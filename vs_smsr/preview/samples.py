@@ -180,7 +180,7 @@ class _Clip:
     def __init__(self, path: Path, info: VideoInfo) -> None:
         self._tick = info.time_base
         self._begin, self._last = Fraction(0), -1
-        self._output = av.open(str(path), "w", format="matroska")
+        self._output = av.open(url(path), "w", format="matroska")
         stream = self._output.add_stream("ffv1", rate=info.rate.limit_denominator(1_000_000))
         assert isinstance(stream, VideoStream)
         offered = [pix_fmt.name for pix_fmt in stream.codec_context.codec.video_formats or []]

@@ -20,6 +20,7 @@ from vs_smsr.jobs.sizing import Size, final_size
 from vs_smsr.jobs.video import upscale_video
 from vs_smsr.media.image_files import encode
 from vs_smsr.media.images import Image, read_image
+from vs_smsr.media.paths import url
 from vs_smsr.options import VideoOptions
 from vs_smsr.preview.samples import Cut
 from vs_smsr.tiling import Sequence, TiledFrame, Tiler
@@ -93,7 +94,7 @@ def try_video(
 
 def _video_bytes(made: Path, cut: Cut) -> float:
     """Of the video stream of the whole result, by the packets of the samples' result."""
-    with av.open(str(made)) as container:
+    with av.open(url(made)) as container:
         packets = [(packet.size, packet.is_keyframe) for packet in container.demux(video=0) if packet.size]
     keys = [size for size, is_key in packets if is_key]
     rest = [size for size, is_key in packets if not is_key]
