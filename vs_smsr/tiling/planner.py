@@ -135,11 +135,16 @@ class _Costs:
         """Features of one stage, on the host."""
         return self.engine.memory.feature_bytes * pixels
 
-    def moved(self, window: Window) -> int:
+    def moved(self, window: Window, width: int) -> int:
         """A window's features or its piece of the result on the way between the engine and the frame's own arrays, and
-        features of the one before that are still being written."""
+        features of the one before that are still being written.
+
+        Args:
+            width: of the frame: stores on disk are mapped by whole rows.
+        """
         return self.counted(
-            self.store(window.area) + max(self.store(window.area), FLOATS * self.engine.weights.scale**2 * window.area)
+            self.store(window.height * width)
+            + max(self.store(window.area), FLOATS * self.engine.weights.scale**2 * window.area)
         )
 
     def room(self, spare: int) -> int:
@@ -182,7 +187,7 @@ def _least(
     taken = {
         "program": costs.in_use,
         "decoder and encoder": costs.counted(costs.overhead),
-        "engine": in_flight * workspace + (0 if tile is None else costs.moved(window)),
+        "engine": in_flight * workspace + (0 if tile is None else costs.moved(window, width)),
         "frames": in_flight * costs.frame(frame.area) + costs.counted(FLOATS * compared * tiles * frame.area),
     }
     return FramePlan(
