@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from vs_smsr.cli import parameters as p
-from vs_smsr.options import IN_ORDER, EngineOptions, TilingOptions, VideoOptions, require
+from vs_smsr.options import IN_ORDER, IN_ORDER_REUSE, EngineOptions, TilingOptions, VideoOptions, require
 
 commands = typer.Typer()
 Page = Annotated[
@@ -56,7 +56,7 @@ def preview(
     memory: p.Memory = None,
     tile: p.Tile = TilingOptions.tile,
     attention: p.Attention = IN_ORDER,
-    reuse: p.Reuse = TilingOptions.reuse,
+    reuse: p.Reuse = IN_ORDER_REUSE,
     temporal_tile: p.TemporalTile = TilingOptions.temporal_tile,
     overwrite: p.Overwrite = False,
     no_progress: p.NoProgress = False,
