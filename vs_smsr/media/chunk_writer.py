@@ -20,9 +20,9 @@ from av.video.frame import PictureType
 
 from vs_smsr.errors import MediaError
 from vs_smsr.media import durable, encoding
-from vs_smsr.media.colour import Array, Colour
+from vs_smsr.media.colour import Array
 from vs_smsr.media.paths import url
-from vs_smsr.media.preparation import Preparation
+from vs_smsr.media.preparation import Preparation, Prepared
 from vs_smsr.media.reader import Packet, VideoInfo, fraction, reason
 from vs_smsr.options import VideoOptions
 
@@ -59,11 +59,8 @@ def tail_of(codec: str, options: dict[str, str]) -> int:
     return LOOK_AHEAD.get(codec, 0)
 
 
-class ChunkWriter:
+class ChunkWriter(Prepared):
     """Takes the place of a `Writer` while chunks are made; one thread may prepare while another writes.
-
-    Attributes:
-        preparation: makes the frames.
 
     Args:
         size: (width, height) of the result.
@@ -77,18 +74,6 @@ class ChunkWriter:
         self._container: OutputContainer | None = None
         self._frames: list[tuple[int, int]] = []
         self._decoded: list[int] = []
-
-    @property
-    def size(self) -> tuple[int, int]:
-        return self.preparation.size
-
-    @property
-    def pix_fmt(self) -> str:
-        return self.preparation.pix_fmt
-
-    @property
-    def colour(self) -> Colour:
-        return self.preparation.colour
 
     def prepare(
         self, pixels: Array | av.VideoFrame, source: av.VideoFrame, alpha: Array | None = None

@@ -11,7 +11,7 @@ from av.codec.codec import Codec
 from av.sidedata.sidedata import Type as SideData
 
 from vs_smsr.media import encoding, streams
-from vs_smsr.media.colour import Array, from_rgb, has_alpha
+from vs_smsr.media.colour import Array, Colour, from_rgb, has_alpha
 from vs_smsr.media.reader import VideoInfo
 from vs_smsr.options import VideoOptions
 
@@ -123,3 +123,27 @@ class Preparation:
         frame.duration = round(source.duration * self._info.time_base / self.time_base)
         frame.pict_type = 0  # the encoder's choice, not the source's
         return frame
+
+
+class Prepared:
+    """A writer of frames that a `Preparation` makes.
+
+    Attributes:
+        preparation: makes the frames.
+        size: (width, height) of the frames.
+        pix_fmt, colour: of the frames.
+    """
+
+    preparation: Preparation
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.preparation.size
+
+    @property
+    def pix_fmt(self) -> str:
+        return self.preparation.pix_fmt
+
+    @property
+    def colour(self) -> Colour:
+        return self.preparation.colour

@@ -19,10 +19,10 @@ from av.stream import Stream
 
 from vs_smsr.errors import MediaError
 from vs_smsr.media import encoding, streams
-from vs_smsr.media.colour import Array, Colour, depth
+from vs_smsr.media.colour import Array, depth
 from vs_smsr.media.ffmpeg_log import errors_said
 from vs_smsr.media.paths import is_pipe, url
-from vs_smsr.media.preparation import Preparation
+from vs_smsr.media.preparation import Preparation, Prepared
 from vs_smsr.media.reader import Packet, Reader, fraction, reason
 from vs_smsr.media.targets import Settle, whole_or_nothing
 from vs_smsr.options import VideoOptions
@@ -40,16 +40,13 @@ class _Discarded(Exception):
     """Nobody wants the result."""
 
 
-class Writer:
+class Writer(Prepared):
     """A result being written. Opening it finds wrong options and targets before any frame is upscaled.
 
     As a context manager it finishes the file, reads it back and renames it to the target; if the block raises, it
     removes what was written.
 
     Attributes:
-        size: (width, height) of the written frames.
-        pix_fmt, colour: of the written frames.
-        preparation: makes them.
         frames: how many were written.
         notes: a line for everything that was not carried, and why; complete after the block.
 
@@ -158,18 +155,6 @@ class Writer:
         packet.stream = copy
         with self._explained():
             self._output.mux(packet)
-
-    @property
-    def size(self) -> tuple[int, int]:
-        return self.preparation.size
-
-    @property
-    def pix_fmt(self) -> str:
-        return self.preparation.pix_fmt
-
-    @property
-    def colour(self) -> Colour:
-        return self.preparation.colour
 
     def _open_container(self) -> OutputContainer:
         mdta = streams.uses_reverse_dns(self.reader.container.metadata)

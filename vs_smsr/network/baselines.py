@@ -42,6 +42,7 @@ class Enlarging(nn.Module):
         self.register_buffer("mean", torch.tensor(DIV2K_MEAN).view(1, 3, 1, 1), persistent=False)
 
     def detail(self, centred: Tensor) -> Tensor:
+        """(N, 3, H, W), the mean taken off, in units of 64 -> (N, 3, scale * H, scale * W) to add to the base."""
         raise NotImplementedError
 
     def forward(self, x: Tensor, tau: float | None = None) -> tuple[Tensor, Tensor]:
