@@ -236,10 +236,12 @@ def test_files_that_a_worker_does_not_see_are_sent(site: Site, whole: bytes, add
     assert site.said(worker).count("'store'") == 2
 
 
-def test_a_chunk_that_kills_its_workers(site: Site, whole: bytes) -> None:
-    """It is tried three times; nanny processes of dask start the workers again."""
+def test_a_chunk_that_kills_its_workers(site: Site, whole: bytes, address: str) -> None:
+    """It is tried three times, by whoever is there."""
     (site.path / "deadly").touch()
-    client = site.upscale("-o", "deadly.mkv", "--cluster", "local:1")
+    client = site.upscale("-o", "deadly.mkv", "--cluster", address)
+    for _ in range(3):
+        assert site.worker(address, *ENGINE).wait(LIMIT) == 1
     assert client.wait(LIMIT) == 1
     (site.path / "deadly").unlink()
     assert "workers lost chunk 0 3 times, the last one tcp://" in site.said(client).splitlines()[-1]

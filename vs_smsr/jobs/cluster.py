@@ -27,6 +27,7 @@ LOOK = 1.0  # seconds between two looks at who is there
 CONNECT = 10.0  # seconds for reaching a scheduler
 GATHER = 60.0  # seconds for getting what a task returned, which is small
 CLOSE = 5.0  # seconds for taking leave
+END = 30.0  # seconds for ending the processes of a local cluster
 EXTRA = "--cluster: needs dask.distributed. Install it with pip install 'vs-smsr[cluster]'."
 CERTIFICATES = (
     "--cluster: tls:// needs certificates. Name them in dask's configuration: distributed.comm.tls.ca-file, "
@@ -151,7 +152,7 @@ def connected(job: JobOptions) -> Iterator[Cluster]:
                 memory_limit=None,  # an engine keeps its own
                 silence_logs=logging.CRITICAL,
             )
-            stack.callback(_close, local)
+            stack.callback(_close, local, END)
             address = local.scheduler_address
         try:
             client = Client(address, timeout=CONNECT, set_as_default=False)
@@ -159,7 +160,7 @@ def connected(job: JobOptions) -> Iterator[Cluster]:
             raise OptionError(CERTIFICATES) from error
         except OSError as error:
             raise JobError(f"--cluster: no scheduler answers at {address}. Start it with dask scheduler.") from error
-        stack.callback(_close, client)
+        stack.callback(_close, client, CLOSE)
         yield Cluster(client, job.cluster)
 
 
@@ -177,6 +178,6 @@ def _quiet() -> Iterator[None]:
             one.setLevel(level)
 
 
-def _close(what: Any) -> None:
+def _close(what: Any, timeout: float) -> None:
     with suppress(Exception):  # who does not answer in time is left alone
-        what.close(timeout=CLOSE)
+        what.close(timeout=timeout)
