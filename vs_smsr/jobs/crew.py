@@ -19,7 +19,16 @@ from contextlib import suppress
 from pathlib import Path
 
 from vs_smsr.engine.memory import available, resident
-from vs_smsr.errors import EngineError, JobError, MediaError, MemoryBudgetError, SmsrError, WeightsError, plain
+from vs_smsr.errors import (
+    EngineError,
+    JobError,
+    MediaError,
+    MemoryBudgetError,
+    OptionError,
+    SmsrError,
+    WeightsError,
+    plain,
+)
 from vs_smsr.jobs import remote
 from vs_smsr.jobs.beginning import versions
 from vs_smsr.jobs.board import Board
@@ -29,6 +38,7 @@ from vs_smsr.jobs.report import Tally
 from vs_smsr.jobs.workers import TRIES
 from vs_smsr.media import durable
 from vs_smsr.media.chunk_writer import digest
+from vs_smsr.media.script_source import is_script
 from vs_smsr.options import EngineOptions, JobOptions, TilingOptions
 from vs_smsr.tiling.planner import SHARE
 
@@ -47,6 +57,9 @@ class Crew:
     Args:
         source, target: of the job.
         engine, tiling: what the workers' engines are made from.
+
+    Raises:
+        OptionError: the source is a script.
     """
 
     def __init__(
@@ -58,6 +71,8 @@ class Crew:
         tiling: TilingOptions,
         job: JobOptions,
     ) -> None:
+        if is_script(source):
+            raise OptionError(f"--cluster: must be left out for {source}, as what it reads may not be there.")
         self._cluster, self._wait = cluster, job.cluster_wait
         self._engine, self._tiling = _for_each(engine, tiling, job)
         self._source = remote.SharedFile.of(source)

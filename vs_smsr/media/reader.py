@@ -29,6 +29,7 @@ from vs_smsr.media.flv import joined_flv
 from vs_smsr.media.main_video import main_video
 from vs_smsr.media.paths import is_pipe, url
 from vs_smsr.media.ranges import BEYOND, Cut, Located, NoFrameError, frames_in, locate
+from vs_smsr.media.script_source import is_script, open_script
 from vs_smsr.media.spacing import Spacing
 from vs_smsr.options import Damaged, Range
 
@@ -92,7 +93,7 @@ class Reader:
     ) -> None:
         """
         Args:
-            path: any file that FFmpeg decodes.
+            path: any file that FFmpeg decodes, or a VapourSynth script.
             damaged, deinterlace: see `VideoOptions`.
             part: of the video, see `VideoOptions.range`.
         """
@@ -114,7 +115,8 @@ class Reader:
             self.start = start_of(self.container)
             self._clock = _clock(self.container, self.video)
             self.part = part
-            self._located = self._locate() if part and not is_pipe(self.path) else None
+            once = is_pipe(self.path) or is_script(self.path)  # looking through it first is not possible, or no gain
+            self._located = self._locate() if part and not once else None
             if self._located:
                 self._decoder.enter(self._located.pts)
             self._cut_out = Cut(part, self._located, self.video, self._rate())
@@ -158,6 +160,8 @@ class Reader:
         return None if self._cut_out.end is None else self._cut_out.end - self._cut_out.origin
 
     def _open(self) -> InputContainer:
+        if is_script(self.path):
+            return open_script(self.path)
         joined = None if is_pipe(self.path) else joined_flv(self.path)
         return av.open(joined or url(self.path), "r")
 
@@ -177,6 +181,8 @@ class Reader:
 
     def packets(self) -> Iterator[Packet]:
         """The other streams' packets alone, as they come in the file; once, and nothing is decoded for it."""
+        if is_script(self.path):
+            return iter(())
         self._skips_video = True
         return (item for item in self.items() if not isinstance(item, av.VideoFrame))
 
