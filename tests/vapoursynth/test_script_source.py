@@ -135,10 +135,8 @@ def refuse(n, clip=clip):
     return clip
 clip.std.FrameEval(refuse).set_output()
 """
-    with (
-        Reader(script(more)) as reader,
-        pytest.raises(MediaError, match=r"frame 7 of the script cannot be made \\(line 18\\): ValueError: seven"),
-    ):
+    said = r"frame 7 of the script cannot be made \(line 18\): ValueError: seven"
+    with pytest.raises(MediaError, match=said), Reader(script(more)) as reader:
         list(reader)
 
 
