@@ -7,6 +7,7 @@ import hashlib
 import importlib.metadata
 import os
 from collections.abc import Mapping
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ def begin(
         manifest = folder.manifest()
         _compare(folder, manifest, settings, "Go on with what it was, or begin anew with --restart.")
         return manifest
-    with Reader(source, options.damaged, options.deinterlace) as reader:
+    with Reader(source, options.damaged, options.deinterlace, options.range) as reader:
         chosen = _pinned(tiler, reader.info, options)
         size = _size(tiler, reader.info, chosen)
         trial = Writer(target, reader, size, chosen)  # what is wrong shows now
@@ -116,6 +117,7 @@ def _settings(source: Path, tiler: Tiler, options: VideoOptions, job: JobOptions
         "--reuse": chosen.reuse,
         "--temporal-tile": chosen.temporal_tile,
         "--chunk-frames": job.chunk_frames,
+        "the range": options.range or "the whole",
     }
     for field in dataclasses.fields(options):
         if field.name not in ("overwrite", "range"):
@@ -150,6 +152,14 @@ def _weights_digest(tiler: Tiler) -> str:
 
 
 def _plain_fields(options: EngineOptions | TilingOptions | VideoOptions) -> dict[str, Any]:
-    """For JSON; without the range, as a part of a video is not made in chunks."""
-    fields = {name: value for name, value in dataclasses.asdict(options).items() if name != "range"}
-    return {name: str(value.absolute()) if isinstance(value, Path) else value for name, value in fields.items()}
+    """For JSON; see `Manifest`."""
+    fields = {name: _plain(value) for name, value in dataclasses.asdict(options).items()}
+    if isinstance(options, VideoOptions):
+        fields["range"] = {name: _plain(value) for name, value in dataclasses.asdict(options.range).items()}
+    return fields
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Path):
+        return str(value.absolute())
+    return str(value) if isinstance(value, Fraction) else value

@@ -105,7 +105,8 @@ class Maker:
         if self._frames and self._frames.at > first * manifest.chunk:
             self.close()
         if not self._frames:
-            self._frames = _Frames(Reader(Path(manifest.source), options.damaged, options.deinterlace))
+            reader = Reader(Path(manifest.source), options.damaged, options.deinterlace, options.range)
+            self._frames = _Frames(reader)
         frames = self._frames
         info = frames.reader.info
         limits = fit(self._tiler, info, Size(*manifest.size), options, ahead)

@@ -27,16 +27,16 @@ CONTAINERS = {".mkv", ".mp4", ".m4v", ".mov", ".webm"}
 
 
 def in_chunks(source: Path, target: Path, options: VideoOptions, job: JobOptions) -> bool:
-    """Is the video made in chunks? Else it is one chunk or a range, or source, container or encoder do not allow it.
+    """Is the video made in chunks? Else it is one chunk, or source, container or encoder do not allow it.
 
     Raises:
         OptionError: it would be, but an option of the encoder speaks of the whole video.
         MediaError: the source cannot be read.
     """
-    possible = target.suffix.lower() in CONTAINERS and options.codec in JOINED and not options.range
-    if not possible or not job.chunk_frames or options.range or is_pipe(source) or is_pipe(target):
+    possible = target.suffix.lower() in CONTAINERS and options.codec in JOINED
+    if not possible or not job.chunk_frames or is_pipe(source) or is_pipe(target):
         return False
-    with Reader(source, options.damaged) as reader:
+    with Reader(source, options.damaged, part=options.range) as reader:
         if reader.info.frames is not None and reader.info.frames <= job.chunk_frames:
             return False
         if reader.info.alpha and options.codec == "libvpx-vp9":  # transparency lies beside the packets

@@ -180,10 +180,13 @@ class Reader:
                 return None
 
     def packets(self) -> Iterator[Packet]:
-        """The other streams' packets alone, as they come in the file; once, and nothing is decoded for it."""
+        """The other streams' packets alone, as they come in the file; once.
+
+        Nothing is decoded for it but a range, whose frames tell which packets belong to it.
+        """
         if is_script(self.path):
             return iter(())
-        self._skips_video = True
+        self._skips_video = not self.part
         return (item for item in self.items() if not isinstance(item, av.VideoFrame))
 
     def _find_cut(self, damaged: Damaged) -> str:
