@@ -37,7 +37,7 @@ from vs_smsr import cli, engine
 class Counting(command.PixelRepeater):
     def upscale(self, frame, overrides=None):
         if frame.any():
-            if os.path.exists("deadly"):
+            if os.path.exists(os.environ["COMPUTED"] + ".deadly"):
                 os._exit(1)
             time.sleep(0.1)
             with open(os.environ["COMPUTED"], "a") as log:
@@ -96,7 +96,7 @@ class Site:
     def scheduler(self) -> tuple[subprocess.Popen[str], str]:
         """A scheduler and its address."""
         process = self.start(
-            "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", 0, "--no-dashboard"
+            "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", 0, "--dashboard-address", ":0"
         )
         found: list[str] = []
         until(lambda: found.extend(re.findall(r"Scheduler at: +(tcp://\S+)", self.said(process))) or found, process)
@@ -234,16 +234,18 @@ def test_files_that_a_worker_does_not_see_are_sent(site: Site, whole: bytes, add
     assert (site.path / "sent.mkv").read_bytes() == whole
     until(lambda: not list((site.path / "workers").rglob("vs-smsr-*")), worker)
     assert site.said(worker).count("'store'") == 2
+    worker.kill()
 
 
 def test_a_chunk_that_kills_its_workers(site: Site, whole: bytes, address: str) -> None:
     """It is tried three times, by whoever is there."""
-    (site.path / "deadly").touch()
+    deadly = site.path / "computed.deadly"
+    deadly.touch()
     client = site.upscale("-o", "deadly.mkv", "--cluster", address)
     for _ in range(3):
         assert site.worker(address, *ENGINE).wait(LIMIT) == 1
     assert client.wait(LIMIT) == 1
-    (site.path / "deadly").unlink()
+    deadly.unlink()
     assert "workers lost chunk 0 3 times, the last one tcp://" in site.said(client).splitlines()[-1]
 
 

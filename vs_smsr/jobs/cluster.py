@@ -148,7 +148,7 @@ def connected(job: JobOptions) -> Iterator[Cluster]:
                 threads_per_worker=1,
                 resources={RESOURCE: 1},
                 host="127.0.0.1",
-                dashboard_address=None,
+                dashboard_address="127.0.0.1:0",
                 memory_limit=None,  # an engine keeps its own
                 silence_logs=logging.CRITICAL,
             )
