@@ -33,6 +33,12 @@ def pytest_configure() -> None:
             signal.signal(number, signal.SIG_DFL)
 
 
+def pytest_runtest_teardown() -> None:
+    """SVT-AV1, run by root, makes a process real-time; whatever it starts then could stop the machine."""
+    if hasattr(os, "sched_getscheduler") and os.sched_getscheduler(0) != os.SCHED_OTHER:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of data that is too large or not free enough for the repository."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import time
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
@@ -413,3 +415,19 @@ def test_end_to_end_with_the_network(tmp_path: Path, demo_clip: Path) -> None:
             error = np.abs(np.clip(expected, 0, 255) - to_rgb(large))
             assert error.mean() < 1.0
     assert 0.5 < report.skipped < 1
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="needs Linux's scheduling")
+def test_an_encoder_leaves_the_scheduling_as_it_is(demo_clip: Path, tmp_path: Path, stand_in) -> None:
+    """SVT-AV1, run by root, asks for real time: two threads that spin would stop a machine of two cores."""
+    seen = set()
+
+    def look(progress: Progress) -> None:
+        for thread in os.listdir("/proc/self/task"):
+            with suppress(OSError):  # it has ended
+                seen.add(os.sched_getscheduler(int(thread)))
+
+    before = os.sched_getscheduler(0)
+    options = VideoOptions(codec="libsvtav1", crf=40, preset="12")
+    upscale_video(demo_clip, tmp_path / "b.mkv", Tiler(stand_in(2)), options, look)
+    assert seen == {before}

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from vs_smsr.options import TilingOptions, parse_bytes
 from vs_smsr.tiling import Sequence, TemporalTile, Tiler, open_tile
 from vs_smsr.tiling.geometry import cover
 from vs_smsr.tiling.planner import plan
+from vs_smsr.tiling.scheduler import WARM_UP
 from vs_smsr.tiling.tile_state import psnr
 from vs_smsr.weights import Weights
 
@@ -291,13 +293,14 @@ class Counting:
             raise MemoryBudgetError("injected")
 
     def upscale(self, frame: Frame, overrides: Overrides | None = None) -> Upscaled:
-        if frame.shape != (16, 16, 3):  # what the tiler warms up with
+        if frame.shape[:2] != WARM_UP:
             self._allocate()
         return self._engine.upscale(frame, overrides)
 
     @contextmanager
     def open(self, height: int, width: int) -> Iterator[Any]:
-        self._allocate()
+        if height * width > prod(WARM_UP):
+            self._allocate()
         with self._engine.open(height, width) as ops:
             yield ops
 

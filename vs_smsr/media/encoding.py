@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from fractions import Fraction
+from pathlib import Path
 
 import av
 from av.codec.codec import Codec, UnknownCodecError, find_best_pix_fmt_of_list
@@ -215,7 +216,7 @@ def encoder_options(codec: Codec, context: VideoCodecContext, info: VideoInfo, o
 
 
 def _open(context: VideoCodecContext, options: VideoOptions) -> None:
-    with errors_said() as words:
+    with errors_said() as words, _same_priority():
         try:
             context.open()
         except (av.FFmpegError, ValueError) as error:
@@ -226,3 +227,19 @@ def _open(context: VideoCodecContext, options: VideoOptions) -> None:
             ) from error
     if context.options:
         raise OptionError(f"--encoder-option: {options.codec} does not know {', '.join(sorted(context.options))}.")
+
+
+@contextmanager
+def _same_priority() -> Iterator[None]:
+    """Threads keep the scheduling that they have: SVT-AV1, run by root, makes the whole process real-time (FIFO 99)."""
+    if not hasattr(os, "sched_getscheduler"):  # Linux has it
+        yield
+        return
+    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        for thread in map(int, os.listdir("/proc/self/task") if Path("/proc/self/task").exists() else ["0"]):
+            with suppress(OSError):  # it has ended
+                if os.sched_getscheduler(thread) != policy:
+                    os.sched_setscheduler(thread, policy, parameters)
