@@ -280,6 +280,11 @@ def test_other_ways_are_not_mixed_with_a_cluster() -> None:
             JobOptions(cluster="local:2", **options)
 
 
+def test_dask_is_loaded_only_where_it_is_used() -> None:
+    code = "import sys, vs_smsr.jobs.long, vs_smsr.cli.upscale; print(*{'dask', 'distributed'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "\n"
+
+
 def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
     with (

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vs_smsr import engine
+from vs_smsr import engine, jobs
 from vs_smsr.errors import MediaError, OptionError
+from vs_smsr.jobs.chunks import encode as encode_chunks
+from vs_smsr.jobs.folder import JobFolder
 from vs_smsr.jobs.video import upscale_video
 from vs_smsr.media.reader import Reader
 from vs_smsr.options import EngineOptions, Range, TilingOptions, VideoOptions, parse_range
@@ -305,3 +307,52 @@ def test_the_network_makes_the_frames_of_the_full_run(tmp_path: Path, clip, atte
         upscale_video(source, tmp_path / f"{name}.mkv", tiler, options)
     whole, part = ([bits(frame) for frame in linear(tmp_path / name)] for name in ("whole.mkv", "part.mkv"))
     assert part == whole[first:8]
+
+
+@pytest.fixture
+def entered_chunks(stand_in, monkeypatch, tmp_path: Path):
+    """entered_chunks(source) -> how many chunks of six frames were entered at a key frame.
+
+    Chunks that are made one by one, in any order, are byte for byte those of one linear decode, and so is all that is
+    known of the source in the end.
+    """
+    monkeypatch.setattr("vs_smsr.engine.create", lambda options: stand_in(options.scale))
+    tiling, video = TilingOptions(temporal_tile=3), VideoOptions(codec="ffv1")
+
+    def run(source: Path) -> int:
+        one, other = (
+            jobs.plan(source, tmp_path / f"{name}.mkv", tiling=tiling, video=video, chunk_frames=6).folder
+            for name in ("one", "other")
+        )
+        folder = JobFolder(one)
+        encode_chunks(folder, folder.manifest(), Tiler(stand_in(2), tiling), range(20))
+        numbers, entered = sorted(folder.chunks()), 0
+        for number in np.random.default_rng(0).permutation(numbers).tolist():
+            with jobs.Job(other) as job:
+                assert job.make(number)
+                assert job._maker is not None
+                assert job._maker._frames is not None
+                entered += job._maker._frames.entered
+        assert JobFolder(other).ending() == folder.ending()
+        assert JobFolder(other).chunks() == folder.chunks()
+        assert len(numbers) > 5
+        return entered
+
+    return run
+
+
+@pytest.mark.parametrize("name", CLIPS)
+def test_chunks_may_be_entered(made, entered_chunks, name: str) -> None:
+    broadcast = CLIPS[name].ending in ("ts", "mpg")
+    assert (entered_chunks(made(name)) > 4) == (CLIPS[name].enters and not broadcast)
+
+
+def test_chunks_of_a_variable_rate_may_be_entered(tmp_path: Path, entered_chunks) -> None:
+    times = np.cumsum(np.random.default_rng(1).integers(20, 900, FRAMES)).tolist()
+    path = encode(tmp_path / "a.mp4", Coded("mp4", options=OPEN), times, Fraction(1, 12800))
+    assert entered_chunks(path) > 4
+
+
+def test_chunks_of_an_edit_list_may_be_entered(made, ffmpeg, tmp_path: Path, entered_chunks) -> None:
+    ffmpeg("-ss", "0.52", "-i", made("h264 mp4"), "-c", "copy", tmp_path / "cut.mp4")
+    assert entered_chunks(tmp_path / "cut.mp4") >= 0

@@ -1,32 +1,29 @@
 """Making the chunks of a job: each is upscaled and encoded by itself.
 
-A chunk is a run of whole temporal tiles, so its frames follow from the source and its number alone. The source is
-decoded from its beginning in every run, for then a frame is what it is in a run that nothing interrupts, whatever the
-file's key frames, clock or damage are; beside the network that costs next to nothing.
+A chunk is a run of whole temporal tiles, so its frames follow from the source and its number alone. See `jobs.frames`
+for where decoding begins.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
-from pathlib import Path
 from typing import Self
 
 import av
 
 from vs_smsr.jobs.beginning import check_worker
-from vs_smsr.jobs.folder import Chunk, Ending, JobFolder, Manifest
+from vs_smsr.jobs.folder import Chunk, JobFolder, Manifest
+from vs_smsr.jobs.frames import Frames, all_frames, frames_at
 from vs_smsr.jobs.joining import lacking
 from vs_smsr.jobs.pipeline import Begin, Decoded, End, Made, fit, run
 from vs_smsr.jobs.report import Pair, Tally
 from vs_smsr.jobs.sizing import Size
 from vs_smsr.media.chunk_writer import ChunkWriter, tail_of
 from vs_smsr.media.preparation import Changed
-from vs_smsr.media.reader import Reader
 from vs_smsr.tiling import Tiler
 
 log = logging.getLogger(__name__)
@@ -63,7 +60,7 @@ class Maker:
     def __init__(self, folder: JobFolder, manifest: Manifest, tiler: Tiler) -> None:
         check_worker(folder, manifest, tiler)
         self._folder, self._manifest, self._tiler = folder, manifest, tiler
-        self._frames: _Frames | None = None
+        self._frames: Frames | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -74,7 +71,7 @@ class Maker:
     def close(self) -> None:
         """Close the source; another `make` opens it again."""
         if self._frames:
-            self._frames.reader.close()
+            self._frames.close()
             self._frames = None
 
     def make(
@@ -88,13 +85,33 @@ class Maker:
             after_frame: called in the caller's thread with what became of all frames of this call so far, and the
                 latest.
         """
+        self._make(numbers, after_frame, enter=False)
+
+    def make_one(
+        self, number: int, after_frame: Callable[[Tally, Pair], None] = lambda tally, pair: None
+    ) -> Chunk | None:
+        """Make a chunk; None: the source ends before it. Decoding begins near it where that is known to be the same.
+
+        Args:
+            after_frame: as for `make`.
+        """
+        self._make([number], after_frame, enter=self._is_inner(number))
+        return self._folder.chunk(number)
+
+    def _is_inner(self, number: int) -> bool:
+        """Is it not the last chunk, as far as is known? Who makes that tells what a decoder finds in all frames."""
+        ending = self._folder.ending()
+        frames = ending.frames if ending else self._manifest.expected or 0
+        return ending is not None or (number + 1) * self._manifest.chunk < frames
+
+    def _make(self, numbers: Iterable[int], after_frame: Callable[[Tally, Pair], None], enter: bool) -> None:
         try:
-            self._make(numbers, after_frame)
+            self._run(numbers, after_frame, enter)
         except BaseException:
             self.close()
             raise
 
-    def _make(self, numbers: Iterable[int], after_frame: Callable[[Tally, Pair], None]) -> None:
+    def _run(self, numbers: Iterable[int], after_frame: Callable[[Tally, Pair], None], enter: bool) -> None:
         manifest = self._manifest
         options = manifest.video_options()
         ahead = tail_of(options.codec, options.encoder_options)
@@ -102,15 +119,14 @@ class Maker:
         first = next(numbers, None)
         if first is None:
             return
-        if self._frames and self._frames.at > first * manifest.chunk:
+        start = first * manifest.chunk
+        if self._frames and (self._frames.at > start or (self._frames.entered and not enter)):
             self.close()
         if not self._frames:
-            reader = Reader(Path(manifest.source), options.damaged, options.deinterlace, options.range)
-            self._frames = _Frames(reader)
+            self._frames = frames_at(manifest, start) if enter else all_frames(manifest)
         frames = self._frames
-        info = frames.reader.info
-        limits = fit(self._tiler, info, Size(*manifest.size), options, ahead)
-        writer = ChunkWriter(info, manifest.size, Fraction(manifest.ticks), options)
+        limits = fit(self._tiler, frames.info, Size(*manifest.size), options, ahead)
+        writer = ChunkWriter(frames.info, manifest.size, Fraction(manifest.ticks), options)
         counted: deque[tuple[Tally, Changed]] = deque()
         current = 0
 
@@ -136,7 +152,7 @@ class Maker:
             raise
 
     def _items(
-        self, frames: _Frames, numbers: Iterable[int], ahead: int, count: Callable[[Tally], None]
+        self, frames: Frames, numbers: Iterable[int], ahead: int, count: Callable[[Tally], None]
     ) -> Iterator[Decoded]:
         """The frames of these chunks between their marks; those between them are decoded and dropped."""
         size = self._manifest.chunk
@@ -151,47 +167,5 @@ class Maker:
                     break
                 yield frames.take()
             yield End(frames.following(ahead), count)
-        if not frames.look(1) and self._folder.ending() is None:
+        if not frames.look(1) and not frames.entered and self._folder.ending() is None:
             self._folder.finish_source(frames.ending())
-
-
-class _Frames:
-    """The frames of a source, of which some may be seen before they are taken.
-
-    Attributes:
-        at: number of the next frame.
-    """
-
-    def __init__(self, reader: Reader) -> None:
-        self.reader = reader
-        self.at = 0
-        self._frames = iter(reader)
-        self._waiting: deque[av.VideoFrame] = deque()
-
-    def look(self, wanted: int) -> int:
-        """How many of so many next frames there are."""
-        while len(self._waiting) < wanted and (frame := next(self._frames, None)) is not None:
-            self._waiting.append(frame)
-        return min(wanted, len(self._waiting))
-
-    def take(self) -> av.VideoFrame:
-        """The next frame, which `look` has found."""
-        self.at += 1
-        return self._waiting.popleft()
-
-    def following(self, wanted: int) -> list[av.VideoFrame]:
-        """The next frames, so many if there are; they stay."""
-        return list(itertools.islice(self._waiting, self.look(wanted)))
-
-    def ending(self) -> Ending:
-        """What is known when no frame is left."""
-        reader, filters = self.reader, self.reader.filters
-        return Ending(
-            self.at,
-            {
-                "notes": reader.notes,
-                "damage": dataclasses.asdict(reader.damage),
-                "cropped": filters.crop and dataclasses.asdict(filters.crop),
-                "deinterlaced": filters.interlaced if filters.deinterlace else 0,
-            },
-        )

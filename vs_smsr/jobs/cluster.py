@@ -154,14 +154,25 @@ def connected(job: JobOptions) -> Iterator[Cluster]:
             )
             stack.callback(_close, local, END)
             address = local.scheduler_address
+        if kind == "tls":
+            _check_certificates()
         try:
             client = Client(address, timeout=CONNECT, set_as_default=False)
-        except TypeError as error:
-            raise OptionError(CERTIFICATES) from error
         except OSError as error:
             raise JobError(f"--cluster: no scheduler answers at {address}. Start it with dask scheduler.") from error
         stack.callback(_close, client, CLOSE)
         yield Cluster(client, job.cluster)
+
+
+def _check_certificates() -> None:
+    from distributed.security import Security
+
+    try:
+        context = Security().get_connection_args("client").get("ssl_context")
+    except OSError as error:
+        raise OptionError(f"--cluster: dask's certificates cannot be read ({error}).") from error
+    if context is None:
+        raise OptionError(CERTIFICATES)
 
 
 @contextmanager

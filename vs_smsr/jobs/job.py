@@ -118,7 +118,7 @@ class Job:
         if self._folder.chunk(number) is None:
             if not self._maker:
                 self._maker = Maker(self._folder, self._manifest, Tiler(engines.create(self._engine), self._tiling))
-            self._maker.make([number])
+            self._maker.make_one(number)
         done = self._folder.chunk(number)
         return done.tally.frames if done else 0
 

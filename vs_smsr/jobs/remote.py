@@ -144,8 +144,7 @@ def make(key: str, manifest: Manifest, number: int) -> MadeChunk | None:
             raise JobError(f"{worker.address}: chunk {number} is not wanted any more.")
         worker.log_event(topic(key), {"who": worker.address, "number": number, "tally": dataclasses.asdict(tally)})
 
-    session.maker.make([number], tell)
-    chunk = folder.chunk(number)
+    chunk = session.maker.make_one(number, tell)
     return MadeChunk(chunk, folder.file(number).stat().st_size if chunk else 0, folder.ending())
 
 

@@ -155,6 +155,16 @@ class Reader:
         return self.start + self._cut_out.origin
 
     @property
+    def shift(self) -> int:
+        """Ticks that are taken off all times, as the range begins at 0."""
+        return round(self._cut_out.origin / fraction(self.video.time_base))
+
+    @property
+    def entered(self) -> bool:
+        """Does decoding begin at a key frame before the range, not at the first frame?"""
+        return bool(self._located and self._located.packet)
+
+    @property
     def length(self) -> Fraction | None:
         """Seconds from time 0 to the end of the range, as far as it is known; None: to the end of the file."""
         return None if self._cut_out.end is None else self._cut_out.end - self._cut_out.origin
