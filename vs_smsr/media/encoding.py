@@ -31,6 +31,7 @@ UNTAGGED = 0
 VARIABLE_FPS = 0x0400  # AVFMT_VARIABLE_FPS
 PLAYED = {"h264", "hevc", "av1", "vp8", "vp9", "vvc", "mpeg4"}  # codecs for players, which want 4:2:0
 QUANTISED = {"mpeg1video", "mpeg2video", "mpeg4", "msmpeg4v2", "msmpeg4v3", "wmv1", "wmv2", "flv1", "h263", "mjpeg"}
+DECODING_TIMES = ("avi", "mxf")  # containers without a time to show a frame at: it is the time to decode it
 MPEG4_TICKS = 65535  # MPEG-4 part 2 counts time in 16 bits
 
 
@@ -144,6 +145,8 @@ def add_video(
     context.width, context.height = size
     context.pix_fmt = pix_fmt
     context.time_base = choose_time_base(codec, output, info)
+    if output.format.name in DECODING_TIMES:
+        context.max_b_frames = 0
     context.flags |= Flags.frame_duration  # else the last frame is shown as long as a mean frame
     _tag(context, info, size)
     if codec.canonical_name == "hevc" and output.format.name in ("mp4", "mov"):

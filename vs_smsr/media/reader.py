@@ -223,7 +223,8 @@ class Reader:
         if self._skips_video:
             return
         cut_off, expected = (False, None) if self._cut_out.over else (bool(self._cut), self._expected_frames())
-        found = self._decoder.finish(cut_off, None if self.part else expected, not self._cut_out.over)
+        guessed = self.container.format.name == "asf"  # where it is cut off, from what is there
+        found = self._decoder.finish(cut_off, None if self.part or guessed else expected, not self._cut_out.over)
         self.damage = found.shifted(self._cut_out.origin)
         self.notes += self._mended() + self.damage.notes()
         if self.filters.deinterlace and not self.filters.interlaced:

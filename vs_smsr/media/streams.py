@@ -83,18 +83,20 @@ def name_of(stream: Stream) -> str:
     return f"stream #{stream.index} ({', '.join(filter(None, words))})"
 
 
-def first_packets(path: Path, wanted: list[Stream]) -> tuple[dict[int, Packet], dict[int, str]]:
-    """The first packet of each of these streams, but of those that begin late in the file; what no decoder opens.
+def first_packets(reader: Reader, options: VideoOptions) -> tuple[dict[int, Packet], dict[int, str]]:
+    """The first packet of each stream of sound or pictures to carry, but of those that begin late in the file.
 
     Returns:
-        packets, and FFmpeg's reasons why it cannot decode a stream at all though it knows its codec; both by index.
+        packets, and FFmpeg's reasons why it cannot decode a stream whose header is damaged; both by index.
     """
+    kinds = ("audio", "video")
+    others = [stream for stream in reader.container.streams if stream.type in kinds and stream is not reader.video]
+    indexes = [stream.index for stream in others if wanted(stream, options) and not is_cover(stream)]
     found: dict[int, Packet] = {}
-    mute: dict[int, str] = {}
-    indexes = [stream.index for stream in wanted]
-    if not indexes or is_pipe(path):
-        return found, mute
-    with av.open(url(path)) as again:
+    damaged: dict[int, str] = {}
+    if not indexes or is_pipe(reader.path):
+        return found, damaged
+    with av.open(url(reader.path)) as again:
         for packet in islice(again.demux(), FIRST_PACKETS):
             if packet.size and packet.stream_index in indexes:
                 found.setdefault(packet.stream_index, packet)
@@ -105,9 +107,11 @@ def first_packets(path: Path, wanted: list[Stream]) -> tuple[dict[int, Packet], 
             try:
                 if context is not None and not context.is_open:
                     context.open(strict=False)
-            except (av.FFmpegError, ValueError) as error:
-                mute[index] = reason(error)
-    return found, mute
+            except av.error.InvalidDataError as error:
+                damaged[index] = reason(error)
+            except (av.FFmpegError, ValueError):
+                continue  # no decoder for it here; others may have one
+    return found, damaged
 
 
 def refusal(stream: Stream, container: str, first: Packet | None = None) -> str | None:
