@@ -180,11 +180,11 @@ def _end_of_frame(file: BinaryIO, start: int) -> int | None:
     if not b"FRAME".startswith(line[:5]):
         return None
     file.seek(0)
-    size = _y4m_samples(file.readline(Y4M_LINE))
+    size = y4m_samples(file.readline(Y4M_LINE))
     return start + len(line) + size if size else OPEN
 
 
-def _y4m_samples(header: bytes) -> int:
+def y4m_samples(header: bytes) -> int:
     """Bytes of a frame; 0 if the header does not tell, or tells what is not known here."""
     told = {word[:1]: word[1:] for word in header.decode("latin-1").split()[1:]}
     layout = re.match(

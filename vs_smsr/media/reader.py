@@ -28,6 +28,7 @@ from vs_smsr.media.filters import Filters
 from vs_smsr.media.flv import joined_flv
 from vs_smsr.media.main_video import main_video
 from vs_smsr.media.paths import is_pipe, url
+from vs_smsr.media.piped import Piped
 from vs_smsr.media.ranges import BEYOND, Cut, Located, NoFrameError, frames_in, locate
 from vs_smsr.media.spacing import Spacing
 from vs_smsr.options import Damaged, Range
@@ -100,10 +101,11 @@ class Reader:
         self.notes: list[str] = []
         self.damage = Damage()
         self._skips_video = False
+        self._piped: Piped | None = None
         self._cut = self._find_cut(damaged)
         try:
             self.container = self._open()
-        except (av.FFmpegError, ValueError) as error:
+        except (OSError, ValueError) as error:
             what = f"{self._cut}, and what is there" if self._cut else "is not a media file that"
             raise self._error(f"{what} can{'not' * bool(self._cut)} be read ({reason(error)})") from error
         try:
@@ -124,7 +126,7 @@ class Reader:
             self._early = list(self._until_first_frame())
             self.info = self._describe(self._early[-1])
         except BaseException:
-            self.container.close()
+            self._close_files()
             raise
 
     def __enter__(self) -> Self:
@@ -137,7 +139,12 @@ class Reader:
 
     def close(self) -> None:
         self._items.close()
+        self._close_files()
+
+    def _close_files(self) -> None:
         self.container.close()
+        if self._piped:
+            self._piped.close()
 
     def __iter__(self) -> Iterator[av.VideoFrame]:
         return (item for item in self.items() if isinstance(item, av.VideoFrame))
@@ -158,8 +165,10 @@ class Reader:
         return None if self._cut_out.end is None else self._cut_out.end - self._cut_out.origin
 
     def _open(self) -> InputContainer:
-        joined = None if is_pipe(self.path) else joined_flv(self.path)
-        return av.open(joined or url(self.path), "r")
+        if is_pipe(self.path):
+            self._piped = Piped(self.path)
+            return av.open(self._piped, "r")
+        return av.open(joined_flv(self.path) or url(self.path), "r")
 
     def _locate(self) -> Located | None:
         """Look through the packets for the range, decoding none."""
@@ -285,6 +294,10 @@ class Reader:
             if said := words():
                 self._decoder.skip(said[0])
             if packet is None:
+                if self._piped and self._piped.lacks_an_end:
+                    self._cut = "is cut off: its last frame is incomplete"
+                    if self._damaged != "keep":
+                        raise self._error(f"{self._cut}. {ADVICE}")
                 return
             yield packet
 
