@@ -33,6 +33,8 @@ from vs_smsr.media.ranges import BEYOND, Cut, Located, NoFrameError, frames_in, 
 from vs_smsr.media.spacing import Spacing
 from vs_smsr.options import Damaged, Range
 
+STILL_FORMATS = "_pipe"  # how FFmpeg names the formats of stills, since pipes hold several in a row
+
 type Packet = AnyPacket[Any]  # of whatever kind of stream
 type Item = av.VideoFrame | Packet
 
@@ -209,6 +211,9 @@ class Reader:
         return cut
 
     def _main_video(self) -> VideoStream:
+        form = self.container.format.name
+        if form.endswith(STILL_FORMATS) and not self._piped:
+            raise self._error(f"is a still of a kind that is not read ({form.removesuffix('_pipe')})")
         video = main_video(self.container)
         if video is None:
             raise self._error("has no video stream")
