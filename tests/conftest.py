@@ -18,6 +18,8 @@ from vs_smsr.tiling.scheduler import WARM_UP
 from vs_smsr.weights import Weights, load, shipped
 
 SHARED = Path(__file__).parents[1].parent / "shared"
+if "PYTEST_XDIST_WORKER" in os.environ:  # the other processes of this run have their own cores
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # of PyTorch
 PROCESSOR = "needs a processor with"  # the reason of skips that no installation can spare
 EXPECTED_SKIPS = 0  # of a whole run on a machine that has ../shared and no GPU; CI fails above it
 
@@ -61,7 +63,7 @@ class StandInEngine:
         assert (height % 2, width % 2, channels) == (0, 0, 3), frame.shape
         assert frame.dtype == np.float32
         assert frame.flags.c_contiguous
-        if frame.shape != WARM_UP or frame.any():  # else the scheduler gets the engine ready
+        if frame.shape[:2] != WARM_UP or frame.any():  # else the scheduler gets the engine ready
             self.frames.append(frame)
         scale = self.weights.scale
         masks = (np.zeros((height, width), np.uint8),) * MODULES

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from fractions import Fraction
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -158,11 +159,34 @@ class JobOptions:
     restart: bool = False  # throw away what an earlier run has made
     prepare: bool = False  # only write the job down
     devices: tuple[str, ...] = ()  # a worker on each: processes that share threads and memory; none: this process
+    cluster: str = ""  # a dask cluster instead: "tcp://host:port" or "tls://host:port" of its scheduler, or "local:N"
+    cluster_wait: float = 60  # seconds that may pass while no worker of it is at work
+    insecure: bool = False  # take a cluster of other machines without TLS
 
     def __post_init__(self) -> None:
         rule = "0 (one encoder for the whole video) or 2 or more"
         where = type(self).__name__
         require(self.chunk_frames == 0 or self.chunk_frames >= 2, where, "chunk_frames", rule, self.chunk_frames)
+        if self.cluster:
+            self._check_cluster(where)
+
+    def _check_cluster(self, where: str) -> None:
+        require(self.cluster_wait > 0, where, "cluster_wait", "a positive number of seconds", self.cluster_wait)
+        alone = not (self.devices or self.prepare)
+        require(alone, where, "cluster", "given without several devices or workers, and without prepare", self.cluster)
+        match = re.fullmatch(r"local:[1-9]\d{0,3}|(tcp|tls)://(\[[\da-fA-F:.]+\]|[^:/\[\]\s]+):\d{1,5}", self.cluster)
+        require(bool(match), where, "cluster", "tcp://host:port, tls://host:port or local:N", self.cluster)
+        assert match is not None, "checked above"
+        advice = "Whoever reaches it can run code there; allow it with --insecure in a network that you trust."
+        safe = match[1] != "tcp" or _is_loopback(match[2].strip("[]")) or self.insecure
+        require(safe, where, "cluster", "tls:// for another machine", self.cluster, advice)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 Attention = Literal["frame", "held", "auto"]

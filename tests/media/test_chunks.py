@@ -134,6 +134,24 @@ def test_the_direct_way_makes_the_same(
     assert not JobFolder.of(joined).exists()
 
 
+@pytest.mark.parametrize("part", [Range(first=5, last=28), Range(start=Fraction(3, 10), end=2.25), Range(first=14)])
+def test_a_range_is_that_of_the_direct_way(
+    source: Path, chunked: Make, stand_in: Make, facts_of: Make, tmp_path: Path, part: Range
+) -> None:
+    """Frames, times, sound, subtitles and chapters; after an interrupt too."""
+    whole, joined = tmp_path / "whole.mkv", tmp_path / "joined.mkv"
+    options = {"codec": "libx264", "crf": 0.0, "preset": "veryfast", "pix_fmt": "yuv444p", "range": part}
+    first = upscale_video(source, whole, Tiler(stand_in(2), TilingOptions(temporal_tile=5)), VideoOptions(**options))
+    with pytest.raises(KeyboardInterrupt):
+        chunked(source, joined, tiler=stop_after(stand_in, 13), **options)
+    second = chunked(source, joined, **options)
+    assert facts_of(joined) == facts_of(whole)
+    for a, b in zip(decoded(whole)[1], decoded(joined)[1], strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert (first.frames, first.notes) == (second.frames, second.notes)
+    assert first.frames > 10
+
+
 def stop_after(stand_in: Make, count: int) -> Tiler:
     """An engine that fails after so many frames."""
 
@@ -230,6 +248,7 @@ def test_after_the_last_rename_there_is_nothing_left_to_do(
         ({"source": True}, "the source"),
         ({"weights": True}, "the weights"),
         ({"version": True}, "version av"),
+        ({"range": Range(first=1)}, "the range"),
     ],
 )
 def test_another_job_is_named(
@@ -286,7 +305,7 @@ def test_short_videos_and_other_containers_go_the_direct_way(source: Path, tmp_p
         ("a.mkv", {}, JobOptions(chunk_frames=0)),
         ("a.avi", {}, JOB),
         ("a.mkv", {"codec": "mpeg4"}, JOB),
-        ("a.mkv", {"range": Range(first=5)}, JOB),
+        ("a.mkv", {"range": Range(first=5, last=14)}, JOB),
         ("-", {}, JOB),
     ):
         assert not in_chunks(source, Path(target), VideoOptions(**video), job), target

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from vs_smsr.errors import MediaError
 from vs_smsr.media.declared import declared
+from vs_smsr.media.ffmpeg_log import errors_said
 from vs_smsr.media.reader import Reader
 
 
@@ -184,3 +186,29 @@ def test_no_such_file_a_folder_and_sound_alone(tmp_path: Path, clip) -> None:
                 target.mux(packet)
     with pytest.raises(MediaError, match="no video stream"):
         Reader(alone)
+
+
+def test_errors_are_collected_by_each_thread_and_the_level_comes_back() -> None:
+    """FFmpeg has one level for all threads: whoever ends last puts it back, not whoever began last."""
+    inside, leave = threading.Barrier(2, timeout=60), threading.Barrier(2, timeout=60)
+    heard: dict[str, list[str]] = {}
+
+    def listen() -> None:
+        with errors_said() as words:
+            inside.wait()
+            av.logging.log(av.logging.ERROR, "test", "of the thread")
+            leave.wait()
+            heard["thread"] = words()
+
+    before = av.logging.get_level()
+    other = threading.Thread(target=listen)
+    with errors_said() as words:
+        other.start()
+        inside.wait()
+        av.logging.log(av.logging.ERROR, "test", "of the caller")
+        heard["caller"] = words()
+    assert av.logging.get_level() == av.logging.ERROR
+    leave.wait()
+    other.join(60)
+    assert heard == {"thread": ["of the thread"], "caller": ["of the caller"]}
+    assert av.logging.get_level() == before

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from vs_smsr.engine.cpu.isa import choose
 from vs_smsr.evaluation.bicubic import imresize
 from vs_smsr.network.smsr import SMSR
 from vs_smsr.training import guiding, state
@@ -81,7 +82,10 @@ def held(trainer: Trainer) -> dict[str, torch.Tensor]:
     return {n: p.detach().clone() for n, p in trainer.family.named_parameters() if "spa_mask" not in n}
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize(
+    "precision",
+    ["fp32", pytest.param("bf16", marks=pytest.mark.skipif(not choose().bf16, reason="needs a processor with bf16"))],
+)
 def test_masks_alone_find_detail_and_nothing_else_is_changed(
     training_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str
 ) -> None:

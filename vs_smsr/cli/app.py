@@ -127,6 +127,9 @@ def upscale(
     restart: p.Restart = False,
     workers: p.Workers = 1,
     prepare_job: p.PrepareJob = False,
+    cluster: p.Cluster = None,
+    cluster_wait: p.ClusterWait = JobOptions.cluster_wait,
+    insecure: p.Insecure = False,
     overwrite: p.Overwrite = False,
     recursive: p.Recursive = False,
     no_progress: p.NoProgress = False,
@@ -153,6 +156,9 @@ def upscale(
             restart=restart,
             prepare=prepare_job,
             devices=tuple(devices * workers) if several else (),
+            cluster=cluster or JobOptions.cluster,
+            cluster_wait=cluster_wait,
+            insecure=insecure,
         )
         video_options = VideoOptions(
             codec=codec,

@@ -25,7 +25,9 @@ class Resumable(KeyboardInterrupt):
 
 
 def listen() -> None:
-    """Take over SIGINT, SIGTERM and SIGHUP, unless the shell (or nohup) had them ignored."""
+    """Take over SIGINT, SIGTERM and SIGHUP, unless the shell (or nohup) had them ignored; none has come yet."""
+    global _caught
+    _caught = None
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)  # Windows has no SIGHUP
         if number is not None and signal.getsignal(number) is not signal.SIG_IGN:

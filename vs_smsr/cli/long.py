@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
-from vs_smsr import engine
 from vs_smsr.cli.report import one_line, say, summary, warn
 from vs_smsr.errors import JobError
-from vs_smsr.jobs.chunks import encode
 from vs_smsr.jobs.folder import JobFolder, unfinished
-from vs_smsr.jobs.joining import finish, lacking
-from vs_smsr.tiling import Tiler
+from vs_smsr.jobs.job import Job
+from vs_smsr.jobs.joining import lacking
 
 
 def list_jobs(folder: Path) -> None:
@@ -30,16 +27,13 @@ def make_chunk(path: Path, number: int, device: str, threads: int, memory: int |
         JobError: there is no such job or chunk.
     """
     folder = JobFolder(path)
-    manifest = folder.manifest()
-    if folder.chunk(number) is None:
-        tiler = Tiler(engine.create(manifest.engine_options(device, threads)), manifest.tiling_options(memory))
-        encode(folder, manifest, tiler, [number])
-    done = folder.chunk(number)
-    if done is None:
+    with Job(path, device=device, threads=threads, memory=memory) as job:
+        frames = job.make(number)
+    if not frames:
         ending = folder.ending()
-        count = f" of {-(-ending.frames // manifest.chunk)}" if ending else ""
+        count = f" of {-(-ending.frames // folder.manifest().chunk)}" if ending else ""
         raise JobError(f"{path}: there is no chunk {number}{count}; they count from 0.")
-    say(one_line(f"{folder.file(number)}: {done.tally.frames} frames"))
+    say(one_line(f"{folder.file(number)}: {frames} frames"))
 
 
 def join_job(path: Path) -> None:
@@ -48,9 +42,7 @@ def join_job(path: Path) -> None:
     Raises:
         JobError: chunks are missing; names them.
     """
-    start = time.perf_counter()
-    with JobFolder(path) as folder:
-        report = finish(folder, start)
+    report = Job(path).join()
     for note in report.notes:
         warn(one_line(f"note: {note}"))
     say(summary(report))

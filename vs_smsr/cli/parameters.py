@@ -244,6 +244,24 @@ Workers = Annotated[
         rich_help_panel=LONG,
     ),
 ]
+Cluster = Annotated[
+    str | None,
+    typer.Option(
+        "--cluster",
+        metavar="ADDRESS",
+        help="Workers of a dask cluster make the parts: tcp://host:8786, tls://host:8786, or local:N.",
+        rich_help_panel=LONG,
+    ),
+]
+ClusterWait = Annotated[
+    float,
+    typer.Option(
+        "--cluster-wait", metavar="SECONDS", help="Fail after so long without a worker that fits.", rich_help_panel=LONG
+    ),
+]
+Insecure = Annotated[
+    bool, typer.Option("--insecure", help="Allow tcp:// to another machine, without TLS.", rich_help_panel=LONG)
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing files.", rich_help_panel=RUN)]
 Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Search folders recursively.", rich_help_panel=RUN)]
 NoProgress = Annotated[bool, typer.Option("--no-progress", help="Show no progress bar.", rich_help_panel=RUN)]

@@ -65,13 +65,15 @@ def upscale_all(
         out = str(STANDARD)
     jobs = plan(inputs, out, recursive, label(scales[0], video_options), video_options)
 
+    job_options = job_options or JobOptions()
+    local: dict[str, Any] = {"device": "cpu", "engine": "cpu", "precision": "auto"} if job_options.cluster else {}
+
     @functools.cache
     def tiler(scale: int) -> Tiler:
-        return Tiler(engine.create(dataclasses.replace(engine_options, scale=scale)), tiling_options)
+        return Tiler(engine.create(dataclasses.replace(engine_options, scale=scale, **local)), tiling_options)
 
     tiler(scales[0])  # what is wrong with the engine is wrong for all files
     failed = 0
-    job_options = job_options or JobOptions()
     frames = dict.fromkeys(scales, 0)
     entries: list[dict[str, Any]] = []
     report = None if dry_run else report
@@ -146,8 +148,9 @@ def _upscale(
         if report is None:
             say(one_line(f"{folder}: prepared; make its parts with vs-smsr chunk, then vs-smsr join"))
         return report
-    if long.prepare:
-        raise OptionError(f"--prepare-job: must be left out for {job.source}, which is not made in chunks.")
+    for name, given in (("--prepare-job", long.prepare), ("--cluster", long.cluster)):
+        if given:
+            raise OptionError(f"{name}: must be left out for {job.source}, which is not made in chunks.")
     return run(job.source, job.target, tiler, options, show)
 
 

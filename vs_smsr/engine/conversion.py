@@ -65,6 +65,11 @@ def pack(frame: Frame, layout: Layout, height: int, width: int, run: Run = alone
     return picture
 
 
+def prepare(layout: Layout) -> None:
+    """Compile what pictures of that layout need, before memory is counted."""
+    pack(unpack(layout.empty(2, 2)), layout, 2, 2)
+
+
 def _three(picture: Picture) -> list[NDArray[Any]]:
     """Y, Cb, Cr as the kernels take them; empty chroma for grey."""
     planes = [np.require(plane, requirements=["C", "W"]) for plane in picture.planes]

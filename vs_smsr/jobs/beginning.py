@@ -6,9 +6,12 @@ import dataclasses
 import hashlib
 import importlib.metadata
 import os
+from collections.abc import Mapping
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 
 from vs_smsr.errors import JobError
@@ -34,18 +37,21 @@ def begin(
     engine: EngineOptions,
     options: VideoOptions,
     job: JobOptions,
+    elsewhere: Mapping[str, str] | None = None,
 ) -> Manifest:
     """The job in the folder, begun now if there is none.
 
+    Args:
+        elsewhere: those of `made_with` that are others where the chunks are made; None: the tiler makes them.
     Raises:
         JobError: it is not the same job.
     """
-    settings = _settings(source, tiler, options, job)
+    settings = _settings(source, tiler, options, job) | made_with(tiler) | dict(elsewhere or {})
     if folder.begun:
         manifest = folder.manifest()
         _compare(folder, manifest, settings, "Go on with what it was, or begin anew with --restart.")
         return manifest
-    with Reader(source, options.damaged, options.deinterlace) as reader:
+    with Reader(source, options.damaged, options.deinterlace, options.range) as reader:
         chosen = _pinned(tiler, reader.info, options)
         size = _size(tiler, reader.info, chosen)
         trial = Writer(target, reader, size, chosen)  # what is wrong shows now
@@ -72,7 +78,7 @@ def check_worker(folder: JobFolder, manifest: Manifest, tiler: Tiler) -> None:
     Raises:
         JobError: the engine, the weights or a library is another one than where the job was begun; names it.
     """
-    _compare(folder, manifest, _made_by(tiler), "Install the same here, or use the machine where it was begun.")
+    _compare(folder, manifest, made_with(tiler), "Install the same here, or use the machine where it was begun.")
 
 
 def _compare(folder: JobFolder, manifest: Manifest, settings: dict[str, str], advice: str) -> None:
@@ -103,7 +109,7 @@ def _size(tiler: Tiler, info: VideoInfo, options: VideoOptions) -> Size:
 
 
 def _settings(source: Path, tiler: Tiler, options: VideoOptions, job: JobOptions) -> dict[str, str]:
-    """By name, everything that the result's bytes depend on."""
+    """By name, everything of the user's that the result's bytes depend on."""
     chosen = tiler.options
     found = {
         "the source": durable.sample(source),
@@ -111,15 +117,16 @@ def _settings(source: Path, tiler: Tiler, options: VideoOptions, job: JobOptions
         "--reuse": chosen.reuse,
         "--temporal-tile": chosen.temporal_tile,
         "--chunk-frames": job.chunk_frames,
+        "the range": options.range or "the whole",
     }
     for field in dataclasses.fields(options):
         if field.name not in ("overwrite", "range"):
             found[f"--{field.name.replace('_', '-')}"] = getattr(options, field.name)
-    return {name: str(value) for name, value in found.items()} | _made_by(tiler)
+    return {name: str(value) for name, value in found.items()}
 
 
-def _made_by(tiler: Tiler) -> dict[str, str]:
-    """The part of it that every worker must have."""
+def made_with(tiler: Tiler) -> dict[str, str]:
+    """The part of it that is of the worker: all must have the same."""
     engine = tiler.engine
     found = {
         "the weights": _weights_digest(tiler),
@@ -127,7 +134,13 @@ def _made_by(tiler: Tiler) -> dict[str, str]:
         "--engine": engine.name,
         "--precision": engine.precision,
     }
-    return found | {f"version {name}": importlib.metadata.version(name) for name in VERSIONS}
+    return found | versions()
+
+
+def versions() -> dict[str, str]:
+    """Of what the bytes of a chunk depend on."""
+    ffmpeg = ", ".join(f"{name} {'.'.join(map(str, of))}" for name, of in sorted(av.library_versions.items()))
+    return {f"version {name}": importlib.metadata.version(name) for name in VERSIONS} | {"version FFmpeg": ffmpeg}
 
 
 def _weights_digest(tiler: Tiler) -> str:
@@ -139,6 +152,14 @@ def _weights_digest(tiler: Tiler) -> str:
 
 
 def _plain_fields(options: EngineOptions | TilingOptions | VideoOptions) -> dict[str, Any]:
-    """For JSON; without the range, as a part of a video is not made in chunks."""
-    fields = {name: value for name, value in dataclasses.asdict(options).items() if name != "range"}
-    return {name: str(value.absolute()) if isinstance(value, Path) else value for name, value in fields.items()}
+    """For JSON; see `Manifest`."""
+    fields = {name: _plain(value) for name, value in dataclasses.asdict(options).items()}
+    if isinstance(options, VideoOptions):
+        fields["range"] = {name: _plain(value) for name, value in dataclasses.asdict(options.range).items()}
+    return fields
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Path):
+        return str(value.absolute())
+    return str(value) if isinstance(value, Fraction) else value

@@ -12,6 +12,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Self
 
@@ -39,7 +40,8 @@ class Manifest:
         size: (width, height) of the result.
         ticks: seconds per tick in the target's container, as a fraction.
         settings: by name, everything that the result's bytes depend on.
-        engine, tiling, video: the fields of `EngineOptions`, `TilingOptions` and `VideoOptions` to work with.
+        engine, tiling, video: the fields of `EngineOptions`, `TilingOptions` and `VideoOptions` to work with; paths and
+            the times of a range as text.
     """
 
     source: str
@@ -64,7 +66,9 @@ class Manifest:
         return TilingOptions(**{**self.tiling, "memory": memory})
 
     def video_options(self) -> VideoOptions:
-        return VideoOptions(**{**self.video, "range": Range()})  # a range is not made in chunks
+        fields = self.video["range"]
+        times = {name: None if fields[name] is None else Fraction(fields[name]) for name in ("start", "end")}
+        return VideoOptions(**{**self.video, "range": Range(**{**fields, **times})})
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ def join(folder: JobFolder, manifest: Manifest) -> tuple[str, ...]:
     durations = {pts: duration for chunk in chunks for pts, duration in chunk.encoded.frames}
     options = manifest.video_options()
     target = Path(manifest.target)
-    with Reader(Path(manifest.source), options.damaged, options.deinterlace) as reader:
+    with Reader(Path(manifest.source), options.damaged, options.deinterlace, options.range) as reader:
         notes: list[str] = []
 
         def settle(result: Path) -> None:

@@ -18,6 +18,7 @@ import av
 import cv2
 
 from vs_smsr import tiling
+from vs_smsr.engine import conversion
 from vs_smsr.engine.picture import Picture
 from vs_smsr.errors import MemoryBudgetError
 from vs_smsr.jobs.planes import frame_of, layout_of, picture_of
@@ -92,7 +93,10 @@ def fit(tiler: Tiler, info: VideoInfo, size: Size, options: VideoOptions, ahead:
     """
     deep = False
     with suppress(ValueError):  # an unknown format: the writer says so
-        deep = depth(av.VideoFormat(options.pix_fmt or info.pix_fmt)) > 8
+        for pix_fmt in (info.pix_fmt, options.pix_fmt or info.pix_fmt):
+            deep = depth(av.VideoFormat(pix_fmt)) > 8
+            if (layout := layout_of(pix_fmt, Colour(1, False))) is not None:
+                conversion.prepare(layout)
     *better, least = levels(options)
     for level in better:
         overhead = pipeline_bytes(info, size, deep, level, ahead)

@@ -30,6 +30,7 @@ from vs_smsr.media.main_video import main_video
 from vs_smsr.media.paths import is_pipe, url
 from vs_smsr.media.piped import Piped
 from vs_smsr.media.ranges import BEYOND, Cut, Located, NoFrameError, frames_in, locate
+from vs_smsr.media.script_source import is_script, open_script
 from vs_smsr.media.spacing import Spacing
 from vs_smsr.options import Damaged, Range
 
@@ -95,7 +96,7 @@ class Reader:
     ) -> None:
         """
         Args:
-            path: any file that FFmpeg decodes.
+            path: any file that FFmpeg decodes, or a VapourSynth script.
             damaged, deinterlace: see `VideoOptions`.
             part: of the video, see `VideoOptions.range`.
         """
@@ -118,7 +119,8 @@ class Reader:
             self.start = start_of(self.container)
             self._clock = _clock(self.container, self.video)
             self.part = part
-            self._located = self._locate() if part and not is_pipe(self.path) else None
+            once = is_pipe(self.path) or is_script(self.path)  # looking through it first is not possible, or no gain
+            self._located = self._locate() if part and not once else None
             if self._located:
                 self._decoder.enter(self._located.pts)
             self._cut_out = Cut(part, self._located, self.video, self._rate())
@@ -170,6 +172,8 @@ class Reader:
         if is_pipe(self.path):
             self._piped = Piped(self.path)
             return av.open(self._piped, "r")
+        if is_script(self.path):
+            return open_script(self.path)
         return av.open(joined_flv(self.path) or url(self.path), "r")
 
     def _locate(self) -> Located | None:
@@ -187,8 +191,13 @@ class Reader:
                 return None
 
     def packets(self) -> Iterator[Packet]:
-        """The other streams' packets alone, as they come in the file; once, and nothing is decoded for it."""
-        self._skips_video = True
+        """The other streams' packets alone, as they come in the file; once.
+
+        Nothing is decoded for it but a range, whose frames tell which packets belong to it.
+        """
+        if is_script(self.path):
+            return iter(())
+        self._skips_video = not self.part
         return (item for item in self.items() if not isinstance(item, av.VideoFrame))
 
     def _find_cut(self, damaged: Damaged) -> str:

@@ -8,13 +8,17 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from vs_smsr.engine.contract import Engine
+from vs_smsr.engine.contract import Engine, Overrides
+from vs_smsr.engine.staged import StagedFrame
+from vs_smsr.engine.stores import InMemory
+from vs_smsr.engine.window import whole
 from vs_smsr.options import TilingOptions
+from vs_smsr.tiling.geometry import cover
 from vs_smsr.tiling.planner import FramePlan, plan
 from vs_smsr.tiling.runner import FrameRunner
 
 _Key = tuple[int, int, int]  # height, width, overhead
-WARM_UP = (16, 16, 3)
+WARM_UP = (16, 16)  # height and width of the first frame
 RUNNERS = 64  # that are remembered, with the tile sizes that they have learned to need
 
 
@@ -98,17 +102,27 @@ class Scheduler:
         runner = self._runners.get(key)
         if runner is not None and runner is self._current:
             return runner
-        if not self._warm:  # what the first frame loads and compiles stays, so it counts as in use
-            self._engine.upscale(np.zeros(WARM_UP, np.float32))
+        if not self._warm:
+            self._warm_up()
             self._warm = True
-            if self._engine.profile:
-                self._engine.profile.clear()  # compiling is no part of a frame
         self._make_room()
         if runner is None:
             runner = self._planned(key)
         self._engine.memory.limit(runner.plan.budget)
         self._current = runner
         return runner
+
+    def _warm_up(self) -> None:
+        """Load and compile what frames need, whole or in tiles: it stays, so it counts as in use."""
+        height, width = WARM_UP
+        frame = np.zeros((height, width, 3), np.float32)
+        self._engine.upscale(frame)
+        if self._engine.capabilities.windows:
+            stores = [InMemory(height, width) for _ in range(self._engine.weights.spec.stages)]
+            tiles = cover(whole(height, width), height // 2, width)
+            StagedFrame(self._engine, stores, height, width).upscale(frame, Overrides(), tiles)
+        if self._engine.profile:
+            self._engine.profile.clear()  # compiling is no part of a frame
 
     def _planned(self, key: _Key) -> FrameRunner:
         """A new runner, in place of the oldest where there are many."""
