@@ -108,6 +108,8 @@ class Reader:
         self._cut = self._find_cut(damaged)
         try:
             self.container = self._open()
+        except MediaError:
+            raise
         except (OSError, ValueError) as error:
             what = f"{self._cut}, and what is there" if self._cut else "is not a media file that"
             raise self._error(f"{what} can{'not' * bool(self._cut)} be read ({reason(error)})") from error
