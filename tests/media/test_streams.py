@@ -178,6 +178,17 @@ def test_the_larger_of_two_films_is_upscaled(tmp_path, ffmpeg, upscaled) -> None
     assert upscaled(source, tmp_path / "b.mkv").frames == 5
 
 
+@pytest.mark.parametrize(("codec", "target"), [("libx264", "avi"), ("mpeg4", "avi"), ("libx264", "mxf")])
+def test_containers_that_hold_decoding_times_alone(tmp_path, ffmpeg, ffprobe, upscaled, codec, target) -> None:
+    """They get no B-frames, so every frame is where it was, and nothing is to be told."""
+    source = tmp_path / "a.avi"
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=s=64x48:r=25:d=0.6", "-c:v", "mpeg4", source)
+    report = upscaled(source, tmp_path / f"b.{target}", codec=codec)
+    assert report.notes == ()
+    frames = ffprobe(report.output, "-show_frames", "-select_streams", "v")["frames"]
+    assert [round(float(frame["best_effort_timestamp_time"]) * 25) for frame in frames] == list(range(15))
+
+
 @pytest.mark.parametrize("target", ["mkv", "mp4"])
 def test_a_copied_film_with_b_frames_keeps_its_times(tmp_path, ffmpeg, ffprobe, upscaled, target: str) -> None:
     """Matroska has no decoding times; the first packets must not be moved for the want of them."""

@@ -22,6 +22,7 @@ from vs_smsr.media.colour import BT470BG, BT709, CENTRE, FULL, LIMITED, RGB, Col
 from vs_smsr.media.ffmpeg_log import errors_said
 from vs_smsr.media.hdr import Hdr
 from vs_smsr.media.reader import Packet, VideoInfo, fraction, reason
+from vs_smsr.media.streams import DECODING_TIMES
 from vs_smsr.options import VideoOptions
 
 UNCOMPRESSED = "wrapped_avframe"  # FFmpeg's encoder that passes frames on
@@ -31,7 +32,6 @@ UNTAGGED = 0
 VARIABLE_FPS = 0x0400  # AVFMT_VARIABLE_FPS
 PLAYED = {"h264", "hevc", "av1", "vp8", "vp9", "vvc", "mpeg4"}  # codecs for players, which want 4:2:0
 QUANTISED = {"mpeg1video", "mpeg2video", "mpeg4", "msmpeg4v2", "msmpeg4v3", "wmv1", "wmv2", "flv1", "h263", "mjpeg"}
-DECODING_TIMES = ("avi", "mxf")  # containers without a time to show a frame at: it is the time to decode it
 MPEG4_TICKS = 65535  # MPEG-4 part 2 counts time in 16 bits
 
 

@@ -46,6 +46,7 @@ SEEN = {
     SideData.SPHERICAL: "spherical (360 degree) projection",
     SideData.ICC_PROFILE: "ICC profile",
 }
+DECODING_TIMES = ("avi", "mxf")  # containers without a time to show a frame at: it is the time to decode it
 UPRIGHT = (1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)  # the display matrix that changes nothing
 
 
@@ -254,11 +255,12 @@ class Amount:
     bytes: int = 0
     start: Fraction | None = None  # seconds, of the earliest packet
 
-    def add(self, packet: Packet) -> None:
+    def add(self, packet: Packet, by_decoding: bool = False) -> None:
         self.packets += 1
         self.bytes += packet.size
-        if packet.pts is not None:
-            time = packet.pts * fraction(packet.time_base)
+        ticks = packet.dts if by_decoding else packet.pts
+        if ticks is not None:
+            time = ticks * fraction(packet.time_base)
             self.start = time if self.start is None else min(self.start, time)
 
 
@@ -327,7 +329,7 @@ def _amounts(path: Path) -> dict[int, Amount]:
         amounts = {stream.index: Amount() for stream in file.streams}
         for packet in file.demux():
             if packet.size:
-                amounts[packet.stream_index].add(packet)
+                amounts[packet.stream_index].add(packet, file.format.name == "avi")  # FFmpeg guesses the others
         return amounts
 
 
