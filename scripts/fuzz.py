@@ -1,6 +1,6 @@
 """Damaged files through `vs-smsr upscale`: each must give a result or one line that says why not.
 
-    scripts/fuzz.py DIR [--count N] [--seed S] [--only NUMBER] [--save DIR] [-- OPTIONS OF vs-smsr upscale]
+    scripts/fuzz.py DIR [--first NUMBER] [--count N] [--seed S] [--only NUMBER] [--save DIR] [-- OPTIONS]
 
 DIR holds whole files, as scripts/make_zoo.py makes them. Each run is a process of its own within limits of time and
 memory; the engine repeats pixels. A number and a seed name a damaged file for good: `--only` runs it again, `--save`
@@ -61,7 +61,7 @@ def main(command: Sequence[str] | None = None) -> int:
     options = words[words.index("--") + 1 :] if "--" in words else []
     arguments = _parser().parse_args(words[: len(words) - len(options) - ("--" in words)])
     sources = read_sources(arguments.folder)
-    numbers = range(arguments.count) if arguments.only is None else [arguments.only]
+    numbers = range(arguments.first, arguments.first + arguments.count) if arguments.only is None else [arguments.only]
     start = time.monotonic()
     ends: Counter[str] = Counter()
     slowest, largest, faulty = 0.0, 0, 0
@@ -169,6 +169,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="whole files, which are damaged in memory")
     parser.add_argument("--count", type=int, default=1000, metavar="N", help="how many damaged files")
+    parser.add_argument("--first", type=int, default=0, metavar="NUMBER", help="go on from there")
     parser.add_argument("--seed", type=int, default=0, metavar="S")
     parser.add_argument("--only", type=int, metavar="NUMBER", help="this one alone, as a fault names it")
     parser.add_argument("--save", type=Path, metavar="DIR", help="keep the damaged files of faults there")

@@ -130,8 +130,8 @@ def test_times_of_an_unbroken_clock_are_untouched(part, live, pauses, repeats) -
     for number in repeats & set(range(1, len(pictures))):
         pictures[number].dts = pictures[number - 1].dts
         pictures[number].pts = pictures[number - 1].pts
-    own = [(packet.pts, packet.dts) for packet in packets]
-    clock = Clock(PICTURE, [PICTURE, SOUND], live=live)
+    own = [(packet.pts - part.base, packet.dts - part.base) for packet in packets]
+    clock = Clock(PICTURE, [PICTURE, SOUND], Fraction(part.base, RATE), live)
     assert [(packet.pts, packet.dts) for packet in clock.run(packets)] == own
     assert (clock.jumps, clock.wrong) == ([], 0)
 
@@ -142,9 +142,9 @@ def test_one_wrong_time_moves_nothing_else(part, live, which, index, far) -> Non
     packets = [packet for packet in part.packets(0) if packet.stream_index != TEXT]
     wrong = by_stream(packets)[index][which]
     distance = far.draw(st.one_of(st.integers(3 * RATE, 2**33), st.integers(-(2**33), -3 * RATE)))
-    own = [(packet.pts, packet.dts) for packet in packets]
+    own = [(packet.pts - part.base, packet.dts - part.base) for packet in packets]
     wrong.pts, wrong.dts = wrong.pts + distance, wrong.dts + distance
-    clock = Clock(PICTURE, [PICTURE, SOUND], live=live)
+    clock = Clock(PICTURE, [PICTURE, SOUND], Fraction(part.base, RATE), live)
     mended = list(clock.run(packets))
     assert clock.wrong == 1
     assert clock.jumps == []
@@ -299,6 +299,28 @@ def test_a_jump_inside_flv(tmp_path, record, times, upscaled, jump: int) -> None
         assert len(after) == len(before)
         assert max(b - a for a, b in pairwise(after)) < 0.1
     assert times(tmp_path / "b.mkv", "v")[-1] == pytest.approx(4, abs=0.15)
+
+
+@pytest.mark.parametrize("sound", ["libvorbis", "flac", "libopus"])
+def test_ogg_with_the_time_of_day(tmp_path, ffmpeg, times, upscaled, sound: str) -> None:
+    """FFmpeg's muxer moves the picture alone, with most codecs of sound."""
+    source = tmp_path / "a.ogv"
+    films = (text.format(1) for text in SOURCES)
+    ffmpeg(*films, "-c:v", "libtheora", "-c:a", sound, "-ar", 48000, "-output_ts_offset", 90_000, source)
+    assert times(source, "v")[0] == 90_000
+    upscaled(source, tmp_path / "b.mkv")
+    for kind in "va":
+        assert abs(times(tmp_path / "b.mkv", kind)[0]) < 0.05
+
+
+def test_joined_ogg_lacks_no_frame(tmp_path, ffmpeg, times, upscaled) -> None:
+    """The second recording's headers are no frames."""
+    ffmpeg(*(text.format(2) for text in SOURCES), "-c:v", "libtheora", "-c:a", "libvorbis", tmp_path / "1.ogv")
+    (tmp_path / "2.ogv").write_bytes((tmp_path / "1.ogv").read_bytes() * 2)
+    once, twice = (upscaled(tmp_path / f"{n}.ogv", tmp_path / f"{n}.mkv", damaged="stop") for n in (1, 2))
+    assert twice.frames == 2 * once.frames
+    assert len(times(tmp_path / "2.mkv", "v")) == twice.frames
+    assert [note for note in twice.notes if "jumps" not in note] == []
 
 
 def make_live(path: Path) -> Path:

@@ -93,6 +93,16 @@ def test_a_wrong_riff_size_alone_is_a_note(tmp_path: Path, film, upscaled, count
     assert off < 0 or declared(path).size == len(data) + off
 
 
+@pytest.mark.parametrize("ending", ["mp4", "mov", "wmv"])
+def test_a_second_film_that_nothing_reads_is_named(tmp_path: Path, film, upscaled, ending: str) -> None:
+    path = film(ending, {"wmv": "mpeg4"}.get(ending, "libx264"))
+    length = path.stat().st_size
+    assert upscaled(path, tmp_path / "a.mkv").notes == ()
+    path.write_bytes(path.read_bytes() * 2)
+    report = upscaled(path, tmp_path / "b.mkv")
+    assert (report.frames, report.notes) == (FRAMES, (f"file: its last {length} bytes are not part of the video",))
+
+
 CUT_STARTS = [("libx264", "mkv"), ("libx264", "ts"), ("libx265", "mp4"), ("libvpx-vp9", "webm"), ("libsvtav1", "mkv")]
 
 
@@ -176,9 +186,9 @@ def test_a_hole_in_the_container_is_named(tmp_path: Path, film, upscaled, count)
         upscaled(path, tmp_path / "c.mkv", damaged="stop")
 
 
-@pytest.mark.parametrize("ending", ["mkv", "avi", "flv", "nut", "ts"])
+@pytest.mark.parametrize("ending", ["mkv", "avi", "flv", "nut", "wmv", "ts"])
 def test_what_is_left_of_a_cut_file(tmp_path: Path, film, upscaled, count, ending: str) -> None:
-    path = film(ending, {"avi": "mpeg4", "nut": "ffv1"}.get(ending, "libx264"))
+    path = film(ending, {"avi": "mpeg4", "nut": "ffv1", "wmv": "mpeg4"}.get(ending, "libx264"))
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 8 // 10])
     report = upscaled(path, tmp_path / "b.mkv", damaged="keep")
     assert 0 < report.frames < FRAMES
@@ -187,7 +197,9 @@ def test_what_is_left_of_a_cut_file(tmp_path: Path, film, upscaled, count, endin
         return
     assert report.damage.cut_off
     assert any("end of the file is missing" in note for note in report.notes)
-    if ending != "nut":  # it does not tell how long it is
+    if ending == "wmv":  # they do not tell how long they are
+        assert report.damage.missing_at_end is None
+    elif ending != "nut":
         lost = report.damage.missing_at_end + report.damage.lost
         assert abs(report.frames + lost - FRAMES) <= 2
     for damaged in ("auto", "stop"):
@@ -214,6 +226,22 @@ def test_a_cut_y4m_is_told(tmp_path: Path, ffmpeg, pix_fmt: str, missing: int) -
     with Reader(path, "keep") as reader:
         assert len(list(reader)) == 3
         assert reader.damage.cut_off
+
+
+def test_ogg_tells_its_end(tmp_path: Path, ffmpeg, upscaled, count) -> None:
+    """Within a page it is cut off; behind one, it only lacks its end mark."""
+    path = tmp_path / "a.ogv"
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=s=256x192:r=25:d=8", "-c:v", "libtheora", "-q:v", 9, path)
+    whole = path.read_bytes()
+    assert upscaled(path, tmp_path / "a.mkv").notes == ()
+    pages = [at for at in range(len(whole)) if whole.startswith(b"OggS\0", at)]
+    path.write_bytes(whole[: pages[-1] + 50])
+    with pytest.raises(MediaError, match="cut off"):
+        Reader(path)
+    path.write_bytes(whole[: pages[-1]])
+    report = upscaled(path, tmp_path / "b.mkv")
+    assert report.frames == count(path) < 200
+    assert report.notes == ("file: it has no end mark: it may be cut off, and frames be missing",)
 
 
 def test_a_cut_file_without_its_index_cannot_be_kept(tmp_path: Path, film) -> None:

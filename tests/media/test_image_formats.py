@@ -20,6 +20,7 @@ from PIL import ImageCms, PngImagePlugin, TiffImagePlugin
 from vs_smsr.errors import MediaError
 from vs_smsr.media.image_files import write_image
 from vs_smsr.media.images import Image, kind_of, read_image
+from vs_smsr.media.reader import Reader
 
 pillow_heif.register_heif_opener()
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf>\xc3\xa4</rdf></x:xmpmeta>'
@@ -148,6 +149,19 @@ def test_stills_that_are_not_read_are_no_videos(tmp_path):
         read_image(tmp_path / "a.exr")
 
 
+@pytest.mark.parametrize(
+    ("codec", "ending"), [("jpegls", "jls"), ("xbm", "xbm"), ("sunrast", "sun"), ("jpegls", "mp4")]
+)
+def test_other_stills_of_ffmpeg_are_no_videos(tmp_path, ffmpeg, codec, ending):
+    """Under an ending of their own or another."""
+    path = tmp_path / f"a.{ending}"
+    picture = ("-f", "lavfi", "-i", "testsrc2=s=32x24", "-frames:v", 1)
+    ffmpeg(*picture, "-c:v", codec, "-f", "image2pipe", path)
+    read = read_image if kind_of(path) == "image" else Reader
+    with pytest.raises(MediaError, match=r"of (this|a) kind (are|that is) not read"):
+        read(path)
+
+
 # ---- metadata
 
 
@@ -261,6 +275,15 @@ def test_only_segments_of_a_profile_make_the_profile(tmp_path):
         write_image(tmp_path / "b.jpg", image, overwrite=True)
         with Pillow.open(tmp_path / "b.jpg") as picture:
             assert picture.info.get("icc_profile", b"") == expected
+
+
+def test_a_profile_that_lacks_a_part_is_named(tmp_path):
+    file = io.BytesIO()
+    Pillow.fromarray(pixels()).save(file, "JPEG", quality=95)
+    jpeg = file.getvalue()
+    (tmp_path / "a.jpg").write_bytes(jpeg[:2] + app2(b"ICC_PROFILE\0\x01\x02" + profile()) + jpeg[2:])
+    notes = write_image(tmp_path / "b.jpg", read_image(tmp_path / "a.jpg"))
+    assert notes == ("the ICC profile, of which a part is missing, is not kept.",)
 
 
 # ---- several pictures in one file

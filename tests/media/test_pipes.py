@@ -93,6 +93,34 @@ def test_a_line_of_three_programs(tmp_path, y4m, ffmpeg):
     assert ended.stdout.count("\n") == 1, "the line for file.mkv alone"
 
 
+def test_a_pipe_that_ends_within_a_frame_is_told(tmp_path, y4m, ffprobe):
+    """FFmpeg drops what there is of that frame without a word."""
+    y4m()
+    ended = shell(
+        "U - -o whole.mkv < <(cat yuv420p.y4m) || exit 1\n"
+        "head -c -1 yuv420p.y4m | U - -o a.mkv && exit 2\n"
+        "head -c -700 yuv420p.y4m | U /dev/stdin -o b.mkv --damaged stop && exit 3\n"
+        "U <(head -c -1000 yuv420p.y4m) -o c.mkv --damaged keep || exit 4\n",
+        tmp_path,
+    )
+    assert ended.returncode == 0, ended.stderr
+    told, stopped, kept = ended.stderr.splitlines()
+    assert "is cut off: its last frame is incomplete. Get the whole file" in told
+    assert "is cut off: its last frame is incomplete." in stopped
+    assert "the end of the file is missing" in kept
+    assert sorted(path.name for path in tmp_path.glob("*.mkv")) == ["c.mkv", "whole.mkv"]
+    found = ffprobe(tmp_path / "c.mkv", "-count_frames", "-show_entries", "stream=nb_read_frames")
+    assert found["streams"] == [{"nb_read_frames": "3"}]
+
+
+def test_frames_of_y4m_may_have_parameters(tmp_path, y4m):
+    """Their lines are longer then, and nothing is missing."""
+    whole = y4m().read_bytes().replace(b"FRAME\n", b"FRAME Ip\n")
+    (tmp_path / "a.y4m").write_bytes(whole)
+    ended = shell("cat a.y4m | U - -o a.mkv --damaged stop", tmp_path)
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
 def test_other_spellings_of_pipes(tmp_path, y4m, ffprobe):
     y4m()
     ended = shell(

@@ -158,7 +158,7 @@ def test_no_file_gets_the_number_of_a_closed_stream(tmp_path):
 
 def opened_without_url(source: str) -> list[int]:
     """Lines where av.open gets something else than `url(path)`, bytes in memory or another container's URL."""
-    lines, in_memory = [], {"stream.container.name"}
+    lines, in_memory = [], {"stream.container.name", "container.name", "self._piped", "video", "self"}
     nodes = list(ast.walk(ast.parse(source)))
     for node in nodes:
         if isinstance(node, ast.Assign) and "BytesIO(" in ast.unparse(node.value):

@@ -3,7 +3,8 @@
 Rules, in their order:
 
 * Live-like containers (MPEG transport and program streams, FLV, Ogg) start anywhere, a recording at its time of day:
-  their earliest packet is put at 0. Others keep their start, unless nobody would wait for it (10 s or more).
+  their earliest packet is put at 0, and so is the first of the file where that is far off (Ogg whose sound begins at 0
+  and whose picture at a time of day). Others keep their start, unless nobody would wait for it (10 s or more).
 * The clock jumps where the times of a stream fall by more than 0.1 s, or, in live-like containers, where they are more
   than 10 s ahead of everything before: joined recordings, a restarted encoder, a wrapped counter. From there on all
   streams get one more offset, the same for all, each from its own jump on, as streams do not jump at the same place of
@@ -151,7 +152,7 @@ class Clock[P: Stamped]:
     def _fits(self, last: Fraction | None, mended: Fraction) -> bool:
         """Can a packet of this time follow one of the same stream at `last`?"""
         if self._position is None:
-            return True
+            return not self._live or abs(mended) <= AHEAD
         ahead = self._position + AHEAD if self._live else mended
         if last is None:
             return mended <= ahead and (not self._live or mended >= self._position - AHEAD)

@@ -18,6 +18,7 @@ from vs_smsr.options import Damaged
 
 log = logging.getLogger(__name__)
 ONE_EACH = {"av1", "vp9"}  # every packet shows one frame; their decoders skip what they do not know without an error
+THEORA_HEADER = 0x80
 MARKED_AT_JOINT = 3  # a demuxer marks one of so many packets before a joint
 NAMED = 3  # places that a note names
 ADVICE = "Get the whole file, or upscale what can be decoded with --damaged keep"
@@ -106,6 +107,7 @@ class Decoder:
         self._lost: list[float] = []  # seconds
         self._unreadable: list[float] = []  # seconds
         self._repaired: dict[float, int] = {}  # seconds and packet; a packet and the frame of it may both say so
+        self._is_theora = video.codec_context.codec.canonical_name == "theora"
         self._one_each = video.codec_context.codec.canonical_name in ONE_EACH
         self._pending: deque[int] = deque()  # times of packets whose frame is still to come, in their order
         self._last = Fraction(0)  # seconds, of the last frame
@@ -130,6 +132,8 @@ class Decoder:
         self._packets += 1
         if not packet.size and (packet.pts is not None or packet.dts is not None):
             return  # Theora's way to show the frame before for longer; the packet that ends the stream has no time
+        if self._is_theora and packet.size and memoryview(packet)[0] & THEORA_HEADER:
+            return  # each of several joined recordings begins with its headers
         problem = ""
         try:
             frames = self._video.decode(packet)

@@ -28,6 +28,9 @@ MORE_BOXES = (
     b"imda",
 )
 ELEMENTS = (b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67", b"\xec", b"\xbf")  # EBML, Segment, Void, CRC-32
+PAGE, PAGE_HEADER, PAGE_MOST, PAGE_IS_LAST = b"OggS", 27, 65307, 4
+OBJECTS = ("3026b2758e66cf11", "3626b2758e66cf11", "90080033b1e5cf11", "d329e2d6da35d111", "f803b1fead12644c")  # of ASF
+HEAD = 1 << 16  # bytes in which a film in fragments says that it is one
 RIFF_CHUNK = 8  # bytes of its name and size
 Y4M = b"YUV4MPEG2 "
 Y4M_LINE = 1024  # most bytes of a line of it
@@ -48,14 +51,19 @@ class Declared:
 
 
 def declared(path: Path) -> Declared:
-    """The length that a file gives itself. Knows ISO media (MP4, MOV), Matroska/WebM, RIFF (AVI), MXF, FLV and Y4M.
+    """The length that a file gives itself.
+
+    Knows ISO media (MP4, MOV), Matroska/WebM, RIFF (AVI), MXF, FLV, ASF (WMV), Ogg and Y4M.
 
     Raises:
         OSError: the file cannot be read.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
-        walk = _walk_of(file.read(12))
+        head = file.read(12)
+        if head[: len(PAGE)] == PAGE:
+            return _of_ogg(file, size)
+        walk = _walk_of(head)
         if walk is None:
             return Declared(None)
         position = start = 0
@@ -89,6 +97,8 @@ def _walk_of(head: bytes) -> Callable[[BinaryIO, int], int | None] | None:
         return _end_of_klv
     if head[:3] == b"FLV":
         return _end_of_tag
+    if head[:8].hex() == OBJECTS[0]:
+        return _end_of_object
     if head[: len(Y4M)] == Y4M:
         return _end_of_frame
     return None
@@ -97,8 +107,8 @@ def _walk_of(head: bytes) -> Callable[[BinaryIO, int], int | None] | None:
 def _end_of_box(file: BinaryIO, start: int) -> int | None:
     """Source: ISO/IEC 14496-12 section 4.2."""
     head = file.read(16)
-    if head[4:8] not in BOXES + MORE_BOXES:
-        return None
+    if head[4:8] not in BOXES + MORE_BOXES or (start and head[4:8] == b"ftyp" and b"mvex" not in file.read(HEAD)):
+        return None  # a second film, which nothing reads, unless they are fragments
     size = int.from_bytes(head[:4])
     if size == 1:
         size = int.from_bytes(head[8:16])
@@ -170,11 +180,11 @@ def _end_of_frame(file: BinaryIO, start: int) -> int | None:
     if not b"FRAME".startswith(line[:5]):
         return None
     file.seek(0)
-    size = _y4m_samples(file.readline(Y4M_LINE))
+    size = y4m_samples(file.readline(Y4M_LINE))
     return start + len(line) + size if size else OPEN
 
 
-def _y4m_samples(header: bytes) -> int:
+def y4m_samples(header: bytes) -> int:
     """Bytes of a frame; 0 if the header does not tell, or tells what is not known here."""
     told = {word[:1]: word[1:] for word in header.decode("latin-1").split()[1:]}
     layout = re.match(
@@ -197,3 +207,26 @@ def _end_of_tag(file: BinaryIO, start: int) -> int | None:
     if head[0] & 0xDF not in (8, 9, 18) or any(head[8:11]):  # no sound, picture or script, in stream 0
         return OPEN
     return start + 11 + int.from_bytes(head[1:4]) + 4
+
+
+def _end_of_object(file: BinaryIO, start: int) -> int | None:
+    """Source: Advanced Systems Format specification 2.1. A second header begins another film, which nothing reads."""
+    head = file.read(24)
+    if head[:8].hex() not in OBJECTS[bool(start) :]:
+        return None
+    size = int.from_bytes(head[16:24], "little")
+    return start + size if size >= len(head) else OPEN  # 0: a live recording
+
+
+def _of_ogg(file: BinaryIO, size: int) -> Declared:
+    """By the last page alone, for there may be very many. Source: RFC 3533 section 6."""
+    file.seek(max(size - 2 * PAGE_MOST, 0))
+    tail = file.read()
+    at = tail.rfind(PAGE)
+    if at < 0:
+        return Declared(None)
+    header = tail[at : at + PAGE_HEADER].ljust(PAGE_HEADER, b"\1")  # where it is cut, a segment is missing as well
+    lengths = tail[at + PAGE_HEADER : at + PAGE_HEADER + header[-1]].ljust(header[-1], b"\0")
+    end = size - len(tail) + at + PAGE_HEADER + len(lengths) + sum(lengths)
+    whole = end > size or header[5] & PAGE_IS_LAST
+    return Declared(end, "" if whole else "it has no end mark: it may be cut off, and frames be missing")

@@ -23,6 +23,7 @@ from vs_smsr.media.colour import BT470BG, BT709, CENTRE, FULL, LIMITED, RGB, Col
 from vs_smsr.media.ffmpeg_log import errors_said
 from vs_smsr.media.hdr import Hdr
 from vs_smsr.media.reader import Packet, VideoInfo, fraction, reason
+from vs_smsr.media.streams import DECODING_TIMES
 from vs_smsr.options import VideoOptions
 
 UNCOMPRESSED = "wrapped_avframe"  # FFmpeg's encoder that passes frames on
@@ -145,6 +146,8 @@ def add_video(
     context.width, context.height = size
     context.pix_fmt = pix_fmt
     context.time_base = choose_time_base(codec, output, info)
+    if output.format.name in DECODING_TIMES:
+        context.max_b_frames = 0
     context.flags |= Flags.frame_duration  # else the last frame is shown as long as a mean frame
     _tag(context, info, size)
     if codec.canonical_name == "hevc" and output.format.name in ("mp4", "mov"):

@@ -45,6 +45,7 @@ SUFFIXES = frozenset(FORMATS)
 # Stills that are not read; FFmpeg or Pillow would make a video, a preview or 8 bits of some.
 UNREAD = frozenset(
     {".exr", ".hdr", ".dpx", ".pam", ".pfm", ".psd", ".xcf", ".svg", ".eps", ".fits"}
+    | {".cur", ".icns", ".jls", ".jxr", ".pcd", ".pct", ".ras", ".sun", ".wdp", ".xbm", ".xpm", ".xwd"}
     | {".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".pef", ".raf", ".rw2"}
 )
 ANIMATED = frozenset({"GIF", "PNG", "WEBP", "AVIF"})

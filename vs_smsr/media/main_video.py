@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from contextlib import suppress
 from datetime import datetime
 from fractions import Fraction
+from itertools import islice
+from pathlib import Path
 
+import av
 from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
+LOOKED_AT = 2000  # packets
 STILL = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 
 
 def main_video(container: InputContainer) -> VideoStream | None:
-    """The stream to upscale: of those that last, the one with the largest picture; None if there is none.
+    """The stream to upscale: of those that move and last, the one with the largest picture; None if there is none.
 
     A stream lasts if it is at least half as long as the longest. A stream of unknown length (a live recording) lasts.
-    Covers and thumbnails are left out by what the container calls them and, where it does not, by their length. Of
-    equal streams the container's default comes first, then the order.
+    Covers and thumbnails are left out by what the container calls them and, where it does not, by their length and by
+    their single picture, however long it is shown. Of equal streams the container's default comes first, then the
+    order.
     """
     films = [stream for stream in container.streams.video if not stream.disposition & STILL and stream.codec_context]
     films = films or [stream for stream in container.streams.video if not stream.disposition & STILL]
+    if len(films) > 1:
+        pictures = _pictures(container, films)
+        films = [stream for stream in films if pictures[stream.index] > 1] or films
     lengths = {stream.index: length(stream) for stream in films}
     longest = max((known for known in lengths.values() if known is not None), default=Fraction(0))
 
@@ -33,6 +43,20 @@ def main_video(container: InputContainer) -> VideoStream | None:
         return area, bool(stream.disposition & Disposition.default)
 
     return max((stream for stream in films if lasts(stream)), key=rank, default=None)
+
+
+def _pictures(container: InputContainer, films: list[VideoStream]) -> Counter[int]:
+    """How many pictures each of these streams has near the start of the file, by index; in a pipe 2 for each."""
+    seen = Counter({stream.index: 0 for stream in films})
+    if not Path(container.name.removeprefix("file:")).is_file():
+        return Counter({stream.index: 2 for stream in films})
+    with av.open(container.name) as again, suppress(av.FFmpegError):
+        for packet in islice(again.demux(), LOOKED_AT):
+            if packet.size and packet.stream_index in seen:
+                seen[packet.stream_index] += 1
+            if min(seen.values()) > 1:
+                break
+    return seen
 
 
 def length(stream: VideoStream) -> Fraction | None:

@@ -76,6 +76,7 @@ _OTHER = {
     "aspect": "pixel aspect ratio",
     "depth_images": "depth map",
     "aux": "auxiliary picture (such as a gain map)",
+    "incomplete": "ICC profile, of which a part is missing,",
 }
 _MAKE, _MODEL, _IPTC, _PHOTOSHOP, _EXIF_IFD, _GPS_IFD = 271, 272, 33723, 34377, 34665, 34853  # TIFF tags
 
@@ -88,6 +89,8 @@ def of_picture(picture: Pillow.Image, data: bytes) -> Metadata:
         info["photoshop"] = {_IPTC, _PHOTOSHOP} & set(picture.tag_v2)  # type: ignore[attr-defined]
     if info.get("jfif_unit") == 0 and len(set(info.get("jfif_density", ()))) == 2:
         info["aspect"] = info["jfif_density"]
+    if picture.format in ("JPEG", "MPO") and info.get("icc_profile", b"") is None:
+        info["incomplete"] = True
     xmp = info.get("xmp") or b""
     return Metadata(
         exif=(info.get("exif") or b"").removeprefix(_EXIF_HEAD),

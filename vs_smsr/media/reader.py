@@ -28,10 +28,13 @@ from vs_smsr.media.filters import Filters
 from vs_smsr.media.flv import joined_flv
 from vs_smsr.media.main_video import main_video
 from vs_smsr.media.paths import is_pipe, url
+from vs_smsr.media.piped import Piped
 from vs_smsr.media.ranges import BEYOND, Cut, Located, NoFrameError, frames_in, locate
 from vs_smsr.media.script_source import is_script, open_script
 from vs_smsr.media.spacing import Spacing
 from vs_smsr.options import Damaged, Range
+
+STILL_FORMATS = "_pipe"  # how FFmpeg names the formats of stills, since pipes hold several in a row
 
 type Packet = AnyPacket[Any]  # of whatever kind of stream
 type Item = av.VideoFrame | Packet
@@ -101,10 +104,13 @@ class Reader:
         self.notes: list[str] = []
         self.damage = Damage()
         self._skips_video = False
+        self._piped: Piped | None = None
         self._cut = self._find_cut(damaged)
         try:
             self.container = self._open()
-        except (av.FFmpegError, ValueError) as error:
+        except MediaError:
+            raise
+        except (OSError, ValueError) as error:
             what = f"{self._cut}, and what is there" if self._cut else "is not a media file that"
             raise self._error(f"{what} can{'not' * bool(self._cut)} be read ({reason(error)})") from error
         try:
@@ -126,7 +132,7 @@ class Reader:
             self._early = list(self._until_first_frame())
             self.info = self._describe(self._early[-1])
         except BaseException:
-            self.container.close()
+            self._close_files()
             raise
 
     def __enter__(self) -> Self:
@@ -139,7 +145,12 @@ class Reader:
 
     def close(self) -> None:
         self._items.close()
+        self._close_files()
+
+    def _close_files(self) -> None:
         self.container.close()
+        if self._piped:
+            self._piped.close()
 
     def __iter__(self) -> Iterator[av.VideoFrame]:
         return (item for item in self.items() if isinstance(item, av.VideoFrame))
@@ -170,10 +181,12 @@ class Reader:
         return None if self._cut_out.end is None else self._cut_out.end - self._cut_out.origin
 
     def _open(self) -> InputContainer:
+        if is_pipe(self.path):
+            self._piped = Piped(self.path)
+            return av.open(self._piped, "r")
         if is_script(self.path):
             return open_script(self.path)
-        joined = None if is_pipe(self.path) else joined_flv(self.path)
-        return av.open(joined or url(self.path), "r")
+        return av.open(joined_flv(self.path) or url(self.path), "r")
 
     def _locate(self) -> Located | None:
         """Look through the packets for the range, decoding none."""
@@ -219,6 +232,9 @@ class Reader:
         return cut
 
     def _main_video(self) -> VideoStream:
+        form = self.container.format.name
+        if form.endswith(STILL_FORMATS) and not self._piped:
+            raise self._error(f"is a still of a kind that is not read ({form.removesuffix('_pipe')})")
         video = main_video(self.container)
         if video is None:
             raise self._error("has no video stream")
@@ -242,7 +258,8 @@ class Reader:
         if self._skips_video:
             return
         cut_off, expected = (False, None) if self._cut_out.over else (bool(self._cut), self._expected_frames())
-        found = self._decoder.finish(cut_off, None if self.part else expected, not self._cut_out.over)
+        guessed = self.container.format.name == "asf"  # where it is cut off, from what is there
+        found = self._decoder.finish(cut_off, None if self.part or guessed else expected, not self._cut_out.over)
         self.damage = found.shifted(self._cut_out.origin)
         self.notes += self._mended() + self.damage.notes()
         if self.filters.deinterlace and not self.filters.interlaced:
@@ -303,6 +320,10 @@ class Reader:
             if said := words():
                 self._decoder.skip(said[0])
             if packet is None:
+                if self._piped and self._piped.lacks_an_end:
+                    self._cut = "is cut off: its last frame is incomplete"
+                    if self._damaged != "keep":
+                        raise self._error(f"{self._cut}. {ADVICE}")
                 return
             yield packet
 

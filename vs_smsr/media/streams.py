@@ -46,6 +46,7 @@ SEEN = {
     SideData.SPHERICAL: "spherical (360 degree) projection",
     SideData.ICC_PROFILE: "ICC profile",
 }
+DECODING_TIMES = ("avi", "mxf")  # containers without a time to show a frame at: it is the time to decode it
 UPRIGHT = (1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)  # the display matrix that changes nothing
 
 
@@ -83,18 +84,20 @@ def name_of(stream: Stream) -> str:
     return f"stream #{stream.index} ({', '.join(filter(None, words))})"
 
 
-def first_packets(path: Path, wanted: list[Stream]) -> tuple[dict[int, Packet], dict[int, str]]:
-    """The first packet of each of these streams, but of those that begin late in the file; what no decoder opens.
+def first_packets(reader: Reader, options: VideoOptions) -> tuple[dict[int, Packet], dict[int, str]]:
+    """The first packet of each stream of sound or pictures to carry, but of those that begin late in the file.
 
     Returns:
-        packets, and FFmpeg's reasons why it cannot decode a stream at all though it knows its codec; both by index.
+        packets, and FFmpeg's reasons why it cannot decode a stream whose header is damaged; both by index.
     """
+    kinds = ("audio", "video")
+    others = [stream for stream in reader.container.streams if stream.type in kinds and stream is not reader.video]
+    indexes = [stream.index for stream in others if wanted(stream, options) and not is_cover(stream)]
     found: dict[int, Packet] = {}
-    mute: dict[int, str] = {}
-    indexes = [stream.index for stream in wanted]
-    if not indexes or is_pipe(path):
-        return found, mute
-    with av.open(url(path)) as again:
+    damaged: dict[int, str] = {}
+    if not indexes or is_pipe(reader.path):
+        return found, damaged
+    with av.open(url(reader.path)) as again:
         for packet in islice(again.demux(), FIRST_PACKETS):
             if packet.size and packet.stream_index in indexes:
                 found.setdefault(packet.stream_index, packet)
@@ -105,9 +108,11 @@ def first_packets(path: Path, wanted: list[Stream]) -> tuple[dict[int, Packet], 
             try:
                 if context is not None and not context.is_open:
                     context.open(strict=False)
-            except (av.FFmpegError, ValueError) as error:
-                mute[index] = reason(error)
-    return found, mute
+            except av.error.InvalidDataError as error:
+                damaged[index] = reason(error)
+            except (av.FFmpegError, ValueError):
+                continue  # no decoder for it here; others may have one
+    return found, damaged
 
 
 def refusal(stream: Stream, container: str, first: Packet | None = None) -> str | None:
@@ -250,11 +255,12 @@ class Amount:
     bytes: int = 0
     start: Fraction | None = None  # seconds, of the earliest packet
 
-    def add(self, packet: Packet) -> None:
+    def add(self, packet: Packet, by_decoding: bool = False) -> None:
         self.packets += 1
         self.bytes += packet.size
-        if packet.pts is not None:
-            time = packet.pts * fraction(packet.time_base)
+        ticks = packet.dts if by_decoding else packet.pts
+        if ticks is not None:
+            time = ticks * fraction(packet.time_base)
             self.start = time if self.start is None else min(self.start, time)
 
 
@@ -323,7 +329,7 @@ def _amounts(path: Path) -> dict[int, Amount]:
         amounts = {stream.index: Amount() for stream in file.streams}
         for packet in file.demux():
             if packet.size:
-                amounts[packet.stream_index].add(packet)
+                amounts[packet.stream_index].add(packet, file.format.name == "avi")  # FFmpeg guesses the others
         return amounts
 
 

@@ -179,8 +179,7 @@ class Writer(Prepared):
             return stream.type == "attachment" or (matroska and streams.is_cover(stream))
 
         sources = sorted(self.reader.container.streams, key=attached)
-        sounds = [stream for stream in sources if stream.type == "audio" and streams.wanted(stream, self.options)]
-        firsts, mute = streams.first_packets(self.reader.path, sounds)
+        firsts, damaged = streams.first_packets(self.reader, self.options)
         for stream in sources:
             if stream is self.reader.video:
                 self._add_video(codec)
@@ -190,15 +189,13 @@ class Writer(Prepared):
                 self.notes.append(f"{streams.name_of(stream)}: not carried: a pipe cannot be read twice for its cover")
             elif matroska and streams.is_cover(stream):
                 streams.add_cover(self._output, stream)
+            elif stream.index in damaged:  # players and ffprobe give up on a file with such a stream
+                told = f"its header is damaged, and nothing can decode it ({damaged[stream.index]})"
+                self.notes.append(f"{streams.name_of(stream)}: not carried: {told}")
             elif refusal := streams.refusal(stream, self._output.format.name, firsts.get(stream.index)):
                 self.notes.append(f"{streams.name_of(stream)}: not carried: {refusal}")
             else:
                 self._copies[stream.index] = streams.add_copy(self._output, stream)
-                if stream.index in mute:
-                    self.notes.append(
-                        f"{streams.name_of(stream)}: copied as it is, but it is damaged: FFmpeg cannot decode it "
-                        f"({mute[stream.index]})"
-                    )
                 if stream.type == "video" and not streams.is_cover(stream):
                     self.notes.append(f"{streams.name_of(stream)}: copied as it is; one video stream is upscaled")
 
