@@ -423,9 +423,9 @@ def test_an_encoder_leaves_the_scheduling_as_it_is(demo_clip: Path, tmp_path: Pa
     seen = set()
 
     def look(progress: Progress) -> None:
-        for thread in os.listdir("/proc/self/task"):
+        for thread in Path("/proc/self/task").iterdir():
             with suppress(OSError):  # it has ended
-                seen.add(os.sched_getscheduler(int(thread)))
+                seen.add(os.sched_getscheduler(int(thread.name)))
 
     before = os.sched_getscheduler(0)
     options = VideoOptions(codec="libsvtav1", crf=40, preset="12")

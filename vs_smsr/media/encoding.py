@@ -235,14 +235,14 @@ def _open(context: VideoCodecContext, options: VideoOptions) -> None:
 @contextmanager
 def _same_priority() -> Iterator[None]:
     """Threads keep the scheduling that they have: SVT-AV1, run by root, makes the whole process real-time (FIFO 99)."""
-    if not hasattr(os, "sched_getscheduler"):  # Linux has it
+    if not hasattr(os, "sched_getscheduler") or not Path("/proc/self/task").exists():  # no Linux
         yield
         return
     policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
     try:
         yield
     finally:
-        for thread in map(int, os.listdir("/proc/self/task") if Path("/proc/self/task").exists() else ["0"]):
+        for thread in Path("/proc/self/task").iterdir():
             with suppress(OSError):  # it has ended
-                if os.sched_getscheduler(thread) != policy:
-                    os.sched_setscheduler(thread, policy, parameters)
+                if os.sched_getscheduler(int(thread.name)) != policy:
+                    os.sched_setscheduler(int(thread.name), policy, parameters)
