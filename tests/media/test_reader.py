@@ -212,3 +212,11 @@ def test_errors_are_collected_by_each_thread_and_the_level_comes_back() -> None:
     other.join(60)
     assert heard == {"thread": ["of the thread"], "caller": ["of the caller"]}
     assert av.logging.get_level() == before
+
+
+def test_a_file_whose_header_ends_it_is_one_line(tmp_path: Path) -> None:
+    """FFmpeg says that the file is at its end, which is no OSError."""
+    header = b"\x1a\x45\xdf\xa3\x8b\x42\x82\x88matroska"
+    (tmp_path / "a.mkv").write_bytes(header)
+    with pytest.raises(MediaError, match=r"a\.mkv: the file .*End of file"):
+        Reader(tmp_path / "a.mkv")

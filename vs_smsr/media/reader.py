@@ -110,7 +110,7 @@ class Reader:
             self.container = self._open()
         except MediaError:
             raise
-        except (OSError, ValueError) as error:
+        except (av.FFmpegError, OSError, ValueError) as error:  # FFmpeg's end of file is no OSError
             what = f"{self._cut}, and what is there" if self._cut else "is not a media file that"
             raise self._error(f"{what} can{'not' * bool(self._cut)} be read ({reason(error)})") from error
         try:
