@@ -7,62 +7,20 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import av
 import numpy as np
 import pytest
-import typer
-from safetensors.numpy import save_file
 
 from vs_smsr import engine as engines
-from vs_smsr.cli.app import app
-from vs_smsr.engine.contract import Capabilities
 from vs_smsr.families import smsr
 from vs_smsr.media.image_files import write_image
 from vs_smsr.media.images import Image, read_image
 from vs_smsr.upscaler import Upscaler
 from vs_smsr.weights import shipped
-from vs_smsr.weights.catalogue import models
 
 ROOT = Path(__file__).parents[2]
-
-
-class Ended(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-    @property
-    def errors(self) -> list[str]:
-        return self.err.splitlines()
-
-
-Program = Callable[..., Ended]
-
-
-@pytest.fixture
-def program(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Program:
-    """Run `vs-smsr ARGUMENTS...` in an empty folder, in this process."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*arguments: object) -> Ended:
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            app([str(argument) for argument in arguments], prog_name="vs-smsr")
-        return Ended(int(ended.value.code or 0), *capfd.readouterr())
-
-    return run
-
-
-@pytest.fixture
-def quick(program: Program, stand_in, monkeypatch: pytest.MonkeyPatch) -> Program:
-    """The same with an engine that repeats pixels."""
-    monkeypatch.setattr("vs_smsr.engine.create", lambda options: stand_in(options.scale))
-    return program
 
 
 def image(path: str | Path, height: int = 6, width: int = 8, channels: int = 3) -> Path:
@@ -228,149 +186,7 @@ def test_the_report_tells_of_every_file(quick, tmp_path):
 # ---- bad input: one clear line, nothing left under the target name
 
 
-def bad_inputs() -> dict[str, tuple[Callable[[], object], list[str], str]]:
-    return {
-        "not a video": (lambda: Path("a.mp4").write_bytes(b"text " * 300), ["a.mp4"], "a.mp4"),
-        "not an image": (lambda: Path("a.png").write_bytes(b"text"), ["a.png"], "not an image"),
-        "empty image": (lambda: Path("a.png").touch(), ["a.png"], "is empty"),
-        "no such file": (lambda: None, ["a.png"], "no such file"),
-        "existing target": (
-            lambda: (image("a.png"), Path("b.png").touch()),
-            ["a.png", "-o", "b.png"],
-            "exists already",
-        ),
-        "existing video": (lambda: (video("a.mp4"), Path("b.mp4").touch()), ["a.mp4", "-o", "b.mp4"], "exists already"),
-        "folder is a file": (lambda: (image("a.png"), Path("f").touch()), ["a.png", "-o", "f/b.png"], "cannot write"),
-        "unknown codec": (lambda: video("a.mp4"), ["a.mp4", "-c", "lib265"], "lib265"),
-        "no such weights": (lambda: image("a.png"), ["a.png", "--weights", "no.safetensors"], "does not exist"),
-        "wrong weights": (
-            lambda: (image("a.png"), Path("w.safetensors").write_bytes(b"x" * 99)),
-            ["a.png", "--weights", "w.safetensors"],
-            "not a safetensors file",
-        ),
-        "scale without weights": (
-            lambda: image("a.png"),
-            ["a.png", "-m", "other", "-s", "4"],
-            "no shipped weights 'other_x4'",
-        ),
-        "model without weights": (lambda: image("a.png"), ["a.png", "-m", "other"], "no shipped weights 'other_x2'"),
-        "no such device": (lambda: image("a.png"), ["a.png", "-d", "cuda:99"], "engine"),
-        "alpha in a jpeg": (lambda: image("a.png", channels=4), ["a.png", "-o", "b.jpg"], "JPEG cannot hold"),
-    }
-
-
-@pytest.mark.parametrize("name", bad_inputs())
-def test_bad_input(program, name):
-    make, arguments, said = bad_inputs()[name]
-    make()
-    before = {path: path.read_bytes() for path in Path().iterdir()}
-    ended = program("upscale", *arguments, *(() if "-d" in arguments else ("--engine", "reference")))
-    assert (ended.code, ended.out) == (1, "")
-    assert len(ended.errors) == 1, ended.err
-    assert ended.err.startswith("error: ")
-    assert said in ended.err
-    assert {path: path.read_bytes() for path in Path().iterdir()} == before
-
-
-def test_an_unwritable_folder(program):
-    """/proc takes no files, not even from root."""
-    if not Path("/proc/self").is_dir():
-        pytest.skip("needs /proc (Linux)")
-    image("a.png")
-    ended = program("upscale", "a.png", "-o", "/proc/self/b.png", "--engine", "reference")
-    assert ended.code == 1
-    assert len(ended.errors) == 1
-    assert "/proc/self/b.png: cannot write here" in ended.err
-
-
-@pytest.mark.parametrize("make", [lambda: image("a.png", 200, 200), lambda: video("a.mp4", 60, 128, 128)])
-def test_a_full_disk(quick, make):
-    import resource
-
-    source = make()
-    target = f"b{source.suffix}"
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (15_000, hard))
-    try:
-        ended = quick("upscale", source, "-o", target)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert ended.code == 1
-    assert len(ended.errors) == 1, ended.err
-    assert target in ended.err
-    assert names() == [source.name]
-
-
-def test_an_unforeseen_error_is_one_line_and_debug_shows_where(program, monkeypatch):
-    class Broken:
-        capabilities = Capabilities()
-
-        def upscale(self, frame, state=None):
-            raise RuntimeError("first line\nsecond line")
-
-    broken = Broken()
-    broken.weights = type("W", (), {"scale": 2})
-    broken.capabilities = Capabilities(windows=False)
-    monkeypatch.setattr("vs_smsr.engine.create", lambda options: broken)
-    image("a.png")
-    ended = program("upscale", "a.png")
-    assert ended.code == 1
-    assert ended.errors == ["error: a.png: RuntimeError: first line second line (--log-level debug shows where)"]
-    ended = program("upscale", "a.png", "--log-level", "debug")
-    assert ended.code == 1
-    assert "Traceback" in ended.err
-    assert "in upscale" in ended.err
-
-
 # ---- usage
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["upscale", "a.png", "--magic"], "there is no option --magic. See vs-smsr upscale --help."),
-        (["upscale", "a.png", "--presets", "slow"], "there is no option --presets. Did you mean --preset? See"),
-        (["upscale", "a.png", "--tile_pad", "10"], "there is no option --tile-pad. Tiles have no seams"),
-        (["upscale", "a.png", "--fp16"], "there is no option --fp16. Use --precision fp16."),
-        (["upscale", "a.png", "--mode", "quick"], "--mode must be one of fast, balanced, best, got 'quick'."),
-        (["upscale", "a.png", "-s", "two"], "Invalid value for '--scale'"),
-        (["upscal", "a.png"], "Did you mean 'upscale'?"),
-        (["upscale", "a.png", "-s", "5"], "--scale"),
-        (["upscale", "a.png", "--engine", "magic"], "engine must be one of"),
-        (["upscale", "a.png", "--device", "gpu"], "device must be"),
-        (["upscale", "a.png", "--precision", "int8"], "precision must be"),
-        (["upscale", "a.png", "--log-level", "loud"], "--log-level must be one of debug, info, warning, error"),
-        (["upscale", "a.png", "-e", "bf"], "--extra-encoder-option must be KEY=VALUE, got 'bf'"),
-        (["upscale", "a.png", "b.png", "-o", "c.png"], "must be a folder"),
-        (["upscale", "*.png"], "no image or video found"),
-        (["upscale", "--overwrite"], "INPUT must be a file, folder or glob"),
-        (["upscale", "a.png", "--height", "0"], "--height"),
-        (["evaluate", "--scale", "2"], "--hr"),
-        (["enlarge"], "enlarge"),
-    ],
-)
-def test_wrong_usage(program, arguments, said):
-    ended = program(*arguments)
-    assert ended.code == 2
-    assert said in ended.err
-    assert len(ended.errors) == 1
-    assert ended.errors[0].startswith("error: ")
-    assert names() == []
-
-
-def test_a_file_instead_of_a_command(program):
-    image("a.png")
-    ended = program("a.png")
-    assert (ended.code, ended.out) == (2, "")
-    assert "there is no command 'a.png'. Did you mean vs-smsr upscale a.png?" in ended.err
-
-
-def test_help_fits_a_terminal(program, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "80")
-    for command in ("", *typer.main.get_command(app).commands):
-        ended = program(*command.split(), "--help")
-        assert ended.code == 0
-        assert max(map(len, ended.out.splitlines())) <= 80
 
 
 def test_options_of_ffmpeg_are_understood(quick):
@@ -403,84 +219,6 @@ def test_a_mode_is_what_plan_says(quick, demo_clip, arguments, said, monkeypatch
     assert ended.code == 0
     assert re.search(r"^  which is +(.*)$", ended.out, re.MULTILINE)[1] == said
     assert asked[0].precision == ("fp32" if "best" in arguments else "auto")
-
-
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_shell_completion(shell):
-    """The script that a shell sources, and what it asks the program for."""
-    environment = {**os.environ, "_VS_SMSR_COMPLETE": f"source_{shell}"}
-    command = [sys.executable, "-c", "from vs_smsr.cli import main; main()"]
-    script = subprocess.run(command, env=environment, capture_output=True, text=True, check=False).stdout
-    assert "_VS_SMSR_COMPLETE" in script
-    if shell == "bash":
-        asking = {"_VS_SMSR_COMPLETE": "complete_bash", "COMP_WORDS": "vs-smsr upscale --prec", "COMP_CWORD": "2"}
-        said = subprocess.run(command, env={**os.environ, **asking}, capture_output=True, text=True, check=False).stdout
-        assert said.split() == ["--precision"]
-
-
-def test_help_version_and_devices(program):
-    for arguments in (["--help"], ["upscale", "-h"], ["evaluate", "--help"]):
-        ended = program(*arguments)
-        assert ended.code == 0
-        assert "Usage:" in ended.out
-    from vs_smsr import __version__
-
-    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False).stdout
-    said = f"vs-smsr {__version__} ({head[:12]})" if head else f"vs-smsr {__version__}"
-    assert program("--version") == (0, f"{said}\n", "")
-    devices = program("upscale", "--list-devices")
-    assert devices.code == 0
-    assert re.search(r"^cpu +ok +\S", devices.out, re.MULTILINE)
-    assert re.search(r"^cuda +(ok|no) +\S", devices.out, re.MULTILINE)
-
-
-def test_doctor(program):
-    ended = program("doctor")
-    assert ended.code == 0
-    assert re.search(r"cpu +works: ", ended.out)
-    assert "smsr_x2" in ended.out
-    assert re.search(r"numpy +\d", ended.out)
-
-
-def test_models(program):
-    """Every shipped file has a line, with the figures of the table beside the files."""
-    ended = program("models")
-    assert ended.code == 0
-    folder = shipped(2).parent
-    rows = re.findall(
-        r"^\| `(\w+)_x(\d)\.safetensors` \| \d \| ([\d.]+ dB) \(([\d.]+)\)", (folder / "README.md").read_text(), re.M
-    )
-    assert {f"{name}_x{scale}" for name, scale, _, _ in rows} == {path.stem for path in folder.glob("*.safetensors")}
-    for name, scale, psnr, sparsity in rows:
-        size = (folder / f"{name}_x{scale}.safetensors").stat().st_size / 1e6
-        line = rf"{name} +x{scale} +{size:.1f} MB +{psnr} +{100 * float(sparsity):.0f}% +MIT +\w"
-        assert re.search(line, ended.out), (line, ended.out)
-
-
-def test_a_model_whose_file_tells_nothing(tmp_path):
-    save_file({"x": np.zeros(1, np.float32)}, tmp_path / "my_own_x3.safetensors")
-    (model,) = models(tmp_path)
-    assert (model.name, model.scale, model.psnr, model.sparsity, model.purpose) == ("my_own", 3, None, None, "")
-
-
-@pytest.mark.parametrize("vendor", ["0x10de", "0x8086", None])
-def test_who_has_no_nvidia_gpu_is_not_told_of_drivers(program, monkeypatch, tmp_path, vendor):
-    from vs_smsr.cli import doctor
-
-    if vendor:
-        device = tmp_path / "sys/bus/pci/devices/0000:01:00.0"
-        device.mkdir(parents=True)
-        (device / "vendor").write_text(f"{vendor}\n")
-    present = doctor.may_have_nvidia_gpu("Linux", tmp_path)
-    assert present == (vendor == "0x10de")
-    assert not doctor.may_have_nvidia_gpu("Darwin", tmp_path)
-    assert doctor.may_have_nvidia_gpu("Windows", tmp_path)
-    monkeypatch.setattr(doctor, "may_have_nvidia_gpu", lambda: present)
-    monkeypatch.setattr("vs_smsr.engine.cuda.diagnosis._driver", lambda: 0)
-    for arguments in (["doctor"], ["upscale", "--list-devices"]):
-        ended = program(*arguments)
-        assert ("NVIDIA" in ended.out) == present
-        assert "NVIDIA" not in ended.err
 
 
 # ---- evaluate

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .test_cli import Program, names, program, quick, size_and_frames, video  # noqa: F401  # fixtures
+from .conftest import Program
+from .test_cli import names, size_and_frames, video
 
 SMALL = ("--chunk-frames", 6, "--temporal-tile", 6)
 
 
-def test_a_prepared_job_is_made_by_hand(quick: Program) -> None:  # noqa: F811
+def test_a_prepared_job_is_made_by_hand(quick: Program) -> None:
     """Chunks in any order; join refuses while one is missing, and names it; the result is that of one run."""
     source = video("a.mp4", 20)
     assert quick("upscale", source, "-o", "whole.mkv", *SMALL).code == 0
@@ -36,14 +37,14 @@ def test_a_prepared_job_is_made_by_hand(quick: Program) -> None:  # noqa: F811
     assert quick("jobs").out == ".: no unfinished jobs\n"
 
 
-def test_a_folder_that_is_no_job_is_one_line(quick: Program) -> None:  # noqa: F811
+def test_a_folder_that_is_no_job_is_one_line(quick: Program) -> None:
     for command in (("chunk", ".", 0), ("join", ".")):
         ended = quick(*command)
         assert (ended.code, len(ended.errors)) == (1, 1)
         assert "missing or damaged" in ended.err
 
 
-def test_a_video_of_one_chunk_cannot_be_prepared(quick: Program) -> None:  # noqa: F811
+def test_a_video_of_one_chunk_cannot_be_prepared(quick: Program) -> None:
     ended = quick("upscale", video("a.mp4", 4), "-o", "b.mkv", "--prepare-job")
     assert ended.code == 1
     assert "--prepare-job: must be left out" in ended.err
