@@ -150,7 +150,10 @@ def _upscale(
         return report
     for name, given in (("--prepare-job", long.prepare), ("--cluster", long.cluster)):
         if given:
-            raise OptionError(f"{name}: must be left out for {job.source}, which is not made in chunks.")
+            raise OptionError(
+                f"{name}: must be left out for {job.source}, which is not made in chunks. A short video is with a "
+                "smaller --chunk-frames."
+            )
     return run(job.source, job.target, tiler, options, show)
 
 

@@ -65,8 +65,8 @@ def pack(frame: Frame, layout: Layout, height: int, width: int, run: Run = alone
     return picture
 
 
-def prepare(layout: Layout) -> None:
-    """Compile what pictures of that layout need, before memory is counted."""
+def compile_for(layout: Layout) -> None:
+    """Compile what pictures of that layout need now, not at the first of them."""
     pack(unpack(layout.empty(2, 2)), layout, 2, 2)
 
 

@@ -25,7 +25,7 @@ from vs_smsr.jobs.planes import frame_of, layout_of, picture_of
 from vs_smsr.jobs.queue import BoundedQueue, Closed, in_order
 from vs_smsr.jobs.report import Pair, Tally
 from vs_smsr.jobs.sizing import Size
-from vs_smsr.media.colour import Array, Colour, alpha_of, depth, to_rgb
+from vs_smsr.media.colour import BT709, Array, Colour, alpha_of, depth, to_rgb
 from vs_smsr.media.memory import Level, levels, pipeline_bytes
 from vs_smsr.media.reader import Packet, VideoInfo
 from vs_smsr.options import VideoOptions
@@ -93,10 +93,8 @@ def fit(tiler: Tiler, info: VideoInfo, size: Size, options: VideoOptions, ahead:
     """
     deep = False
     with suppress(ValueError):  # an unknown format: the writer says so
-        for pix_fmt in (info.pix_fmt, options.pix_fmt or info.pix_fmt):
-            deep = depth(av.VideoFormat(pix_fmt)) > 8
-            if (layout := layout_of(pix_fmt, Colour(1, False))) is not None:
-                conversion.prepare(layout)
+        deep = depth(av.VideoFormat(options.pix_fmt or info.pix_fmt)) > 8
+        _compile_conversions(info.pix_fmt, options.pix_fmt or info.pix_fmt)
     *better, least = levels(options)
     for level in better:
         overhead = pipeline_bytes(info, size, deep, level, ahead)
@@ -106,6 +104,13 @@ def fit(tiler: Tiler, info: VideoInfo, size: Size, options: VideoOptions, ahead:
                 return Limits(level, overhead, plan)
     overhead = pipeline_bytes(info, size, deep, least, ahead)
     return Limits(least, overhead, tiler.plan(info.height, info.width, overhead))
+
+
+def _compile_conversions(*pix_fmts: str) -> None:
+    """Before memory is counted, of which compiled kernels keep some."""
+    for pix_fmt in pix_fmts:
+        if (layout := layout_of(pix_fmt, Colour(BT709, full=False))) is not None:  # types alone count, not colours
+            conversion.compile_for(layout)
 
 
 def run(

@@ -17,8 +17,7 @@ _before: tuple[int | None, bool] = None, True  # level, and whether repeated mes
 def errors_said(by: str | None = None) -> Iterator[Callable[[], list[str]]]:
     """Collect FFmpeg's error messages of this thread; `by` takes those of one component, like a demuxer's name.
 
-    Not to be entered while a codec of many threads is closed: PyAV waits for them with the GIL, which they need to
-    speak.
+    Do not close a codec inside: PyAV keeps the GIL while it waits for the codec's threads, which need it to be heard.
     """
     _listen(1)
     try:
