@@ -69,3 +69,26 @@ def length(stream: VideoStream) -> Fraction | None:
     except ValueError:
         return None
     return Fraction((time.hour * 60 + time.minute) * 60 + time.second) + Fraction(time.microsecond, 1_000_000)
+
+
+def rate_of(video: VideoStream) -> Fraction:
+    """Mean frames per second; 25 if nothing tells."""
+    for rate in (video.average_rate, video.guessed_rate, video.base_rate):
+        if rate.denominator and rate > 0:
+            return Fraction(rate.numerator, rate.denominator)
+    return Fraction(25)
+
+
+def expected_frames(container: InputContainer, video: VideoStream) -> int | None:
+    """How many frames a stream has by what the file says, which may be off; None if it says nothing."""
+    if video.frames:
+        return video.frames
+    counted = next((value for key, value in video.metadata.items() if key.startswith("NUMBER_OF_FRAMES")), "")
+    if counted.isdecimal():
+        return int(counted)
+    if video.duration:
+        ticks = Fraction(video.time_base.numerator, video.time_base.denominator)
+        return round(video.duration * ticks * rate_of(video)) or None
+    if container.duration:
+        return round(Fraction(container.duration, av.time_base) * rate_of(video)) or None
+    return None
