@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 
 import av
@@ -203,6 +204,8 @@ def encoder_options(codec: Codec, context: VideoCodecContext, info: VideoInfo, o
         chosen["x265-params"] = ":".join(filter(None, ("log-level=error", chosen.get("x265-params"))))
     if codec.name == "libsvtav1":  # so does this one
         os.environ.setdefault("SVT_LOG", "1")  # errors alone
+    if codec.name == "libx264" and _has_avx512():  # whose code for it makes other bytes of the same noise now and then
+        chosen["x264-params"] = ":".join(filter(None, ("asm=AVX2", chosen.get("x264-params"))))
     if "crf" in private:
         chosen["crf"] = f"{DEFAULT_CRF if options.crf is None else options.crf:g}"
     elif options.crf is not None:
@@ -216,6 +219,13 @@ def encoder_options(codec: Codec, context: VideoCodecContext, info: VideoInfo, o
             raise OptionError(f"--encoder-option: must be an option of {codec.name}, got {key!r}.")
         chosen[key] = f"{chosen[key]}:{value}" if key.endswith("-params") and key in chosen else value
     return chosen
+
+
+@cache
+def _has_avx512() -> bool:
+    from llvmlite import binding
+
+    return bool(binding.get_host_cpu_features().get("avx512f"))
 
 
 def _open(context: VideoCodecContext, options: VideoOptions) -> None:
