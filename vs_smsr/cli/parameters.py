@@ -167,7 +167,10 @@ TemporalTile = Annotated[
     ),
 ]
 LogLevel = Annotated[
-    str, typer.Option("--log-level", metavar="|".join(LEVELS), help="What is logged to stderr.", rich_help_panel=RUN)
+    str,
+    typer.Option(
+        "--log-level", metavar="LEVEL", help=f"What is logged to stderr: {', '.join(LEVELS)}.", rich_help_panel=RUN
+    ),
 ]
 ListDevices = Annotated[
     bool,
@@ -268,6 +271,10 @@ NoProgress = Annotated[bool, typer.Option("--no-progress", help="Show no progres
 Preview = Annotated[
     bool,
     typer.Option("--preview", help="Serve a page on this machine that shows the latest frame.", rich_help_panel=RUN),
+]
+PreviewTerminal = Annotated[
+    bool,
+    typer.Option("--preview-terminal", help="Draw it above the progress bar instead.", rich_help_panel=RUN),
 ]
 Profiled = Annotated[bool, typer.Option("--profile", help="Print time per kernel and SMM (cpu).", rich_help_panel=RUN)]
 Json = Annotated[
