@@ -29,11 +29,8 @@ def test_help_fits_a_terminal(program, monkeypatch):
         assert max(map(len, ended.out.splitlines())) <= 80
         assert "…" not in ended.out
         for parameter in commands[command].params if command else ():
-            words = [
-                *parameter.opts,
-                *(parameter.metavar or "").split("|"),
-                *(getattr(parameter, "help", "") or "").split(),
-            ]
+            texts = (parameter.metavar or "", getattr(parameter, "help", None) or "")
+            words = [*(name for name in parameter.opts if name.startswith("-")), *re.split(r"[\s|]", " ".join(texts))]
             assert [word for word in words if word not in ended.out] == []
 
 
