@@ -81,3 +81,26 @@ def is_lossy(video: VideoStream) -> bool:
     codec = video.codec_context
     lossless = codec.profile == LOSSLESS_H264 and "444" not in (codec.pix_fmt or "")
     return codec.codec.lossy and not lossless
+
+
+def rate_of(video: VideoStream) -> Fraction:
+    """Mean frames per second; 25 if nothing tells."""
+    for rate in (video.average_rate, video.guessed_rate, video.base_rate):
+        if rate.denominator and rate > 0:
+            return Fraction(rate.numerator, rate.denominator)
+    return Fraction(25)
+
+
+def expected_frames(container: InputContainer, video: VideoStream) -> int | None:
+    """How many frames a stream has by what the file says, which may be off; None if it says nothing."""
+    if video.frames:
+        return video.frames
+    counted = next((value for key, value in video.metadata.items() if key.startswith("NUMBER_OF_FRAMES")), "")
+    if counted.isdecimal():
+        return int(counted)
+    if video.duration:
+        ticks = Fraction(video.time_base.numerator, video.time_base.denominator)
+        return round(video.duration * ticks * rate_of(video)) or None
+    if container.duration:
+        return round(Fraction(container.duration, av.time_base) * rate_of(video)) or None
+    return None
