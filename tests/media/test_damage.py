@@ -103,6 +103,35 @@ def test_a_second_film_that_nothing_reads_is_named(tmp_path: Path, film, upscale
     assert (report.frames, report.notes) == (FRAMES, (f"file: its last {length} bytes are not part of the video",))
 
 
+FRAGMENTS = ["", "+default_base_moof", "+dash"]  # the first counts bytes from the beginning of the file
+
+
+@pytest.mark.parametrize("flags", FRAGMENTS)
+def test_a_second_film_in_fragments_is_named(tmp_path: Path, film, ffmpeg, upscaled, count, flags: str) -> None:
+    """FFmpeg drops its first fragment unsaid, or shows the first film again."""
+    path = tmp_path / "a.mp4"
+    ffmpeg("-i", film("mkv"), "-c", "copy", "-movflags", f"frag_keyframe+empty_moov{flags}", path)
+    assert upscaled(path, tmp_path / "b.mkv").notes == ()
+    path.write_bytes(path.read_bytes() * 2)
+    report = upscaled(path, tmp_path / "c.mkv")
+    assert report.frames == count(tmp_path / "c.mkv") == FRAMES
+    (note,) = report.notes
+    assert "bytes are another film, which is left out" in note
+    pictures = [ffmpeg("-i", tmp_path / name, "-map", "0:v", "-f", "framemd5", "-") for name in ("b.mkv", "c.mkv")]
+    assert pictures[0] == pictures[1]
+
+
+def test_fragments_that_go_on_behind_another_header(tmp_path: Path, film, ffmpeg, upscaled, count) -> None:
+    """One film: a stream that was recorded in parts."""
+    path = tmp_path / "a.mp4"
+    ffmpeg("-i", film("mkv"), "-an", "-c", "copy", "-movflags", "frag_keyframe+empty_moov+default_base_moof", path)
+    data = path.read_bytes()
+    first, _, third, *_ = [at - 4 for at in range(len(data)) if data.startswith(b"moof", at)]
+    path.write_bytes(data[:third] + data[:first] + data[third:])
+    report = upscaled(path, tmp_path / "b.mkv")
+    assert (report.frames, report.notes) == (count(path), ()) == (FRAMES, ())
+
+
 CUT_STARTS = [("libx264", "mkv"), ("libx264", "ts"), ("libx265", "mp4"), ("libvpx-vp9", "webm"), ("libsvtav1", "mkv")]
 
 
@@ -238,6 +267,8 @@ def test_ogg_tells_its_end(tmp_path: Path, ffmpeg, upscaled, count) -> None:
     path.write_bytes(whole[: pages[-1] + 50])
     with pytest.raises(MediaError, match="cut off"):
         Reader(path)
+    kept = upscaled(path, tmp_path / "kept.mkv", damaged="keep")
+    assert (kept.frames, kept.notes) == (count(path), ("video: the end of the file is missing",))
     path.write_bytes(whole[: pages[-1]])
     report = upscaled(path, tmp_path / "b.mkv")
     assert report.frames == count(path) < 200

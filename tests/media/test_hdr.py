@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from fractions import Fraction
 from pathlib import Path
@@ -98,6 +99,24 @@ def test_dynamic_metadata_that_no_encoder_takes_are_named(
     after = ffprobe(tmp_path / "b.mkv", "-show_frames")["frames"][0].get("side_data_list", [])
     carried = any("HDR10+" in data["side_data_type"] for data in after)
     assert carried != any("HDR10+" in note for note in report.notes)
+
+
+@pytest.mark.parametrize(("first", "told"), [(0, r"HDR10\+ dynamic metadata$"), (2, r"HDR10\+ .* \(from 0\.08 s on\)")])
+def test_dynamic_metadata_that_begin_late_are_named(
+    tmp_path: Path, clip, ffprobe, upscaled, first: int, told: str
+) -> None:
+    options = {"x265-params": "log-level=none:aud=1:bframes=0"}
+    recipe = clip(codec="libx265", pix_fmt="yuv420p10le", size=(128, 96), options=options, colour=HDR10, pts=range(5))
+    start, *pictures = recipe.make(tmp_path / "a.hevc").read_bytes().split(b"\0\0\0\1\x46")
+    path = tmp_path / "plus.hevc"
+    for number, part in enumerate(pictures):
+        start += b"\0\0\0\1\x46" + part[:2] + hdr10_plus() * (number >= first) + part[2:]
+    path.write_bytes(start)
+    frames = ffprobe(path, "-show_frames")["frames"]
+    found = ["HDR10+" in str(frame.get("side_data_list")) for frame in frames]
+    assert found == [number >= first for number in range(5)]
+    (note,) = [note for note in upscaled(path, tmp_path / "b.mkv").notes if "HDR10+" in note]
+    assert re.search(told, note)
 
 
 def hdr10_plus() -> bytes:

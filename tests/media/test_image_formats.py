@@ -82,13 +82,19 @@ def test_any_maximum_of_a_ppm(tmp_path, white, grey):
 
 
 @pytest.mark.parametrize("bits", [8, 10, 12])
-def test_avif_and_heic_keep_their_depth(tmp_path, bits):
+def test_avif_and_heic_keep_their_depth(tmp_path, ffprobe, bits):
     codes = np.rint(pixels(3, np.uint16) / 65535 * (2**bits - 1)).astype(np.uint8 if bits == 8 else np.uint16)
     parameters = [cv2.IMWRITE_AVIF_DEPTH, bits, cv2.IMWRITE_AVIF_QUALITY, 100]
     cv2.imwrite(str(tmp_path / "a.avif"), codes[..., ::-1], parameters)
     white = 255 if bits == 8 else 65535
-    avif = read_image(tmp_path / "a.avif").pixels
+    image = read_image(tmp_path / "a.avif")
+    avif = image.pixels
     assert np.abs(avif - codes.astype(float) * white / (2**bits - 1)).max() <= 0.5
+    assert write_image(tmp_path / "b.avif", image) == ()
+    (stream,) = ffprobe(tmp_path / "b.avif", "-show_streams")["streams"]
+    assert stream["pix_fmt"] == {8: "yuv444p", 10: "yuv444p10le", 12: "yuv444p12le"}[bits]
+    lost = write_image(tmp_path / "b.heic", image)
+    assert lost == (("12 bit became 10 bit, as .heic holds no more.",) if bits == 12 else ())
     if bits == 10:
         write_image(tmp_path / "a.heic", Image(avif))
         assert pillow_heif.open_heif(tmp_path / "a.heic", convert_hdr_to_8bit=False).info["bit_depth"] == 10

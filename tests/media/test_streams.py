@@ -114,6 +114,20 @@ def test_sound_with_a_damaged_header_is_named(tmp_path, ffmpeg, ffprobe, upscale
     assert [(stream["codec_type"], stream["nb_read_frames"]) for stream in found] == [("video", "5")]
 
 
+def test_sound_of_a_kind_that_is_no_kind_is_named(tmp_path, ffmpeg, ffprobe, upscaled) -> None:
+    """AAC of object type 0, which FFmpeg's decoder does not implement."""
+    path = make(ffmpeg, tmp_path / "a.mkv", "libx264", "-c:a", "aac")
+    with av.open(str(path)) as file:
+        setup = file.streams.audio[0].codec_context.extradata
+    data = path.read_bytes()
+    assert data.count(setup) == 1
+    path.write_bytes(data.replace(setup, bytes(len(setup))))
+    report = upscaled(path, tmp_path / "b.mkv")
+    (note,) = [note for note in report.notes if "audio aac" in note]
+    assert "not carried: its header is damaged" in note
+    assert [stream["codec_type"] for stream in ffprobe(tmp_path / "b.mkv", "-show_streams")["streams"]] == ["video"]
+
+
 def test_a_stream_that_ffmpeg_cannot_decode_is_carried(tmp_path, ffmpeg, ffprobe, upscaled) -> None:
     """Teletext, for which FFmpeg's builds have no decoder."""
     source = tmp_path / "a.ts"

@@ -52,7 +52,14 @@ Mode = Annotated[
     ),
 ]
 Model = Annotated[
-    str, typer.Option("--model", "-m", metavar="NAME", help="Name of shipped weights.", rich_help_panel=NETWORK)
+    str,
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="NAME",
+        help="Name of shipped weights; auto: video for lossy video, smsr else.",
+        rich_help_panel=NETWORK,
+    ),
 ]
 Weights = Annotated[
     Path | None,

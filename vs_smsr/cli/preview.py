@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +18,7 @@ from vs_smsr.cli.report import one_line, progress_bar, say
 from vs_smsr.engine.contract import Frame
 from vs_smsr.engine.memory import size
 from vs_smsr.errors import OptionError
+from vs_smsr.jobs.choosing import choose
 from vs_smsr.jobs.report import Progress
 from vs_smsr.jobs.sizing import label
 from vs_smsr.media.script_source import SUFFIX, is_script
@@ -82,10 +84,16 @@ def preview_all(
         raise OptionError(f"--output: must be a page, such as preview.html, got {target}.")
     if target.exists() and not overwrite:
         raise OptionError(f"{target}: exists already. Allow to replace it with --overwrite.")
-    tilers = [Tiler(engine.create(variant.engine), variant.tiling) for variant in compared]
+
+    @functools.cache
+    def tiler(options: EngineOptions, tiling: TilingOptions) -> Tiler:
+        return Tiler(engine.create(options), tiling)
+
     scenes: list[Scene] = []
     rows: list[list[str]] = []
     for job in jobs:
+        chosen = [choose(variant.engine, job.source, video_options) for variant in compared]
+        tilers = [tiler(options, variant.tiling) for options, variant in zip(chosen, compared, strict=True)]
         made, predictions = _preview(job, tilers, compared, video_options, asked, progress)
         scenes += made
         for variant, prediction in zip(compared, predictions, strict=True):

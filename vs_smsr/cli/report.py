@@ -101,13 +101,13 @@ def error_line(error: BaseException, source: Path | None = None) -> str:
     return one_line(f"error: {message}" if named else f"error: {source}: {message}")
 
 
-def summary(report: Report) -> str:
-    """The line for a finished file."""
+def summary(report: Report, network: str) -> str:
+    """The line for a finished file, made by the weights of that name."""
     if report.frames == 1:
         work = f"{report.seconds:.1f} s"
     else:
         work = f"{report.frames} frames in {report.seconds:.1f} s, {report.frames / max(report.seconds, 1e-9):.1f} fps"
-    line = f"{one_line(str(report.output))}: {work}, {report.skipped:.0%} of the masked work skipped"
+    line = f"{report.output}: {work}, model {network}, {report.skipped:.0%} of the masked work skipped"
     if report.reused >= 0.005:
         line += f", {report.reused:.0%} of the pixels reused"
     if report.alike is not None:
@@ -118,7 +118,7 @@ def summary(report: Report) -> str:
         line += f", {report.deinterlaced} frames deinterlaced"
     if report.damage and report.damage.lost:
         line += f", {report.damage.lost} damaged frames lost"
-    return line
+    return one_line(line)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 
 import av
@@ -201,6 +202,9 @@ def encoder_options(codec: Codec, context: VideoCodecContext, info: VideoInfo, o
     chosen = hdr.encoder_options(codec.name, Hdr.of(info.side_data))
     if codec.name == "libx265":  # it writes to stderr past FFmpeg's log
         chosen["x265-params"] = ":".join(filter(None, ("log-level=error", chosen.get("x265-params"))))
+    if codec.name == "libx264" and _has_avx512():
+        # With AVX-512 x264's lookahead reads what it has not written: the same frames become other bytes now and then.
+        chosen["x264-params"] = ":".join(filter(None, ("asm=avx2", chosen.get("x264-params"))))
     if codec.name == "libsvtav1":  # so does this one
         os.environ.setdefault("SVT_LOG", "1")  # errors alone
     if "crf" in private:
@@ -216,6 +220,13 @@ def encoder_options(codec: Codec, context: VideoCodecContext, info: VideoInfo, o
             raise OptionError(f"--encoder-option: must be an option of {codec.name}, got {key!r}.")
         chosen[key] = f"{chosen[key]}:{value}" if key.endswith("-params") and key in chosen else value
     return chosen
+
+
+@cache
+def _has_avx512() -> bool:
+    import llvmlite.binding as llvm
+
+    return bool(llvm.get_host_cpu_features().get("avx512f"))
 
 
 def _open(context: VideoCodecContext, options: VideoOptions) -> None:

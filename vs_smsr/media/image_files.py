@@ -82,9 +82,9 @@ def encode(image: Image, path: Path) -> tuple[bytes, tuple[str, ...]]:
     metadata, notes = _kept(image, form)
     if pixels.dtype == np.uint16 and not form.deep:
         pixels = np.rint(pixels / np.float32(257)).astype(np.uint8)
-        notes.append(f"16 bit became 8 bit, as {suffix} holds no more.")
-    elif pixels.dtype == np.uint16 and FORMATS[suffix] in ("AVIF", "HEIF"):
-        notes.append(f"16 bit became {_BITS[FORMATS[suffix]]} bit, as {suffix} holds no more.")
+        notes.append(f"{metadata.depth or 16} bit became 8 bit, as {suffix} holds no more.")
+    elif pixels.dtype == np.uint16 and (metadata.depth or 16) > (most := _BITS.get(form.name, 16)):
+        notes.append(f"{metadata.depth or 16} bit became {most} bit, as {suffix} holds no more.")
     if form.name == "GIF":
         notes.append(GIF_NOTE)
     try:
@@ -200,7 +200,8 @@ def _tiff(pixels: Pixels, metadata: Metadata, suffix: str) -> bytes:
 def _avif(pixels: Pixels, metadata: Metadata, suffix: str) -> bytes:
     depth = 8
     if pixels.dtype == np.uint16:
-        depth, pixels = 12, np.rint(pixels * (4095 / 65535)).astype(np.uint16)
+        depth = 10 if metadata.depth == 10 else 12
+        pixels = np.rint(pixels * ((2**depth - 1) / 65535)).astype(np.uint16)
     lossless = (cv2.IMWRITE_AVIF_QUALITY, 100, cv2.IMWRITE_AVIF_DEPTH, depth, cv2.IMWRITE_AVIF_SPEED, 8)
     blocks = {
         cv2.IMAGE_METADATA_EXIF: metadata.exif,
@@ -253,7 +254,7 @@ def _gif(pixels: Pixels, metadata: Metadata, suffix: str) -> bytes:
     return _save(pixels, "GIF")
 
 
-_BITS = {"AVIF": 12, "HEIF": 10}
+_BITS = {"AVIF": 12, "HEIC": 10}  # most that we write
 _WRITERS = {
     "PNG": _Format("PNG", _png, tuple(NAMES), deep=True),
     "JPEG": _Format("JPEG", _jpeg, (*_SEVERAL, "density"), alpha=False),

@@ -194,7 +194,10 @@ def _read(data: bytes, suffix: str) -> Image:
         if pixels is None:
             pixels = _pixels(picture)
         if picture.format == "AVIF":
-            metadata = replace(metadata, colour=_avif_facts(data)[1])
+            depth, colour = _avif_facts(data)
+            metadata = replace(metadata, colour=colour, depth=depth)
+        if picture.format == "HEIF":
+            metadata = replace(metadata, depth=_heif_depth(data))
     return Image(pixels, metadata, tuple(notes))
 
 
@@ -315,11 +318,19 @@ def _heif_pixels(data: bytes) -> Pixels:
 
     picture = pillow_heif.open_heif(io.BytesIO(data), convert_hdr_to_8bit=False)
     pixels = np.asarray(picture)
-    if picture.info["bit_depth"] > 8:  # they lie in the upper bits
-        pixels = _scaled(pixels >> (16 - picture.info["bit_depth"]), 2 ** picture.info["bit_depth"] - 1)
+    depth = _heif_depth(data)
+    if depth > 8:  # they lie in the upper bits
+        pixels = _scaled(np.right_shift(pixels, 16 - depth), 2**depth - 1)
     if picture.mode.startswith("LA"):
         pixels = pixels[..., [0, 0, 0, 1]]
     return np.ascontiguousarray(pixels)
+
+
+def _heif_depth(data: bytes) -> int:
+    import pillow_heif
+
+    depth: int = pillow_heif.open_heif(io.BytesIO(data)).info["bit_depth"]
+    return depth
 
 
 def _avif_facts(data: bytes) -> tuple[int, tuple[tuple[bytes, bytes], ...]]:

@@ -15,6 +15,7 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 LOOKED_AT = 2000  # packets
+LOSSLESS_H264 = "High 4:4:4 Predictive"  # FFmpeg's name of the profile
 STILL = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 
 
@@ -69,3 +70,37 @@ def length(stream: VideoStream) -> Fraction | None:
     except ValueError:
         return None
     return Fraction((time.hour * 60 + time.minute) * 60 + time.second) + Fraction(time.microsecond, 1_000_000)
+
+
+def is_lossy(video: VideoStream) -> bool:
+    """Was it coded with loss, as far as its codec tells?
+
+    H.264 in 4:2:0 that is of the profile for 4:4:4 is lossless; what H.264, HEVC and AV1 in other profiles hold without
+    loss is taken for lossy.
+    """
+    codec = video.codec_context
+    lossless = codec.profile == LOSSLESS_H264 and "444" not in (codec.pix_fmt or "")
+    return codec.codec.lossy and not lossless
+
+
+def rate_of(video: VideoStream) -> Fraction:
+    """Mean frames per second; 25 if nothing tells."""
+    for rate in (video.average_rate, video.guessed_rate, video.base_rate):
+        if rate.denominator and rate > 0:
+            return Fraction(rate.numerator, rate.denominator)
+    return Fraction(25)
+
+
+def expected_frames(container: InputContainer, video: VideoStream) -> int | None:
+    """How many frames a stream has by what the file says, which may be off; None if it says nothing."""
+    if video.frames:
+        return video.frames
+    counted = next((value for key, value in video.metadata.items() if key.startswith("NUMBER_OF_FRAMES")), "")
+    if counted.isdecimal():
+        return int(counted)
+    if video.duration:
+        ticks = Fraction(video.time_base.numerator, video.time_base.denominator)
+        return round(video.duration * ticks * rate_of(video)) or None
+    if container.duration:
+        return round(Fraction(container.duration, av.time_base) * rate_of(video)) or None
+    return None

@@ -43,6 +43,7 @@ class Metadata:
         colour: PNG's cICP, mDCV, cLLI and sRGB chunks by name, or what another format says in their form.
         text: (keyword, text).
         other: names of what the file has besides, which is not kept.
+        depth: bits of a sample, where they may be other than those of the pixels read; 0: the same.
     """
 
     exif: bytes = b""
@@ -54,6 +55,7 @@ class Metadata:
     colour: tuple[tuple[bytes, bytes], ...] = ()
     text: tuple[tuple[str, str], ...] = ()
     other: tuple[str, ...] = ()
+    depth: int = 0
 
     def without(self, *dropped: str) -> Metadata:
         """The same with these fields empty."""

@@ -9,11 +9,15 @@ from pathlib import Path
 STANDARD = Path("-")  # standard input, or standard output
 
 
-def url(path: Path | str, writing: bool = False) -> str:
-    """The path as FFmpeg must get it, which takes "Alien: Romulus.mp4" for a protocol."""
+def url(path: Path | str, writing: bool = False, end: int | None = None) -> str:
+    """The path as FFmpeg must get it, which takes "Alien: Romulus.mp4" for a protocol.
+
+    Args:
+        end: read the file as if it had only so many bytes.
+    """
     if path == STANDARD:
         return "pipe:1" if writing else "pipe:0"
-    return f"file:{os.fspath(path)}"
+    return f"file:{os.fspath(path)}" if end is None else f"subfile,,start,0,end,{end},,:file:{os.fspath(path)}"
 
 
 def is_file(path: Path) -> bool:

@@ -26,11 +26,13 @@ from vs_smsr.media.declared import declared
 from vs_smsr.media.ffmpeg_log import errors_said
 from vs_smsr.media.filters import Filters
 from vs_smsr.media.flv import joined_flv
-from vs_smsr.media.main_video import main_video
+from vs_smsr.media.fragments import end_of_first_film
+from vs_smsr.media.main_video import expected_frames, main_video, rate_of
 from vs_smsr.media.paths import is_pipe, url
 from vs_smsr.media.piped import Piped
 from vs_smsr.media.ranges import BEYOND, Cut, Located, NoFrameError, frames_in, locate
 from vs_smsr.media.script_source import is_script, open_script
+from vs_smsr.media.side_data import LateSideData
 from vs_smsr.media.spacing import Spacing
 from vs_smsr.options import Damaged, Range
 
@@ -105,6 +107,7 @@ class Reader:
         self.damage = Damage()
         self._skips_video = False
         self._piped: Piped | None = None
+        self._film_end: int | None = None
         self._cut = self._find_cut(damaged)
         try:
             self.container = self._open()
@@ -125,9 +128,10 @@ class Reader:
             self._located = self._locate() if part and not once else None
             if self._located:
                 self._decoder.enter(self._located.pts)
-            self._cut_out = Cut(part, self._located, self.video, self._rate())
-            step = 1 / (self._rate() * fraction(self.video.time_base))
+            self._cut_out = Cut(part, self._located, self.video, rate_of(self.video))
+            step = 1 / (rate_of(self.video) * fraction(self.video.time_base))
             self._spacing = Spacing(max(round(step), 1))
+            self._late = LateSideData(fraction(self.video.time_base))
             self._items = self._in_time()
             self._early = list(self._until_first_frame())
             self.info = self._describe(self._early[-1])
@@ -186,7 +190,7 @@ class Reader:
             return av.open(self._piped, "r")
         if is_script(self.path):
             return open_script(self.path)
-        return av.open(joined_flv(self.path) or url(self.path), "r")
+        return av.open(joined_flv(self.path) or url(self.path, end=self._film_end), "r")
 
     def _locate(self) -> Located | None:
         """Look through the packets for the range, decoding none."""
@@ -217,12 +221,14 @@ class Reader:
         if is_pipe(self.path):
             return ""
         try:
-            size, told = self.path.stat().st_size, declared(self.path)
+            size, told, self._film_end = self.path.stat().st_size, declared(self.path), end_of_first_film(self.path)
         except OSError as error:
             raise self._error(f"cannot be read ({error.strerror})") from error
         if size == 0:
             raise self._error("is empty (0 bytes)")
-        if told.odd:
+        if self._film_end:
+            self.notes.append(f"file: its last {size - self._film_end} bytes are another film, which is left out")
+        elif told.odd:
             self.notes.append(f"file: {told.odd}")
         if told.size is None or told.size <= size:
             return ""
@@ -252,16 +258,18 @@ class Reader:
             self.notes.append(f"timestamps start at 0; in the recording they start at {float(self.start):.3f} s")
         try:
             frames = self.filters.run(self._spacing.run(self._decode()))
-            yield from self._cut_out.run(frames) if self.part else frames
+            yield from self._late.run(self._cut_out.run(frames) if self.part else frames)
         except av.FFmpegError as error:
             raise self._error(f"cannot be cropped or deinterlaced ({reason(error)})") from error
         if self._skips_video:
             return
-        cut_off, expected = (False, None) if self._cut_out.over else (bool(self._cut), self._expected_frames())
-        guessed = self.container.format.name == "asf"  # where it is cut off, from what is there
+        cut_off, expected = (
+            (False, None) if self._cut_out.over else (bool(self._cut), expected_frames(self.container, self.video))
+        )
+        guessed = self.container.format.name in ("asf", "ogg")  # where they are cut off, from what is there
         found = self._decoder.finish(cut_off, None if self.part or guessed else expected, not self._cut_out.over)
         self.damage = found.shifted(self._cut_out.origin)
-        self.notes += self._mended() + self.damage.notes()
+        self.notes += self._mended() + self.damage.notes() + self._late.notes()
         if self.filters.deinterlace and not self.filters.interlaced:
             self.notes.append("video: no frame is marked as interlaced; none was deinterlaced")
 
@@ -346,10 +354,10 @@ class Reader:
             pix_fmt=frame.format.name,
             colour=colour_of(frame),
             time_base=fraction(self.video.time_base),
-            rate=self._rate(),
+            rate=rate_of(self.video),
             frames=self._located.frames
             if self._located
-            else frames_in(self.part, self._expected_frames(), self._rate()),
+            else frames_in(self.part, expected_frames(self.container, self.video), rate_of(self.video)),
             aspect=fraction(self.video.sample_aspect_ratio) or None,
             display_matrix=struct.unpack("=9i", matrix) if matrix else None,
             matrix_tagged=tagged,
@@ -357,23 +365,6 @@ class Reader:
             side_data=side_data,
             interlaced=frame.interlaced_frame,
         )
-
-    def _rate(self) -> Fraction:
-        """Mean frames per second; 25 if nothing tells."""
-        rates = (self.video.average_rate, self.video.guessed_rate, self.video.base_rate)
-        return next((fraction(rate) for rate in rates if fraction(rate) > 0), Fraction(25))
-
-    def _expected_frames(self) -> int | None:
-        if self.video.frames:
-            return self.video.frames
-        counted = next((value for key, value in self.video.metadata.items() if key.startswith("NUMBER_OF_FRAMES")), "")
-        if counted.isdecimal():
-            return int(counted)
-        if self.video.duration:
-            return round(self.video.duration * fraction(self.video.time_base) * self._rate()) or None
-        if self.container.duration:
-            return round(Fraction(self.container.duration, av.time_base) * self._rate()) or None
-        return None
 
     def _error(self, what: str) -> MediaError:
         return MediaError(f"{self.path}: the file {what}.")

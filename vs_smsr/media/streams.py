@@ -14,13 +14,13 @@ import av
 from av.audio.codeccontext import AudioCodecContext
 from av.bitstream import BitStreamFilterContext
 from av.container import OutputContainer
-from av.sidedata.sidedata import Type as SideData
 from av.stream import Discard, Disposition, Stream
 from av.video.codeccontext import VideoCodecContext
 
 from vs_smsr.errors import MediaError
 from vs_smsr.media.paths import is_pipe, url
 from vs_smsr.media.reader import Packet, Reader, VideoInfo, fraction, reason
+from vs_smsr.media.side_data import SEEN
 from vs_smsr.options import VideoOptions
 
 if TYPE_CHECKING:
@@ -33,19 +33,6 @@ FIRST_PACKETS = 1000  # how far into a file the first packets of its streams are
 NOT_TAGS = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration", "vendor_id"}
 UNSET_TIMES = {"1970-01-01T00:00:00.000000Z", "1904-01-01T00:00:00.000000Z", "1601-01-01T00:00:00.000000Z"}
 OF_THE_OLD_VIDEO = {"bps", "number_of_frames", "number_of_bytes", "_statistics_writing_app", "_statistics_tags"}
-# Side data of frames that a viewer would miss.
-SEEN = {
-    SideData.MASTERING_DISPLAY_METADATA: "HDR mastering display",
-    SideData.CONTENT_LIGHT_LEVEL: "HDR content light level",
-    SideData.DYNAMIC_HDR_PLUS: "HDR10+ dynamic metadata",
-    SideData.DYNAMIC_HDR_VIVID: "HDR Vivid dynamic metadata",
-    SideData.DOVI_RPU_BUFFER: "Dolby Vision metadata",
-    SideData.AMBIENT_VIEWING_ENVIRONMENT: "ambient viewing environment",
-    SideData.A53_CC: "closed captions in the video",
-    SideData.STEREO3D: "stereo 3D arrangement",
-    SideData.SPHERICAL: "spherical (360 degree) projection",
-    SideData.ICC_PROFILE: "ICC profile",
-}
 DECODING_TIMES = ("avi", "mxf")  # containers without a time to show a frame at: it is the time to decode it
 UPRIGHT = (1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)  # the display matrix that changes nothing
 
@@ -108,7 +95,7 @@ def first_packets(reader: Reader, options: VideoOptions) -> tuple[dict[int, Pack
             try:
                 if context is not None and not context.is_open:
                     context.open(strict=False)
-            except av.error.InvalidDataError as error:
+            except (av.error.InvalidDataError, av.error.NotImplementedError) as error:
                 damaged[index] = reason(error)
             except (av.FFmpegError, ValueError):
                 continue  # no decoder for it here; others may have one

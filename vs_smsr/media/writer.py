@@ -190,7 +190,7 @@ class Writer(Prepared):
             elif matroska and streams.is_cover(stream):
                 streams.add_cover(self._output, stream)
             elif stream.index in damaged:  # players and ffprobe give up on a file with such a stream
-                told = f"its header is damaged, and nothing can decode it ({damaged[stream.index]})"
+                told = f"its header is damaged, and FFmpeg cannot decode it ({damaged[stream.index]})"
                 self.notes.append(f"{streams.name_of(stream)}: not carried: {told}")
             elif refusal := streams.refusal(stream, self._output.format.name, firsts.get(stream.index)):
                 self.notes.append(f"{streams.name_of(stream)}: not carried: {refusal}")
