@@ -13,10 +13,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+GLIBC = (35, 34, 31, 28, 27, 17)  # 2.x
 PLATFORMS = {  # a name -> pip's tags, the newest first: a machine takes wheels for older systems, too
     "windows": ["win_amd64"],
     "macos-arm64": [f"macosx_{major}_0_arm64" for major in range(15, 10, -1)],
-    "linux": [f"manylinux_2_{minor}_x86_64" for minor in (35, 34, 31, 28, 27, 17)] + ["manylinux2014_x86_64"],
+    "linux-x86_64": [f"manylinux_2_{minor}_x86_64" for minor in GLIBC] + ["manylinux2014_x86_64"],
+    "linux-aarch64": [f"manylinux_2_{minor}_aarch64" for minor in GLIBC] + ["manylinux2014_aarch64"],
 }
 SETUP = Path(__file__).parents[1] / "setup.cfg"
 
@@ -44,7 +46,7 @@ def main() -> None:
             command += ["--only-binary=:all:", "--target", "unused", "--python-version", version, *tags, *wanted]
             ended = subprocess.run(command, capture_output=True, text=True, check=False)
             failed += ended.returncode != 0
-            print(f"{platform:12} Python {version}: {'ok' if ended.returncode == 0 else ended.stderr.strip()}")
+            print(f"{platform:13} Python {version}: {'ok' if ended.returncode == 0 else ended.stderr.strip()}")
     raise SystemExit(bool(failed))
 
 

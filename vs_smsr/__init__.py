@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from vs_smsr.upscaler import Upscaler
     from vs_smsr.vapoursynth import smsr
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "EngineError",
     "EngineOptions",

@@ -15,6 +15,7 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 EngineName = Literal["auto", "cpu", "cuda", "reference"]
 Damaged = Literal["auto", "keep", "stop"]
 SCALES = (2, 3, 4)
+AUTO = "auto"
 
 
 def require(condition: bool, where: str, name: str, rule: str, value: object, advice: str = "") -> None:
@@ -32,7 +33,7 @@ class EngineOptions:
     """
 
     scale: int = 2  # 2, 3 or 4
-    model: str = "smsr"  # name of shipped weights
+    model: str = AUTO  # name of shipped weights; "auto" takes what suits the source, see `weights.suited`
     weights: Path | None = None  # a .safetensors file instead of shipped weights
     device: str = "auto"  # "auto", "cpu", "cuda", "cuda:N"
     engine: EngineName = "auto"
@@ -51,6 +52,11 @@ class EngineOptions:
         kind, _, index = self.device.partition(":")
         known = kind in ("auto", "cpu", "cuda") and (not index or (kind == "cuda" and index.isdecimal()))
         require(known, where, "device", '"auto", "cpu", "cuda" or "cuda:N"', self.device)
+
+    @property
+    def network(self) -> str:
+        """What a user knows the weights by: the model's name, or that of their file."""
+        return self.weights.name if self.weights else self.model
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,8 +9,10 @@ from vs_smsr import engine as engines
 from vs_smsr.jobs.arrays import Array, ArraySequence, UpscaledArray, upscale_array
 from vs_smsr.jobs.queue import in_order
 from vs_smsr.options import (
+    AUTO,
     IN_ORDER,
     IN_ORDER_REUSE,
+    SCALES,
     Attention,
     EngineName,
     EngineOptions,
@@ -19,6 +21,7 @@ from vs_smsr.options import (
     parse_bytes,
 )
 from vs_smsr.tiling import Tiler
+from vs_smsr.weights import suited
 
 
 class Upscaler:
@@ -29,7 +32,8 @@ class Upscaler:
 
     Args:
         scale: 2, 3 or 4.
-        model: name of shipped weights.
+        model: name of shipped weights; "auto" is "smsr", since arrays do not tell how they were coded: for decoded
+            footage name "video".
         weights: a .safetensors file to use instead of shipped weights.
         device: "auto", "cpu", "cuda" or "cuda:N".
         engine: "auto", "cpu", "cuda" or "reference" (PyTorch).
@@ -48,6 +52,7 @@ class Upscaler:
         device: "cpu" or "cuda:N".
         precision: "fp32", "bf16" or "fp16".
         scale: 2, 3 or 4.
+        model: name of the weights.
     Raises:
         OptionError: an argument is not allowed. WeightsError: the weights cannot be read.
         EngineError: the engine or device does not work here; the message says which part is missing.
@@ -71,7 +76,7 @@ class Upscaler:
     ) -> None:
         options = EngineOptions(
             scale=scale,
-            model=model,
+            model=suited(scale) if model == AUTO and scale in SCALES else model,
             weights=None if weights is None else Path(weights),
             device=device,
             engine=engine,
@@ -83,6 +88,7 @@ class Upscaler:
         self._tiler = Tiler(engines.create(options), tiling)
         chosen = self._tiler.engine
         self.engine, self.device, self.precision, self.scale = chosen.name, chosen.device, chosen.precision, scale
+        self.model = options.network
 
     def __repr__(self) -> str:
         return f"Upscaler(scale={self.scale}, engine={self.engine!r}, device={self.device!r}, {self.precision})"

@@ -16,7 +16,7 @@ from PIL import Image as Pillow
 from vs_smsr.jobs.report import Progress
 from vs_smsr.jobs.video import upscale_video
 from vs_smsr.options import VideoOptions
-from vs_smsr.preview.watching import Watch
+from vs_smsr.preview.watching import WatchPage
 from vs_smsr.tiling import Tiler
 
 
@@ -33,7 +33,7 @@ def progress(level):
 
 
 def test_nothing_is_kept_while_nobody_looks():
-    with Watch() as watch:
+    with WatchPage() as watch:
         watch.see("a", progress(100))
         assert watch._pair is None
         assert json.loads(get(f"{watch.url}state")) == {}
@@ -48,7 +48,7 @@ def test_nothing_is_kept_while_nobody_looks():
 
 
 def test_others_get_nothing():
-    with Watch() as watch:
+    with WatchPage() as watch:
         assert watch.url.startswith("http://127.0.0.1:")
         root = re.match(r"http://[^/]+/", watch.url)[0]
         for wrong in (root, f"{root}state", f"{watch.url}nothing", f"{watch.url}../../etc/passwd"):
@@ -59,7 +59,7 @@ def test_others_get_nothing():
 
 def test_the_frames_are_those_of_the_job(demo_clip, tmp_path, stand_in):
     seen = []
-    with Watch() as watch:
+    with WatchPage() as watch:
 
         def look(state):
             get(f"{watch.url}state")
@@ -76,7 +76,7 @@ def test_the_frames_are_those_of_the_job(demo_clip, tmp_path, stand_in):
 
 def test_the_page_shows_both_frames(browser):
     wait = "new Promise(done => setTimeout(() => done(document.getElementById('after').naturalWidth), 200))"
-    with Watch() as watch:
+    with WatchPage() as watch:
         browser.open(watch.url, 390, 844)
         shown = 0
         for _ in range(60):

@@ -59,7 +59,7 @@ def test_an_image_equals_the_python_api(program):
     image("a.png", 9, 14)
     ended = program("upscale", "a.png", "--engine", "reference")
     assert (ended.code, ended.err) == (0, "")
-    assert re.fullmatch(r"a_x2\.png: [\d.]+ s, \d+% of the masked work skipped\n", ended.out)
+    assert re.fullmatch(r"a_x2\.png: [\d.]+ s, model smsr, \d+% of the masked work skipped\n", ended.out)
     expected = Upscaler(engine="reference").upscale(read_image(Path("a.png")).pixels)
     np.testing.assert_array_equal(read_image(Path("a_x2.png")).pixels, expected)
 
@@ -68,7 +68,7 @@ def test_a_video(quick):
     video("in/clip.mp4")
     ended = quick("upscale", "in/clip.mp4", "-o", "out/large.mkv")
     assert ended.code == 0, ended.err
-    work = r"5 frames in [\d.]+ s, [\d.]+ fps, \d+% of the masked work skipped"
+    work = r"5 frames in [\d.]+ s, [\d.]+ fps, model (smsr|video), \d+% of the masked work skipped"
     assert re.search(rf"out/large\.mkv: {work}[^\n]*\n", ended.out)
     assert size_and_frames("out/large.mkv") == (96, 64, 5)
 

@@ -20,11 +20,18 @@ from .test_cli import ROOT
 
 
 def test_help_fits_a_terminal(program, monkeypatch):
+    """Nothing sticks out of 80 columns, is cut off with dots, or is a word in two lines."""
     monkeypatch.setenv("COLUMNS", "80")
-    for command in ("", *typer.main.get_command(app).commands):
+    commands = typer.main.get_command(app).commands
+    for command in ("", *commands):
         ended = program(*command.split(), "--help")
         assert ended.code == 0
         assert max(map(len, ended.out.splitlines())) <= 80
+        assert "…" not in ended.out
+        for parameter in commands[command].params if command else ():
+            texts = (parameter.metavar or "", getattr(parameter, "help", None) or "")
+            words = [*(name for name in parameter.opts if name.startswith("-")), *re.split(r"[\s|]", " ".join(texts))]
+            assert [word for word in words if word not in ended.out] == []
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -1,4 +1,4 @@
-"""README.md says what is true: its options are the parser's, its examples run, its files exist."""
+"""README.md and docs/ say what is true: options are the parser's, examples run, links lead somewhere."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from vs_smsr.options import SCALES
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
@@ -26,8 +27,8 @@ def parameters(command: str) -> dict[str, object]:
 
 
 def table() -> dict[str, str]:
-    """Option -> the default that README's table names."""
-    text = README[README.index("### Options of `vs-smsr upscale`") :]
+    """Option -> the default that the table in docs/options.md names."""
+    text = (ROOT / "docs/options.md").read_text()
     rows = [line.strip("|").split("|") for line in text.splitlines() if line.startswith("| `")]
     return {name: row[2].strip() for row in rows for name in re.findall(r"`(--?[\w-]+)`", row[0])}
 
@@ -38,7 +39,7 @@ def test_the_table_has_every_option_and_no_other():
 
 
 def test_the_defaults_in_the_table():
-    """Where README prints a value, it is the parser's."""
+    """Where the table prints a value, it is the parser's."""
     default = parameters("upscale")
     for name, said in table().items():
         value = re.fullmatch(r"`(\w+)`|(\d+)", said)
@@ -51,17 +52,30 @@ def test_the_defaults_in_the_table():
 def test_options_in_the_text_exist():
     program = typer.main.get_command(app)
     known = {name for command in (program, *program.commands.values()) for one in command.params for name in one.opts}
-    commands = re.findall(r"^    (vs-smsr .*)$|`(vs-smsr [^`]*)`", README, re.MULTILINE)
-    used = {name for pair in commands for name in re.findall(r"(?<=\s)--?[a-z][\w-]*", " ".join(pair))}
-    assert used
-    assert used <= known
+    known |= {"--install-completion", "--help"}
+    for page in PAGES:
+        commands = re.findall(r"^    (vs-smsr .*)$|`(vs-smsr [^`]*)`", page.read_text(), re.MULTILINE)
+        text = "\n".join("".join(pair).partition(" #")[0] for pair in commands)
+        used = set(re.findall(r"(?<=\s)--?[a-z][\w-]*", text))
+        assert used <= known, page
 
 
 def test_links_and_pictures_exist():
-    for target in re.findall(r"\]\(([^)#]+)\)", README):
-        assert target.startswith("https://") or (ROOT / target).is_file(), target
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)]+)\)", page.read_text()):
+            name, _, heading = target.partition("#")
+            if not target.startswith("https://"):
+                found = (page.parent / name).resolve() if name else page
+                assert found.is_file(), (page, target)
+                assert not heading or heading in headings(found), (page, target)
     for target in re.findall(r"^    make (\w+)", README, re.MULTILINE):
         assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+
+
+def headings(page: Path) -> set[str]:
+    """As they are linked to."""
+    lines = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", line.lower()).replace(" ", "-") for line in lines}
 
 
 def test_the_python_example(tmp_path, monkeypatch, capsys):

@@ -134,6 +134,7 @@ def upscale(
     recursive: p.Recursive = False,
     no_progress: p.NoProgress = False,
     preview: p.Preview = False,
+    preview_terminal: p.PreviewTerminal = False,
     profile: p.Profiled = False,
     json: p.Json = None,
     dry_run: p.DryRun = False,
@@ -144,7 +145,7 @@ def upscale(
 
     Exit codes: 0 all done, 1 a file failed (the others are done), 2 wrong usage, 130 interrupted.
     """
-    with _exit_codes(log_level), watching(preview) as watch:
+    with _exit_codes(log_level), watching(preview, preview_terminal, not no_progress) as watch:
         from vs_smsr.cli.upscale import upscale_all
 
         devices = device.split(",")

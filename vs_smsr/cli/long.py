@@ -42,10 +42,11 @@ def join_job(path: Path) -> None:
     Raises:
         JobError: chunks are missing; names them.
     """
-    report = Job(path).join()
+    job = Job(path)
+    report = job.join()
     for note in report.notes:
         warn(one_line(f"note: {note}"))
-    say(summary(report))
+    say(summary(report, job.network))
 
 
 def _state(job: JobFolder) -> str:

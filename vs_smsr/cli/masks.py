@@ -13,6 +13,7 @@ from vs_smsr.cli import charts
 from vs_smsr.cli.report import say
 from vs_smsr.engine.contract import Frame
 from vs_smsr.engine.window import whole
+from vs_smsr.jobs.choosing import choose
 from vs_smsr.media.image_files import write_image
 from vs_smsr.media.images import Image, kind_of, read_image
 from vs_smsr.options import EngineOptions, TilingOptions
@@ -29,7 +30,7 @@ def draw(source: Path, folder: Path, frames: int, engine_options: EngineOptions,
     Raises:
         MediaError: the source cannot be read, or the folder not be written.
     """
-    tiler = Tiler(engine.create(engine_options), tiling_options)
+    tiler = Tiler(engine.create(choose(engine_options, source)), tiling_options)
     sequence = Sequence(tiler)
     results: list[tuple[tuple[float, ...], float]] = []
     last: tuple[Frame, TiledFrame] | None = None

@@ -52,7 +52,14 @@ Mode = Annotated[
     ),
 ]
 Model = Annotated[
-    str, typer.Option("--model", "-m", metavar="NAME", help="Name of shipped weights.", rich_help_panel=NETWORK)
+    str,
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="NAME",
+        help="Name of shipped weights; auto: video for lossy video, smsr else.",
+        rich_help_panel=NETWORK,
+    ),
 ]
 Weights = Annotated[
     Path | None,
@@ -167,7 +174,10 @@ TemporalTile = Annotated[
     ),
 ]
 LogLevel = Annotated[
-    str, typer.Option("--log-level", metavar="|".join(LEVELS), help="What is logged to stderr.", rich_help_panel=RUN)
+    str,
+    typer.Option(
+        "--log-level", metavar="LEVEL", help=f"What is logged to stderr: {', '.join(LEVELS)}.", rich_help_panel=RUN
+    ),
 ]
 ListDevices = Annotated[
     bool,
@@ -268,6 +278,10 @@ NoProgress = Annotated[bool, typer.Option("--no-progress", help="Show no progres
 Preview = Annotated[
     bool,
     typer.Option("--preview", help="Serve a page on this machine that shows the latest frame.", rich_help_panel=RUN),
+]
+PreviewTerminal = Annotated[
+    bool,
+    typer.Option("--preview-terminal", help="Draw it above the progress bar instead.", rich_help_panel=RUN),
 ]
 Profiled = Annotated[bool, typer.Option("--profile", help="Print time per kernel and SMM (cpu).", rich_help_panel=RUN)]
 Json = Annotated[

@@ -28,13 +28,14 @@ CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".webm": "webm"}
 LOOK = (0, 12, 24, 36)  # frames that the time is predicted from: the first one is often black
 
 
-def describe(source: Path, target: Path, tiler: Tiler, options: VideoOptions) -> str:
-    """The plan for one file.
+def describe(source: Path, target: Path, tiler: Tiler, options: VideoOptions, network: str) -> str:
+    """The plan for one file; `network` is the name of the weights.
 
     Raises:
         MediaError: the file cannot be read. MemoryBudgetError: the budget is too small.
     """
-    return "\n".join(_image(source, tiler) if kind_of(source) == "image" else _video(source, target, tiler, options))
+    what, *lines = _image(source, tiler) if kind_of(source) == "image" else _video(source, target, tiler, options)
+    return "\n".join([what, f"  model                    {network}", *lines])
 
 
 def _image(source: Path, tiler: Tiler) -> list[str]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,13 +18,18 @@ from vs_smsr.cli.report import one_line, progress_bar, say
 from vs_smsr.engine.contract import Frame
 from vs_smsr.engine.memory import size
 from vs_smsr.errors import OptionError
+from vs_smsr.jobs.choosing import choose
+from vs_smsr.jobs.report import Progress
 from vs_smsr.jobs.sizing import label
+from vs_smsr.media.script_source import SUFFIX, is_script
 from vs_smsr.options import EngineOptions, TilingOptions, VideoOptions
+from vs_smsr.preview.frame_samples import cut_animation, cut_script
 from vs_smsr.preview.page import ACTIVE, REUSED, Page, Picture, Scene, overlay, write_page
-from vs_smsr.preview.samples import Wanted, cut
-from vs_smsr.preview.trial import Prediction, Shown, to_bytes, try_image, try_video
+from vs_smsr.preview.samples import Sample, Wanted, cut
+from vs_smsr.preview.trial import Prediction, Shown, to_bytes, try_animation, try_image, try_video
 from vs_smsr.tiling import Tiler
 
+type Attempt = Callable[[Tiler, Callable[[Progress], None]], tuple[Prediction, list[Shown]]]
 BEFORE = {"Bicubic": Pillow.Resampling.BICUBIC, "Lanczos": Pillow.Resampling.LANCZOS}
 
 
@@ -73,17 +79,21 @@ def preview_all(
         OptionError: nothing to preview, or the target is no page. SmsrError: a file or an engine does not work.
     """
     jobs = plan(inputs, None, False, label(compared[0].engine.scale, video_options), video_options)
-    if any(job.kind == "animation" for job in jobs):
-        raise OptionError("vs-smsr preview: the inputs must be videos or images, got an animation. Upscale it at once.")
     target = target or jobs[0].source.with_name(f"{jobs[0].source.stem}_preview.html")
     if target.suffix.lower() not in (".html", ".htm"):
         raise OptionError(f"--output: must be a page, such as preview.html, got {target}.")
     if target.exists() and not overwrite:
         raise OptionError(f"{target}: exists already. Allow to replace it with --overwrite.")
-    tilers = [Tiler(engine.create(variant.engine), variant.tiling) for variant in compared]
+
+    @functools.cache
+    def tiler(options: EngineOptions, tiling: TilingOptions) -> Tiler:
+        return Tiler(engine.create(options), tiling)
+
     scenes: list[Scene] = []
     rows: list[list[str]] = []
     for job in jobs:
+        chosen = [choose(variant.engine, job.source, video_options) for variant in compared]
+        tilers = [tiler(options, variant.tiling) for options, variant in zip(chosen, compared, strict=True)]
         made, predictions = _preview(job, tilers, compared, video_options, asked, progress)
         scenes += made
         for variant, prediction in zip(compared, predictions, strict=True):
@@ -135,18 +145,32 @@ def _preview(
         moments = [_Moment(job.source.name, f"{job.source.name}, {frame.shape[1]} × {frame.shape[0]}", frame)]
     else:
         with tempfile.TemporaryDirectory(prefix="vs-smsr-") as folder:
-            clip = Path(folder) / "samples.mkv"
-            pieces = cut(job.source, clip, asked, options)
+            samples, attempt = _sampled(job, Path(folder), asked, options)
             for tiler, variant in zip(tilers, compared, strict=True):
                 with progress_bar(one_line(f"{job.source.name}, {variant.name}"), progress) as show:
-                    prediction, pictures = try_video(pieces, clip, tiler, options, show)
+                    prediction, pictures = attempt(tiler, show)
                 predictions.append(prediction)
                 results.append(pictures)
-        source = f"{pieces.info.width} × {pieces.info.height}"
-        for sample in pieces.samples:
-            at = clock(sample.time)
-            moments.append(_Moment(at, f"At {at}, from {source}; {sample.frames} frames sampled", sample.shown))
+        height, width = samples[0].shown.shape[:2]
+        for sample in samples:
+            at, count = clock(sample.time), "1 frame" if sample.frames == 1 else f"{sample.frames} frames"
+            moments.append(_Moment(at, f"At {at}, from {width} × {height}; {count} sampled", sample.shown))
     return [_scene(moment, [one[n] for one in results]) for n, moment in enumerate(moments)], predictions
+
+
+def _sampled(job: Job, folder: Path, asked: Wanted, options: VideoOptions) -> tuple[list[Sample], Attempt]:
+    """The samples of a video, a script or an animation, and how they are tried."""
+    if job.kind == "animation":
+        frames = cut_animation(job.source, asked)
+        made = folder / f"made{job.target.suffix}"
+        return frames.samples, lambda tiler, show: try_animation(job.source, frames, made, tiler, options, show)
+    if is_script(job.source):
+        clip = folder / f"samples{SUFFIX}"
+        pieces = cut_script(job.source, clip, asked)
+    else:
+        clip = folder / "samples.mkv"
+        pieces = cut(job.source, clip, asked, options)
+    return pieces.samples, lambda tiler, show: try_video(pieces, clip, tiler, options, show)
 
 
 def _scene(moment: _Moment, results: Sequence[Shown]) -> Scene:

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from vs_smsr.cli import interrupts
 from vs_smsr.media.paths import STANDARD, is_pipe
+from vs_smsr.options import require
 
 if TYPE_CHECKING:
     from vs_smsr.engine import Engine
@@ -100,13 +101,13 @@ def error_line(error: BaseException, source: Path | None = None) -> str:
     return one_line(f"error: {message}" if named else f"error: {source}: {message}")
 
 
-def summary(report: Report) -> str:
-    """The line for a finished file."""
+def summary(report: Report, network: str) -> str:
+    """The line for a finished file, made by the weights of that name."""
     if report.frames == 1:
         work = f"{report.seconds:.1f} s"
     else:
         work = f"{report.frames} frames in {report.seconds:.1f} s, {report.frames / max(report.seconds, 1e-9):.1f} fps"
-    line = f"{one_line(str(report.output))}: {work}, {report.skipped:.0%} of the masked work skipped"
+    line = f"{report.output}: {work}, model {network}, {report.skipped:.0%} of the masked work skipped"
     if report.reused >= 0.005:
         line += f", {report.reused:.0%} of the pixels reused"
     if report.alike is not None:
@@ -117,7 +118,7 @@ def summary(report: Report) -> str:
         line += f", {report.deinterlaced} frames deinterlaced"
     if report.damage and report.damage.lost:
         line += f", {report.damage.lost} damaged frames lost"
-    return line
+    return one_line(line)
 
 
 @contextmanager
@@ -132,14 +133,23 @@ def progress_bar(name: str, shown: bool, watch: Watch | None = None) -> Iterator
     if not (shown and console.is_terminal):
         yield note
         return
+    from rich.console import RenderableType
     from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
+    from rich.progress import Progress as Bars
     from rich.table import Column
+
+    from vs_smsr.preview.terminal import TerminalPicture
+
+    class Bar(Bars):
+        def get_renderables(self) -> Iterator[RenderableType]:
+            if isinstance(watch, TerminalPicture):
+                yield watch
+            yield from super().get_renderables()
 
     name_column = TextColumn("{task.fields[name]}", markup=False, table_column=Column(no_wrap=True, ratio=1))
     bar_column = BarColumn(bar_width=None, table_column=Column(ratio=1))
     columns = (name_column, bar_column, TextColumn("{task.fields[state]}"), TimeRemainingColumn())
-    with Bar(*columns, console=console, transient=True, expand=True) as bar:
+    with Bar(*columns, console=console, transient=True, expand=True, refresh_per_second=4) as bar:
         task = bar.add_task("", total=None, name=name, state="")
 
         def show(progress: Progress) -> None:
@@ -153,16 +163,31 @@ def progress_bar(name: str, shown: bool, watch: Watch | None = None) -> Iterator
 
 
 @contextmanager
-def watching(wanted: bool) -> Iterator[Watch | None]:
-    """While the block runs, a page that shows the latest frame, if one is wanted; its address is said on stderr."""
-    if not wanted:
-        yield None
-        return
-    from vs_smsr.preview.watching import Watch
+def watching(page: bool, picture: bool, bar: bool) -> Iterator[Watch | None]:
+    """While the block runs, somebody may look on.
 
-    with Watch() as watch:
-        warn(f"preview: {watch.url}")
-        yield watch
+    Args:
+        page: serve a page that shows the latest frame; its address is said on stderr.
+        picture: draw it in the terminal instead, above the progress bar, if there is to be a `bar`.
+
+    Raises:
+        OptionError: both are wanted, or there is no bar to draw above.
+    """
+    require(not (page and picture), "vs-smsr upscale", "--preview-terminal", "left out beside --preview", "both")
+    if picture:
+        from vs_smsr.preview.terminal import TerminalPicture
+
+        there = "no terminal" if not console.is_terminal else "--no-progress" if not bar else ""
+        require(not there, "vs-smsr upscale", "--preview-terminal", "used where a progress bar is shown", there)
+        yield TerminalPicture(console)
+    elif page:
+        from vs_smsr.preview.watching import WatchPage
+
+        with WatchPage() as watch:
+            warn(f"preview: {watch.url}")
+            yield watch
+    else:
+        yield None
 
 
 def print_profile(engine: Engine, frames: int) -> None:

@@ -6,7 +6,9 @@ import dataclasses
 import functools
 import json
 import traceback
+from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,14 +17,13 @@ from vs_smsr.cli.inputs import Job, plan
 from vs_smsr.cli.interrupts import Resumable
 from vs_smsr.cli.plan import describe
 from vs_smsr.cli.report import error_line, is_stdout, one_line, print_profile, progress_bar, say, summary, warn
-from vs_smsr.errors import MediaError, OptionError, WeightsError
-from vs_smsr.jobs.sizing import Size, label, sufficient_scale
-from vs_smsr.media.animations import open_animation
-from vs_smsr.media.images import is_image, read_image
-from vs_smsr.media.paths import STANDARD, is_pipe
-from vs_smsr.options import SCALES, EngineOptions, JobOptions, TilingOptions, VideoOptions
+from vs_smsr.errors import MediaError, OptionError, SmsrError
+from vs_smsr.jobs.choosing import choose, shipped_scales
+from vs_smsr.jobs.sizing import label
+from vs_smsr.media.images import is_image
+from vs_smsr.media.paths import STANDARD
+from vs_smsr.options import EngineOptions, JobOptions, TilingOptions, VideoOptions
 from vs_smsr.tiling import Tiler
-from vs_smsr.weights import shipped
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,14 +71,18 @@ def upscale_all(
     if job_options.cluster:  # engine, device and precision are for its workers; what is made here has the CPU
         exact = engine_options.precision == "fp32"
         local = {"device": "cpu", "engine": "cpu", "precision": "fp32" if exact else "auto"}
+    engine_options = dataclasses.replace(engine_options, scale=scales[0])
 
     @functools.cache
-    def tiler(scale: int) -> Tiler:
-        return Tiler(engine.create(dataclasses.replace(engine_options, scale=scale, **local)), tiling_options)
+    def tiler(options: EngineOptions) -> Tiler:
+        return Tiler(engine.create(dataclasses.replace(options, **local)), tiling_options)
 
-    tiler(scales[0])  # what is wrong with the engine is wrong for all files
+    first = engine_options
+    with suppress(SmsrError):  # it is told when it is that file's turn
+        first = choose(engine_options, jobs[0].source, video_options, scales)
+    tiler(first)  # what is wrong with the engine is wrong for all files
     failed = 0
-    frames = dict.fromkeys(scales, 0)
+    frames: Counter[EngineOptions] = Counter()
     entries: list[dict[str, Any]] = []
     report = None if dry_run else report
     _write(report, entries)  # where that fails, it does before anything is done
@@ -85,17 +90,19 @@ def upscale_all(
         name = one_line(job.source.name if len(jobs) == 1 else f"[{number}/{len(jobs)}] {job.source.name}")
         try:
             _check_range(job, video_options)
+            _check_there(job)
+            chosen = choose(engine_options, job.source, video_options, scales)
             if dry_run:
-                say(describe(job.source, job.target, tiler(_scale(scales, job, video_options)), video_options))
+                say(describe(job.source, job.target, tiler(chosen), video_options, chosen.network))
             else:
-                scale = _scale(scales, job, video_options)
                 with progress_bar(name, progress, watch) as show:
-                    made = _upscale(job, tiler(scale), engine_options, video_options, job_options, show)
+                    made = _upscale(job, tiler(chosen), chosen, video_options, job_options, show)
                 if made is None:
                     continue
-                _tell(job, made)
-                frames[scale] += made.frames
-                entries.append({"source": str(job.source), **dataclasses.asdict(made), "output": str(made.output)})
+                _tell(job, made, chosen.network)
+                frames[chosen] += made.frames
+                told = dataclasses.asdict(made) | {"output": str(made.output), "model": chosen.network}
+                entries.append({"source": str(job.source), **told})
         except Exception as error:
             failed += 1
             entries.append({"source": str(job.source), "error": error_line(error).removeprefix("error: ")})
@@ -104,8 +111,8 @@ def upscale_all(
             warn(error_line(error, job.source))
         _write(report, entries)
     if engine_options.profile and not dry_run:
-        for scale in scales:
-            print_profile(tiler(scale).engine, frames[scale])
+        for options, count in frames.items():
+            print_profile(tiler(options).engine, count)
     if failed and len(jobs) > 1:
         warn(f"{failed} of {len(jobs)} files failed")
     return failed
@@ -134,8 +141,6 @@ def _upscale(
     from vs_smsr.jobs.long import in_chunks, upscale_in_chunks
     from vs_smsr.jobs.video import upscale_video
 
-    if job.source != STANDARD and not job.source.exists():
-        raise MediaError(f"{job.source}: no such file.")
     run = upscale_image if job.kind == "image" else upscale_video
     if job.kind == "animation" and is_image(job.target):
         run = upscale_animation
@@ -163,10 +168,15 @@ def _upscale(
     return report
 
 
-def _tell(job: Job, report: Report) -> None:
+def _tell(job: Job, report: Report, network: str) -> None:
     for note in report.notes:
         warn(one_line(f"note: {job.source.name}: {note}"))
-    (warn if is_stdout(job.target) else say)(summary(report))
+    (warn if is_stdout(job.target) else say)(summary(report, network))
+
+
+def _check_there(job: Job) -> None:
+    if job.source != STANDARD and not job.source.exists():
+        raise MediaError(f"{job.source}: no such file.")
 
 
 def _check_range(job: Job, options: VideoOptions) -> None:
@@ -174,36 +184,3 @@ def _check_range(job: Job, options: VideoOptions) -> None:
         raise OptionError(
             f"{job.source}: is an {job.kind}, of which no range can be taken. Leave out --start ... --frames."
         )
-
-
-def shipped_scales(model: str) -> list[int]:
-    """The scales for which there are shipped weights."""
-    there = []
-    for scale in SCALES:
-        try:
-            shipped(scale, model)
-        except WeightsError:
-            continue
-        there.append(scale)
-    return there
-
-
-def _scale(scales: list[int], job: Job, options: VideoOptions) -> int:
-    if len(scales) == 1:
-        return scales[0]
-    if is_pipe(job.source):
-        raise OptionError("--scale: must be given with --width or --height where a pipe is read.")
-    return sufficient_scale(scales, _size(job, options), options)
-
-
-def _size(job: Job, options: VideoOptions) -> Size:
-    """Of the source."""
-    if job.kind == "image":
-        height, width = read_image(job.source).pixels.shape[:2]
-        return Size(width, height)
-    if job.kind == "animation":
-        return Size(*open_animation(job.source).picture.size)
-    from vs_smsr.media.reader import Reader
-
-    with Reader(job.source, options.damaged) as reader:
-        return Size(reader.info.width, reader.info.height)

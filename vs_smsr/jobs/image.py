@@ -13,7 +13,7 @@ from vs_smsr.errors import MediaError
 from vs_smsr.jobs.arrays import Array, upscale_array
 from vs_smsr.jobs.report import Progress, Report
 from vs_smsr.jobs.sizing import Size, final_size
-from vs_smsr.media.animations import Pixels, check_animation, encode_animation, open_animation
+from vs_smsr.media.animations import Animation, Pixels, check_animation, encode_animation, open_animation
 from vs_smsr.media.image_files import check, encode
 from vs_smsr.media.images import Image, read_image
 from vs_smsr.media.targets import whole_or_nothing
@@ -55,10 +55,12 @@ def upscale_animation(
     tiler: Tiler,
     options: VideoOptions,
     progress: Callable[[Progress], None] | None = None,
+    animation: Animation | None = None,
 ) -> Report:
     """Upscale an animated GIF, PNG, WebP or AVIF into one of these; times, loop and metadata come along.
 
-    `progress` is called after each frame. Raises: see `upscale_image`.
+    `progress` is called after each frame; `animation` is the source where it is open already. Raises: see
+    `upscale_image`.
     """
     start = time.perf_counter()
     frames: list[Pixels] = []
@@ -68,7 +70,7 @@ def upscale_animation(
     sequence = Sequence(tiler)
     with whole_or_nothing(target, options.overwrite) as temporary:
         check_animation(target)
-        animation = open_animation(source)
+        animation = animation or open_animation(source)
         try:
             for frame, duration in animation.frames():
                 if frame.shape[2] == 3:
@@ -85,7 +87,7 @@ def upscale_animation(
                 if progress:
                     done = len(frames)
                     rate = done / (time.perf_counter() - start)
-                    progress(Progress(done, animation.count, rate, skipped / done, reused / done))
+                    progress(Progress(done, len(animation.numbers), rate, skipped / done, reused / done))
         except MediaError as error:
             raise MediaError(f"{source}: {error}") from error
         data, notes = encode_animation(frames, durations, animation, target)

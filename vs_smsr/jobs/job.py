@@ -9,6 +9,7 @@ from typing import Self
 from vs_smsr import engine as engines
 from vs_smsr.errors import OptionError
 from vs_smsr.jobs.beginning import begin
+from vs_smsr.jobs.choosing import choose
 from vs_smsr.jobs.chunks import Maker
 from vs_smsr.jobs.folder import JobFolder
 from vs_smsr.jobs.joining import finish
@@ -51,6 +52,7 @@ def plan(
     there.clear_rest()
     if not there.begun:
         check_target(source, target, video)
+    engine = choose(engine, source, video)
     tiler = Tiler(engines.create(engine), tiling)
     with there:
         begin(there, source, target, tiler, engine, video, options)
@@ -79,6 +81,11 @@ class Job:
         self._engine = self._manifest.engine_options(device, threads)
         self._tiling = self._manifest.tiling_options(memory or self._manifest.tiling["memory"])
         self._maker: Maker | None = None
+
+    @property
+    def network(self) -> str:
+        """Name of the weights: a shipped model's, or of a file."""
+        return self._engine.network
 
     def __enter__(self) -> Self:
         return self

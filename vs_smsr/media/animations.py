@@ -31,21 +31,22 @@ _OPTIONS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Animation:
-    """An animation, open for reading.
+    """An animation, open for reading; its frames may be read more than once.
 
     Attributes:
-        count: number of frames.
+        picture: the file as Pillow has it; data: its bytes.
+        numbers: of the frames in the file; those that are left out are not read.
         loop: how often it is shown; 0 = for ever.
         metadata: what the file says beside its frames.
         notes: what of the file is not carried, one line each.
     """
 
     picture: Pillow.Image
-    count: int
+    data: bytes
+    numbers: Sequence[int]
     loop: int
     metadata: Metadata
     notes: tuple[str, ...]
-    first: int
 
     def frames(self) -> Iterator[tuple[Pixels, float]]:
         """(H, W, 3) RGB or (H, W, 4) RGB with straight alpha, uint8, drawn whole; and milliseconds.
@@ -53,13 +54,14 @@ class Animation:
         Raises:
             MediaError: a frame is damaged.
         """
-        for number in range(self.first, self.first + self.count):
+        picture = Pillow.open(io.BytesIO(self.data))  # one that was read cannot go back in every format
+        for number in self.numbers:
             try:
                 with warnings.catch_warnings(action="ignore"):
-                    self.picture.seek(number)
-                    self.picture.load()
-                    duration = float(self.picture.info.get("duration") or 0)
-                    frame = np.array(self.picture.convert("RGBA"))
+                    picture.seek(number)
+                    picture.load()
+                    duration = float(picture.info.get("duration") or 0)
+                    frame = np.array(picture.convert("RGBA"))
             except MemoryError:
                 raise
             except Exception as error:
@@ -79,7 +81,7 @@ def open_animation(path: Path) -> Animation:
             if picture.width * picture.height > LARGEST:
                 raise MediaError(f"frames of {picture.width}x{picture.height} are too large for an animation")
             first = int(bool(picture.info.get("default_image")))
-            count = getattr(picture, "n_frames", 1) - first
+            numbers = range(first, getattr(picture, "n_frames", 1))
             picture.load()
             notes = ("the picture for viewers that show no animation is not carried.",) if first else ()
             if picture.format == "PNG":
@@ -89,7 +91,7 @@ def open_animation(path: Path) -> Animation:
             loop = picture.info.get("loop", 0 if picture.format in ("AVIF", "WEBP") else 1)
             if picture.format == "GIF" and "loop" in picture.info and loop:
                 loop += 1  # GIF counts repetitions after the first showing
-            return Animation(Pillow.open(io.BytesIO(data)), count, loop, meta.of_picture(picture, data), notes, first)
+            return Animation(picture, data, numbers, loop, meta.of_picture(picture, data), notes)
     except MemoryError:
         raise
     except OSError as error:

@@ -202,10 +202,11 @@ def encoder_options(codec: Codec, context: VideoCodecContext, info: VideoInfo, o
     chosen = hdr.encoder_options(codec.name, Hdr.of(info.side_data))
     if codec.name == "libx265":  # it writes to stderr past FFmpeg's log
         chosen["x265-params"] = ":".join(filter(None, ("log-level=error", chosen.get("x265-params"))))
+    if codec.name == "libx264" and _has_avx512():
+        # With AVX-512 x264's lookahead reads what it has not written: the same frames become other bytes now and then.
+        chosen["x264-params"] = ":".join(filter(None, ("asm=avx2", chosen.get("x264-params"))))
     if codec.name == "libsvtav1":  # so does this one
         os.environ.setdefault("SVT_LOG", "1")  # errors alone
-    if codec.name == "libx264" and _has_avx512():  # whose code for it makes other bytes of the same noise now and then
-        chosen["x264-params"] = ":".join(filter(None, ("asm=AVX2", chosen.get("x264-params"))))
     if "crf" in private:
         chosen["crf"] = f"{DEFAULT_CRF if options.crf is None else options.crf:g}"
     elif options.crf is not None:
@@ -223,9 +224,9 @@ def encoder_options(codec: Codec, context: VideoCodecContext, info: VideoInfo, o
 
 @cache
 def _has_avx512() -> bool:
-    from llvmlite import binding
+    import llvmlite.binding as llvm
 
-    return bool(binding.get_host_cpu_features().get("avx512f"))
+    return bool(llvm.get_host_cpu_features().get("avx512f"))
 
 
 def _open(context: VideoCodecContext, options: VideoOptions) -> None:

@@ -15,6 +15,7 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 LOOKED_AT = 2000  # packets
+LOSSLESS_H264 = "High 4:4:4 Predictive"  # FFmpeg's name of the profile
 STILL = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 
 
@@ -69,6 +70,17 @@ def length(stream: VideoStream) -> Fraction | None:
     except ValueError:
         return None
     return Fraction((time.hour * 60 + time.minute) * 60 + time.second) + Fraction(time.microsecond, 1_000_000)
+
+
+def is_lossy(video: VideoStream) -> bool:
+    """Was it coded with loss, as far as its codec tells?
+
+    H.264 in 4:2:0 that is of the profile for 4:4:4 is lossless; what H.264, HEVC and AV1 in other profiles hold without
+    loss is taken for lossy.
+    """
+    codec = video.codec_context
+    lossless = codec.profile == LOSSLESS_H264 and "444" not in (codec.pix_fmt or "")
+    return codec.codec.lossy and not lossless
 
 
 def rate_of(video: VideoStream) -> Fraction:

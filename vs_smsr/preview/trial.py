@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,16 +13,17 @@ from numpy.typing import NDArray
 
 from vs_smsr.engine.contract import Frame, Upscaled
 from vs_smsr.jobs.arrays import Array, conversion_bytes, upscale_array
-from vs_smsr.jobs.image import resized
+from vs_smsr.jobs.image import resized, upscale_animation
 from vs_smsr.jobs.pipeline import fit
-from vs_smsr.jobs.report import Progress
+from vs_smsr.jobs.report import Progress, Report
 from vs_smsr.jobs.sizing import Size, final_size
 from vs_smsr.jobs.video import upscale_video
 from vs_smsr.media.image_files import encode
 from vs_smsr.media.images import Image, read_image
 from vs_smsr.media.paths import url
 from vs_smsr.options import VideoOptions
-from vs_smsr.preview.samples import Cut
+from vs_smsr.preview.frame_samples import AnimationCut, rgb
+from vs_smsr.preview.samples import Cut, Sample
 from vs_smsr.tiling import Sequence, TiledFrame, Tiler
 
 KEY_EVERY = 240  # frames of a chunk, each of which begins with one; one encoder for all does after 250
@@ -65,31 +66,66 @@ def try_video(
 ) -> tuple[Prediction, list[Shown]]:
     """Run the very job on the samples' clip, and extrapolate.
 
-    Time is what the job takes after its first frame, times the frames that there are. Size counts key frames apart from
-    the others: each sample begins with one, which is not so in the whole.
+    Time is what the job takes after its first frame, times the frames that there are; kernels are loaded and compiled
+    before. Size counts key frames apart from the others: each sample begins with one, which is not so in the whole.
     """
     info = cut.info
     size = final_size(Size(info.width, info.height), tiler.scale, options, multiple=2)
-    limits = fit(tiler, info, size, options)
-    start, first = time.perf_counter(), 0.0
-
-    def note(state: Progress) -> None:
-        nonlocal first
-        first = first or time.perf_counter() - start
-        progress(state)
-
+    limits = fit(tiler, info, size, options)  # gets the engine ready
+    clock = _Clock(progress)
     made = clip.with_name("made.mkv")
-    report = upscale_video(clip, made, tiler, options, note)
-    each = (report.seconds - first) / max(report.frames - 1, 1)
+    report = upscale_video(clip, made, tiler, options, clock.note)
     bytes_ = _video_bytes(made, cut) + cut.other_bytes
     made.unlink()
-    prediction = Prediction(first + each * (cut.frames - 1), bytes_, limits.plan.total, report.skipped, report.reused)
+    seconds = clock.seconds(report, cut.frames)
+    prediction = Prediction(seconds, bytes_, limits.plan.total, report.skipped, report.reused)
+    return prediction, _pictures(cut.samples, tiler, size, limits.overhead)
+
+
+def try_animation(
+    source: Path,
+    cut: AnimationCut,
+    made: Path,
+    tiler: Tiler,
+    options: VideoOptions,
+    progress: Callable[[Progress], None],
+) -> tuple[Prediction, list[Shown]]:
+    """As `try_video`; time and size are by the frame. `made` is a file to write and remove again."""
+    height, width = cut.samples[0].shown.shape[:2]
+    size = final_size(Size(width, height), tiler.scale, options)
+    plan = tiler.plan(height, width)  # gets the engine ready
+    clock = _Clock(progress)
+    report = upscale_animation(source, made, tiler, options, clock.note, cut.animation)
+    bytes_ = made.stat().st_size / report.frames * cut.frames
+    made.unlink()
+    seconds = clock.seconds(report, cut.frames)
+    prediction = Prediction(seconds, bytes_, plan.total, report.skipped, report.reused)
+    return prediction, _pictures(cut.samples, tiler, size, 0)
+
+
+class _Clock:
+    """Seconds to the end of a job's first frame, and from there on."""
+
+    def __init__(self, progress: Callable[[Progress], None]) -> None:
+        self._progress = progress
+        self._start, self._first = time.perf_counter(), 0.0
+
+    def note(self, state: Progress) -> None:
+        self._first = self._first or time.perf_counter() - self._start
+        self._progress(state)
+
+    def seconds(self, report: Report, frames: int) -> float:
+        """For so many frames, by what the report's took."""
+        return self._first + (report.seconds - self._first) / max(report.frames - 1, 1) * (frames - 1)
+
+
+def _pictures(samples: Iterable[Sample], tiler: Tiler, size: Size, overhead: int) -> list[Shown]:
     shown = []
-    for sample in cut.samples:
-        sequence = Sequence(tiler, overhead=limits.overhead)
+    for sample in samples:
+        sequence = Sequence(tiler, overhead=overhead)
         sequence.upscale(sample.before)
         shown.append(_shown(sequence.upscale(sample.shown), size))
-    return prediction, shown
+    return shown
 
 
 def _video_bytes(made: Path, cut: Cut) -> float:
@@ -112,25 +148,18 @@ def try_image(source: Path, target: Path, tiler: Tiler, options: VideoOptions) -
     Returns:
         What it took, the image as (H, W, 3) float32 RGB 0..255, and what became of it.
     """
+    pixels = read_image(source).pixels
+    height, width = pixels.shape[:2]
+    plan = tiler.plan(height, width, conversion_bytes(pixels, tiler.scale))  # gets the engine ready
     start = time.perf_counter()
     image = read_image(source)
     result = upscale_array(tiler, image.pixels)
-    height, width = image.pixels.shape[:2]
     size = final_size(Size(width, height), tiler.scale, options)
     data, _ = encode(Image(resized(result.pixels, size), image.metadata), target)
     seconds = time.perf_counter() - start
-    plan = tiler.plan(height, width, conversion_bytes(image.pixels, tiler.scale))
     frame = rgb(image.pixels)
     prediction = Prediction(seconds, len(data), plan.total, result.skipped, 0.0)
     return prediction, frame, _shown(tiler.upscale(frame), size)
-
-
-def rgb(pixels: Array) -> Frame:
-    """Any image's pixels as (H, W, 3) float32 RGB 0..255, without alpha."""
-    white = np.iinfo(pixels.dtype).max if pixels.dtype.kind == "u" else 1
-    pixels = pixels.reshape(*pixels.shape[:2], -1)
-    colours = pixels[..., :3] if pixels.shape[2] >= 3 else pixels[..., :1].repeat(3, axis=2)
-    return np.ascontiguousarray(colours, np.float32) * np.float32(255 / white)
 
 
 def _shown(result: Upscaled, size: Size) -> Shown:

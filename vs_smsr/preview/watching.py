@@ -10,7 +10,7 @@ import time
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import av
 from PIL import Image as Pillow
@@ -22,7 +22,14 @@ LOOKING = 3.0  # seconds after a request that somebody still looks; the page ask
 QUALITY = 90  # of JPEG
 
 
-class Watch:
+class Watch(Protocol):
+    """Whoever looks on."""
+
+    def see(self, name: str, progress: Progress) -> None:
+        """Called after each frame of a job, with the name of its source."""
+
+
+class WatchPage:
     """Serves the latest frame before and after, at an address of this machine that cannot be guessed.
 
     As a context manager it serves; `see` is called with the progress of a job.
@@ -88,7 +95,7 @@ def _jpeg(frame: av.VideoFrame) -> bytes:
     return data.getvalue()
 
 
-def _handler(watch: Watch) -> type[BaseHTTPRequestHandler]:
+def _handler(watch: WatchPage) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             found = watch.answer(self.path)

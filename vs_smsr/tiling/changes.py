@@ -113,8 +113,8 @@ class FeatureReuse(Reuse):
 
     def _put(self, stage: int, core: Window, values: Features, wanted: Changed, differs: Changed) -> None:
         """Store what was computed of a stage where it is wanted; set in `differs` where it is new."""
-        current = self._staged.stores[stage].read(core)  # a view: the stores lie in memory
-        _merge(_words(values), _words(current), wanted[core.slices], differs[core.slices])
+        current = self._staged.stores[stage].read(self.bounds)  # a view: the stores lie in memory
+        _merge(_words(values), _words(current), wanted, differs, core.top, core.left)
 
     def _cores(self, wanted: Changed, needs: Reach) -> Iterator[Window]:
         """Few windows with even sides that hold all wanted pixels."""
@@ -134,16 +134,18 @@ def _words(features: Features) -> NDArray[np.unsignedinteger]:
 
 
 @compiled
-def _merge(values, current, wanted, differs):  # type: ignore[no-untyped-def]
-    """Where a wanted pixel of values (h, w, n) is not that of current: put it there, and set it in differs (h, w)."""
+def _merge(values, current, wanted, differs, top, left):  # type: ignore[no-untyped-def]
+    """Where a wanted pixel of values (h, w, n), which begin at (top, left), is not that of current (H, W, n): put it
+    there, and set it in differs (H, W). Arrays of whole frames, so that one compiled version serves all windows.
+    """
     height, width, words = values.shape
     for y in range(height):
         for x in range(width):
-            if wanted[y, x]:
+            if wanted[top + y, left + x]:
                 for i in range(words):
-                    if values[y, x, i] != current[y, x, i]:
-                        current[y, x] = values[y, x]
-                        differs[y, x] = True
+                    if values[y, x, i] != current[top + y, left + x, i]:
+                        current[top + y, left + x] = values[y, x]
+                        differs[top + y, left + x] = True
                         break
 
 

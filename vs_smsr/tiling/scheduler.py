@@ -13,9 +13,11 @@ from vs_smsr.engine.staged import StagedFrame
 from vs_smsr.engine.stores import InMemory
 from vs_smsr.engine.window import whole
 from vs_smsr.options import TilingOptions
+from vs_smsr.tiling.changes import FeatureReuse
 from vs_smsr.tiling.geometry import cover
 from vs_smsr.tiling.planner import FramePlan, plan
 from vs_smsr.tiling.runner import FrameRunner
+from vs_smsr.tiling.settle import noise
 
 _Key = tuple[int, int, int]  # height, width, overhead
 WARM_UP = (16, 16)  # height and width of the first frame
@@ -113,14 +115,20 @@ class Scheduler:
         return runner
 
     def _warm_up(self) -> None:
-        """Load and compile what frames need, whole or in tiles: it stays, so it counts as in use."""
+        """Load and compile what frames need, whole, in tiles or reused: it stays, so it counts as in use."""
         height, width = WARM_UP
         frame = np.zeros((height, width, 3), np.float32)
-        self._engine.upscale(frame)
+        attention = self._engine.upscale(frame).attention
+        if self._options.has_temporal_tiles:
+            noise(frame, frame)
         if self._engine.capabilities.windows:
             stores = [InMemory(height, width) for _ in range(self._engine.weights.spec.stages)]
             tiles = cover(whole(height, width), height // 2, width)
-            StagedFrame(self._engine, stores, height, width).upscale(frame, Overrides(), tiles)
+            staged = StagedFrame(self._engine, stores, height, width)
+            staged.upscale(frame, Overrides(), tiles)
+            if self._options.has_temporal_tiles:
+                staged.keep(frame, Overrides(attention=attention))
+                FeatureReuse(staged).update(frame, np.ones((height, width), np.bool_))
         if self._engine.profile:
             self._engine.profile.clear()  # compiling is no part of a frame
 

@@ -69,7 +69,8 @@ def smsr(
     Args:
         clip: constant format and size; RGB, YUV or GRAY; integer up to 16 bits, half or float.
         scale: 2, 3 or 4.
-        model: name of shipped weights.
+        model: name of shipped weights. A clip does not tell how it was coded, so nothing is chosen here: what
+            `--model auto` would take for lossy video is "video", where it is shipped.
         weights: a .safetensors file instead of shipped weights.
         device: "auto", "cpu", "cuda" or "cuda:N".
         engine: "auto", "cpu", "cuda" or "reference".

@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 
 from vs_smsr.errors import WeightsError
 from vs_smsr.families import NetworkSpec, family, guess, tails
+from vs_smsr.options import AUTO
 
 Tensors = dict[str, NDArray[np.float32]]
+CLEAN, CODED = "smsr", "video"  # names of the models that "auto" takes
 KINDS = "family", "version", "spec"  # of a file's metadata, beside what training wrote
 
 
@@ -145,17 +147,31 @@ def store(weights: Weights, path: Path | str, dtype: type[np.floating] = np.floa
     Path(path).write_bytes(save(tensors, metadata=metadata))
 
 
-def shipped(scale: int, model: str = "smsr") -> Path:
-    """Path of the weights that come with the package.
+def suited(scale: int, lossy: bool = False) -> str:
+    """Name of the shipped model that "auto" stands for.
+
+    Args:
+        scale: 2, 3 or 4.
+        lossy: the source is video that was coded with loss; its damage is then undone, as far as weights for it are
+            shipped at this scale.
+    """
+    return CODED if lossy and _path(scale, CODED).is_file() else CLEAN
+
+
+def shipped(scale: int, model: str = AUTO) -> Path:
+    """Path of the weights that come with the package; "auto" is what suits clean pictures.
 
     Raises:
         WeightsError: there are none of that name and scale; the message lists those there are.
     """
-    folder = Path(str(resources.files(__name__)))
-    path = folder / f"{model}_x{scale}.safetensors"
+    path = _path(scale, suited(scale) if model == AUTO else model)
     if not path.is_file():
-        there = ", ".join(sorted(p.stem for p in folder.glob("*.safetensors"))) or "none"
+        there = ", ".join(sorted(p.stem for p in path.parent.glob("*.safetensors"))) or "none"
         raise WeightsError(
             f"weights: no shipped weights {path.stem!r}; there are: {there}. Give a file with weights= or --weights."
         )
     return path
+
+
+def _path(scale: int, model: str) -> Path:
+    return Path(str(resources.files(__name__))) / f"{model}_x{scale}.safetensors"

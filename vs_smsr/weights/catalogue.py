@@ -8,7 +8,8 @@ from importlib import resources
 from pathlib import Path
 
 PURPOSES = {  # of models by name; weights/README.md has more
-    "smsr": "images, clean video",
+    "smsr": "images, lossless video",
+    "video": "lossy video",
 }
 LICENCE = "MIT"  # of all that are shipped, unless a file tells another
 
