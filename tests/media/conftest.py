@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -17,6 +17,7 @@ import pytest
 from av.codec.context import Flags
 from av.sidedata.sidedata import Type as SideData
 
+from tests.media.cluster_site import FRAMES, LIMIT, Site
 from vs_smsr.jobs.report import Report
 from vs_smsr.jobs.video import upscale_video
 from vs_smsr.options import VideoOptions
@@ -226,3 +227,21 @@ def _program(name: str, *first: str) -> Callable[..., str]:
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
     return run
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """Where a module's clusters run."""
+    site = Site(tmp_path_factory.mktemp("cluster"))
+    try:
+        yield site
+    finally:
+        site.stop()
+
+
+@pytest.fixture(scope="module")
+def whole(site: Site) -> bytes:
+    """What an uninterrupted run without a cluster makes of the site's source.mkv."""
+    Clip(pts=tuple(range(FRAMES)), audio=[("aac", {}, 1)]).make(site.path / "source.mkv")
+    assert site.upscale("-o", "whole.mkv").wait(LIMIT) == 0
+    return (site.path / "whole.mkv").read_bytes()

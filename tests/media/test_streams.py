@@ -114,14 +114,15 @@ def test_sound_with_a_damaged_header_is_named(tmp_path, ffmpeg, ffprobe, upscale
     assert [(stream["codec_type"], stream["nb_read_frames"]) for stream in found] == [("video", "5")]
 
 
-def test_sound_of_a_kind_that_is_no_kind_is_named(tmp_path, ffmpeg, ffprobe, upscaled) -> None:
-    """AAC of object type 0, which FFmpeg's decoder does not implement."""
+@pytest.mark.parametrize("setup", [bytes(5), bytes.fromhex("110180fe80")])
+def test_sound_of_a_kind_that_is_no_kind_is_named(tmp_path, ffmpeg, ffprobe, upscaled, setup: bytes) -> None:
+    """AAC of object type 0, which FFmpeg's decoder does not implement; and one whose list of channels ends early."""
     path = make(ffmpeg, tmp_path / "a.mkv", "libx264", "-c:a", "aac")
     with av.open(str(path)) as file:
-        setup = file.streams.audio[0].codec_context.extradata
+        old = file.streams.audio[0].codec_context.extradata
     data = path.read_bytes()
-    assert data.count(setup) == 1
-    path.write_bytes(data.replace(setup, bytes(len(setup))))
+    assert (data.count(old), len(old)) == (1, len(setup))
+    path.write_bytes(data.replace(old, setup))
     report = upscaled(path, tmp_path / "b.mkv")
     (note,) = [note for note in report.notes if "audio aac" in note]
     assert "not carried: its header is damaged" in note

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+
+import cv2
+import numpy as np
 
 from .conftest import Program
 from .test_cli import names, size_and_frames, video
@@ -49,3 +53,19 @@ def test_a_video_of_one_chunk_cannot_be_prepared(quick: Program) -> None:
     assert ended.code == 1
     assert "--prepare-job: must be left out" in ended.err
     assert names() == ["a.mp4"]
+
+
+def test_what_is_no_job_of_several_chunks_is_not_sent_to_a_cluster(quick: Program) -> None:
+    """A folder of all kinds is made with one command, and the notes tell what was made here."""
+    Path("many").mkdir()
+    for name in ("a.mp4", "b.avi"):
+        video(name, 8).rename(Path("many", name))
+    cv2.imwrite("many/c.png", np.zeros((32, 48, 3), np.uint8))
+    ended = quick("upscale", "many", "-o", "made", "--json", "report.json", "--cluster", "tcp://127.0.0.1:9")
+    assert ended.code == 0, ended.err
+    entries = json.loads(Path("report.json").read_text())
+    assert [Path(entry["output"]).name for entry in entries] == ["a_x2.mp4", "b_x2.mkv", "c_x2.png"]
+    for entry in entries:
+        assert entry["notes"][0] == "made on this machine: the cluster makes videos of several chunks"
+    assert ended.err.count("made on this machine") == 3
+    assert size_and_frames("made/a_x2.mp4") == (96, 64, 8)

@@ -67,7 +67,10 @@ def upscale_all(
     jobs = plan(inputs, out, recursive, label(scales[0], video_options), video_options)
 
     job_options = job_options or JobOptions()
-    local: dict[str, Any] = {"device": "cpu", "engine": "cpu", "precision": "auto"} if job_options.cluster else {}
+    local: dict[str, Any] = {}
+    if job_options.cluster:  # engine, device and precision are for its workers; what is made here has the CPU
+        exact = engine_options.precision == "fp32"
+        local = {"device": "cpu", "engine": "cpu", "precision": "fp32" if exact else "auto"}
     engine_options = dataclasses.replace(engine_options, scale=scales[0])
 
     @functools.cache
@@ -153,13 +156,16 @@ def _upscale(
         if report is None:
             say(one_line(f"{folder}: prepared; make its parts with vs-smsr chunk, then vs-smsr join"))
         return report
-    for name, given in (("--prepare-job", long.prepare), ("--cluster", long.cluster)):
-        if given:
-            raise OptionError(
-                f"{name}: must be left out for {job.source}, which is not made in chunks. A short video is with a "
-                "smaller --chunk-frames."
-            )
-    return run(job.source, job.target, tiler, options, show)
+    if long.prepare:
+        raise OptionError(
+            f"--prepare-job: must be left out for {job.source}, which is not made in chunks. A short video is with a "
+            "smaller --chunk-frames."
+        )
+    report = run(job.source, job.target, tiler, options, show)
+    if long.cluster:
+        here = "made on this machine: the cluster makes videos of several chunks"
+        report = dataclasses.replace(report, notes=(here, *report.notes))
+    return report
 
 
 def _tell(job: Job, report: Report, network: str) -> None:

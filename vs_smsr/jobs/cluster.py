@@ -5,8 +5,10 @@ dask.distributed is an extra: it is imported only where a cluster is asked for.
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import logging
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +26,7 @@ LOGGERS = ("distributed", "distributed.client", "tornado.application")  # those 
 RESOURCE = "ENGINE"  # what workers declare that take chunks, and what a chunk takes one of
 POLL = 0.1  # seconds between two looks at a task
 LOOK = 1.0  # seconds between two looks at who is there
+SILENT = 60.0  # seconds without a sign of life, which workers give every few seconds, after which one is taken for gone
 CONNECT = 10.0  # seconds for reaching a scheduler
 GATHER = 60.0  # seconds for getting what a task returned, which is small
 CLOSE = 5.0  # seconds for taking leave
@@ -52,6 +55,7 @@ class Cluster:
         self._client = client
         self._looking = threading.Lock()
         self._workers: set[str] = set()
+        self._heard: dict[str, tuple[float, float]] = {}  # by address: its last sign of life by its clock and by ours
         self._looked = -LOOK
         self._leaving = threading.Event()
 
@@ -62,9 +66,17 @@ class Cluster:
             JobError: the scheduler is gone.
         """
         with self._looking:
-            if time.monotonic() - self._looked > LOOK:
-                found = self._client.scheduler_info()["workers"].items()
-                self._workers = {address for address, worker in found if worker["resources"].get(RESOURCE, 0) >= 1}
+            now = time.monotonic()
+            if now - self._looked > LOOK:
+                found = self._client.scheduler_info(n_workers=-1)["workers"]
+                for address, worker in found.items():
+                    if worker["last_seen"] != self._heard.get(address, (None,))[0]:
+                        self._heard[address] = worker["last_seen"], now
+                self._workers = {
+                    address
+                    for address, worker in found.items()
+                    if worker["resources"].get(RESOURCE, 0) >= 1 and now - self._heard[address][1] < SILENT
+                }
                 self._looked = time.monotonic()
             if self._client.status != "running":
                 raise JobError(
@@ -76,10 +88,20 @@ class Cluster:
         """Run a function in a worker at once, beside its chunk; the worker is its keyword `dask_worker`, if it has one.
 
         Raises:
-            Exception: what the function raises, or why the worker is not reached.
+            LostError: the worker is gone. Exception: what the function raises, or why the worker is not reached.
         """
-        result: T = self._client.run(function, *arguments, workers=[address])[address]
-        return result
+        asked = self._client._run(function, *arguments, workers=[address])  # run() waits for a worker that hangs
+        pending = asyncio.run_coroutine_threadsafe(asked, self._client.loop.asyncio_loop)
+        while True:
+            try:
+                result: T = pending.result(POLL)[address]
+                return result
+            except TimeoutError:
+                if pending.done():  # it is the function's
+                    raise
+            if address not in self.workers():
+                pending.cancel()
+                raise LostError("it is gone")
 
     def compute[T](self, address: str, function: Callable[..., T], *arguments: Any) -> T:
         """Run a function in a worker as a task that takes its engine.
@@ -132,7 +154,8 @@ def connected(job: JobOptions) -> Iterator[Cluster]:
     """Connect to the cluster that a job asks for; a local one lives as long as the block.
 
     Raises:
-        OptionError: the extra is not installed, or there are no certificates. JobError: no scheduler is there.
+        OptionError: the extra is not installed, or there are no certificates.
+        JobError: no scheduler is there, or not one that we can trust.
     """
     if importlib.util.find_spec("distributed") is None:
         raise OptionError(EXTRA)
@@ -159,6 +182,11 @@ def connected(job: JobOptions) -> Iterator[Cluster]:
         try:
             client = Client(address, timeout=CONNECT, set_as_default=False)
         except OSError as error:
+            if isinstance(error.__cause__, ssl.SSLError):
+                raise JobError(
+                    f"--cluster: the certificate of {address} is not by the authority in distributed.comm.tls.ca-file "
+                    f"({getattr(error.__cause__, 'verify_message', '') or error.__cause__.reason})."
+                ) from error
             raise JobError(f"--cluster: no scheduler answers at {address}. Start it with dask scheduler.") from error
         stack.callback(_close, client, CLOSE)
         yield Cluster(client, job.cluster)

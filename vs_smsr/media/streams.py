@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 TS_NONSTRICT = 0x20000  # AVFMT_TS_NONSTRICT: packets of one stream may have equal times
 SEEN_LATE = Fraction(1, 100)  # seconds: below it nobody sees that a frame comes early or late
+# What decoders say of a header that is damaged; the second of a kind that they do not know, the third is a plain -1.
+REFUSED = (av.error.InvalidDataError, av.error.NotImplementedError, av.error.PermissionError)
 FIRST_PACKETS = 1000  # how far into a file the first packets of its streams are looked for
 # Facts of the old file that would be untrue in the new one, or that every muxer writes by itself.
 NOT_TAGS = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration", "vendor_id"}
@@ -95,7 +97,7 @@ def first_packets(reader: Reader, options: VideoOptions) -> tuple[dict[int, Pack
             try:
                 if context is not None and not context.is_open:
                     context.open(strict=False)
-            except (av.error.InvalidDataError, av.error.NotImplementedError) as error:
+            except REFUSED as error:
                 damaged[index] = reason(error)
             except (av.FFmpegError, ValueError):
                 continue  # no decoder for it here; others may have one

@@ -1,0 +1,1 @@
+"""What `scripts/gpu_report.py` does on a real GPU."""
