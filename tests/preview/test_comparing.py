@@ -15,7 +15,8 @@ from typer.testing import CliRunner
 from vs_smsr.cli.app import app
 from vs_smsr.media.image_files import write_image
 from vs_smsr.media.images import Image
-from vs_smsr.preview.comparing import METRICS, Timed, compare, pairs
+from vs_smsr.media.libvmaf import METRICS
+from vs_smsr.preview.comparing import Timed, compare, pairs
 
 FRAMES, RATE = 12, 12
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -11,9 +9,9 @@ import typer
 
 from vs_smsr.cli import interrupts, looking
 from vs_smsr.cli import parameters as p
+from vs_smsr.cli.given import FAILED, engine_options, exit_codes, pairs, tiling_options
 from vs_smsr.cli.program import Program
-from vs_smsr.cli.report import LEVELS, error_line, prepare_output, set_up_logging, warn, watching
-from vs_smsr.errors import OptionError
+from vs_smsr.cli.report import prepare_output, watching
 from vs_smsr.options import (
     IN_ORDER,
     IN_ORDER_REUSE,
@@ -25,8 +23,6 @@ from vs_smsr.options import (
     parse_range,
     require,
 )
-
-FAILED, USAGE, INTERRUPTED = 1, 2, 130
 
 app = typer.Typer(
     name="vs-smsr",
@@ -47,26 +43,6 @@ def main() -> None:
     prepare_output()
     interrupts.listen()
     app(prog_name="vs-smsr")
-
-
-@contextmanager
-def _exit_codes(log_level: str) -> Iterator[None]:
-    """Turn errors into one line on stderr and an exit code."""
-    try:
-        require(log_level in LEVELS, "vs-smsr", "--log-level", f"one of {', '.join(LEVELS)}", log_level)
-        set_up_logging(log_level)
-        yield
-        interrupts.check()
-    except KeyboardInterrupt as error:
-        warn(str(error) or "interrupted; nothing unfinished is left")
-        raise typer.Exit(INTERRUPTED) from None
-    except typer.Exit:
-        raise
-    except Exception as error:
-        warn(error_line(error))
-        if log_level == "debug":
-            raise
-        raise typer.Exit(USAGE if isinstance(error, OptionError) else FAILED) from None
 
 
 def _print_version(wanted: bool) -> None:
@@ -145,11 +121,11 @@ def upscale(
 
     Exit codes: 0 all done, 1 a file failed (the others are done), 2 wrong usage, 130 interrupted.
     """
-    with _exit_codes(log_level), watching(preview, preview_terminal, not no_progress) as watch:
+    with exit_codes(log_level), watching(preview, preview_terminal, not no_progress) as watch:
         from vs_smsr.cli.upscale import upscale_all
 
         devices = device.split(",")
-        engine_options = _engine_options(scale, model, weights, devices[0], engine, precision, threads, profile)
+        chosen = engine_options(scale, model, weights, devices[0], engine, precision, threads, profile)
         several = len(devices) * workers > 1
         job_options = JobOptions(
             chunk_frames=chunk_frames,
@@ -166,7 +142,7 @@ def upscale(
             crf=crf,
             preset=preset,
             pix_fmt=pix_fmt,
-            encoder_options=_pairs(encoder_options or []),
+            encoder_options=pairs(encoder_options or []),
             width=width,
             height=height,
             copy_audio=not no_copy_audio_streams,
@@ -181,9 +157,9 @@ def upscale(
         failed = upscale_all(
             named,
             output,
-            engine_options,
+            chosen,
             video_options,
-            _tiling_options(memory, tile, attention, reuse, temporal_tile),
+            tiling_options(memory, tile, attention, reuse, temporal_tile),
             scale_given=scale is not None,
             recursive=recursive,
             progress=not no_progress,
@@ -195,52 +171,6 @@ def upscale(
         )
         if failed:
             raise typer.Exit(FAILED)
-
-
-def _engine_options(
-    scale: int | None,
-    model: str,
-    weights: Path | None,
-    device: str,
-    engine: str,
-    precision: str,
-    threads: int,
-    profile: bool = False,
-) -> EngineOptions:
-    """Options as the user gave them; without a scale that of the weights file counts, else 2."""
-    if scale is None and weights is not None:
-        from vs_smsr.weights import load
-
-        scale = load(weights).scale
-    return EngineOptions(
-        scale=scale or 2,
-        model=model,
-        weights=weights,
-        device=device,
-        engine=engine,  # type: ignore[arg-type]  # checked by EngineOptions
-        precision=precision,  # type: ignore[arg-type]
-        threads=threads,
-        profile=profile,
-    )
-
-
-def _tiling_options(memory: str | None, tile: int, attention: str, reuse: str, temporal_tile: int) -> TilingOptions:
-    return TilingOptions(
-        memory=None if memory is None else parse_bytes(memory),
-        tile=tile,
-        attention=attention,  # type: ignore[arg-type]  # checked by TilingOptions
-        reuse=reuse,
-        temporal_tile=temporal_tile,
-    )
-
-
-def _pairs(texts: list[str]) -> dict[str, str]:
-    pairs = {}
-    for text in texts:
-        key, equals, value = text.partition("=")
-        require(bool(key and equals), "vs-smsr", "--extra-encoder-option", "KEY=VALUE", text)
-        pairs[key] = value
-    return pairs
 
 
 @app.command(no_args_is_help=True)
@@ -261,10 +191,10 @@ def evaluate(
     log_level: p.LogLevel = "warning",
 ) -> None:
     """Measure PSNR, SSIM and sparsity on a benchmark set, as the literature defines them."""
-    with _exit_codes(log_level):
+    with exit_codes(log_level):
         from vs_smsr.cli.evaluate import run
 
-        run(_engine_options(scale, model, weights, device, engine, precision, threads), hr, lr, json)
+        run(engine_options(scale, model, weights, device, engine, precision, threads), hr, lr, json)
 
 
 @app.command(no_args_is_help=True)
@@ -288,15 +218,15 @@ def plan(
     log_level: p.LogLevel = "warning",
 ) -> None:
     """Print how files would be upscaled: tiles, memory, streams and time. The same as upscale --dry-run."""
-    with _exit_codes(log_level):
+    with exit_codes(log_level):
         from vs_smsr.cli.upscale import upscale_all
 
         failed = upscale_all(
             inputs,
             None,
-            _engine_options(scale, model, weights, device, engine, precision, threads),
+            engine_options(scale, model, weights, device, engine, precision, threads),
             VideoOptions(damaged=damaged, deinterlace=deinterlace),  # type: ignore[arg-type]
-            _tiling_options(memory, tile, attention, reuse, temporal_tile),
+            tiling_options(memory, tile, attention, reuse, temporal_tile),
             scale_given=scale is not None,
             debug=log_level == "debug",
             dry_run=True,
@@ -327,22 +257,22 @@ def masks(
     log_level: p.LogLevel = "warning",
 ) -> None:
     """Draw where the network works: each SMM's mask, reused regions, sparsity over time, channel masks."""
-    with _exit_codes(log_level):
+    with exit_codes(log_level):
         from vs_smsr.cli.masks import draw
 
         draw(
             source,
             output,
             frames,
-            _engine_options(scale, model, weights, device, engine, precision, threads),
-            _tiling_options(memory, tile, attention, reuse, temporal_tile),
+            engine_options(scale, model, weights, device, engine, precision, threads),
+            tiling_options(memory, tile, attention, reuse, temporal_tile),
         )
 
 
 @app.command()
 def models() -> None:
     """List the shipped weights: names for --model, scales, PSNR and sparsity on Set5, licence, what they are for."""
-    with _exit_codes("warning"):
+    with exit_codes("warning"):
         from vs_smsr.cli.models import list_models
 
         list_models()
@@ -351,7 +281,7 @@ def models() -> None:
 @app.command()
 def doctor() -> None:
     """Report which engines work here and what the others lack."""
-    with _exit_codes("warning"):
+    with exit_codes("warning"):
         from vs_smsr.cli.doctor import examine
 
         if not examine():
@@ -363,7 +293,7 @@ def jobs(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to look, below it too.")] = Path(),
 ) -> None:
     """List unfinished jobs of long videos: how far they are, and why they stopped."""
-    with _exit_codes("warning"):
+    with exit_codes("warning"):
         from vs_smsr.cli.long import list_jobs
 
         list_jobs(folder)
@@ -379,7 +309,7 @@ def chunk(
     log_level: p.LogLevel = "warning",
 ) -> None:
     """Make one chunk of a job, on any machine that sees its folder and the source."""
-    with _exit_codes(log_level):
+    with exit_codes(log_level):
         from vs_smsr.cli.long import make_chunk
 
         make_chunk(job, number, device, threads, None if memory is None else parse_bytes(memory))
@@ -388,7 +318,7 @@ def chunk(
 @app.command(no_args_is_help=True)
 def join(job: p.Job, log_level: p.LogLevel = "warning") -> None:
     """Join the chunks of a job into its result, if all are there."""
-    with _exit_codes(log_level):
+    with exit_codes(log_level):
         from vs_smsr.cli.long import join_job
 
         join_job(job)

@@ -15,7 +15,8 @@ from vs_smsr.errors import MediaError, OptionError
 from vs_smsr.jobs.image import resized
 from vs_smsr.jobs.sizing import Size
 from vs_smsr.media.colour import to_rgb
-from vs_smsr.preview.comparing import METRICS, Compared, compare, opened, pairs
+from vs_smsr.media.libvmaf import METRICS
+from vs_smsr.preview.comparing import Compared, compare, opened, pairs
 from vs_smsr.preview.page import Page, Picture, Scene, write_page
 from vs_smsr.preview.plots import plot
 from vs_smsr.preview.trial import to_bytes

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from vs_smsr.cli import parameters as p
+from vs_smsr.cli.given import engine_options, exit_codes, pairs, tiling_options
 from vs_smsr.options import IN_ORDER, IN_ORDER_REUSE, EngineOptions, TilingOptions, VideoOptions, require
 
 commands = typer.Typer()
@@ -66,9 +67,7 @@ def preview(
 
     --model, --precision, --attention and --reuse take several values with commas between: all are compared.
     """
-    from vs_smsr.cli import app
-
-    with app._exit_codes(log_level):
+    with exit_codes(log_level):
         from vs_smsr.cli.preview import Variant, preview_all, variants
         from vs_smsr.preview.samples import Wanted
 
@@ -81,7 +80,7 @@ def preview(
             crf=crf,
             preset=preset,
             pix_fmt=pix_fmt,
-            encoder_options=app._pairs(encoder_options or []),
+            encoder_options=pairs(encoder_options or []),
             width=width,
             height=height,
             damaged=damaged,  # type: ignore[arg-type]  # checked by VideoOptions
@@ -89,9 +88,9 @@ def preview(
         )
 
         def variant(name: str, chosen: dict[str, Any]) -> Variant:
-            options = app._engine_options(scale, chosen["model"], weights, device, engine, chosen["precision"], threads)
+            options = engine_options(scale, chosen["model"], weights, device, engine, chosen["precision"], threads)
             return Variant(
-                name, options, app._tiling_options(memory, tile, chosen["attention"], chosen["reuse"], temporal_tile)
+                name, options, tiling_options(memory, tile, chosen["attention"], chosen["reuse"], temporal_tile)
             )
 
         preview_all(
@@ -128,9 +127,7 @@ def compare(
     log_level: p.LogLevel = "warning",
 ) -> None:
     """Measure PSNR, SSIM, VMAF and VMAF-NEG of results, frame by frame; the page shows the worst frames first."""
-    from vs_smsr.cli import app
-
-    with app._exit_codes(log_level):
+    with exit_codes(log_level):
         from vs_smsr.cli.compare import compare_all
 
         compare_all(reference, results, page=output, report=json, resize=resize, overwrite=overwrite)

@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-import gc
-import json
-import os
-import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
-from av.filter import Graph
-from av.video.format import VideoFormat
 from numpy.typing import NDArray
 
 from vs_smsr.errors import MediaError, OptionError
-from vs_smsr.media.colour import depth
 from vs_smsr.media.images import kind_of, read_image
+from vs_smsr.media.libvmaf import Meter, Shape
 from vs_smsr.media.reader import Reader, reason
 
-METRICS = {"VMAF": "vmaf", "VMAF-NEG": "vmaf_neg", "PSNR": "psnr_y", "SSIM": "float_ssim"}  # our name: libvmaf's
-MODELS = {"vmaf": "vmaf_v0.6.1", "vmaf_neg": "vmaf_v0.6.1neg"}
-MATRICES = {4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}  # of H.273: libswscale's number; others count as BT.709, its 1
-TICK = Fraction(1, 25)  # libvmaf pairs by time: each pair gets a tick
 LEAST_SIDE = 16  # of what libvmaf measures
 
 
@@ -37,16 +26,6 @@ class Timed:
 
     time: float
     frame: av.VideoFrame
-
-
-@dataclass(frozen=True)
-class Shape:
-    """What is measured in: size, pixel format, matrix."""
-
-    width: int
-    height: int
-    pix_fmt: str
-    matrix: int
 
 
 @dataclass(frozen=True)
@@ -188,14 +167,13 @@ def compare(
     """
     lost = [0, 0]
     times: list[float] = []
-    with tempfile.TemporaryDirectory(prefix="vs-smsr-") as folder, opened(reference) as ours, opened(result) as theirs:
-        log = Path(folder) / "figures.json"
-        meter: _Meter | None = None
+    with opened(reference) as ours, opened(result) as theirs:
+        meter: Meter | None = None
         resized = False
         for one, other in pairs(ours, theirs, lost):
             if meter is None:
                 resized = _check_sizes(reference, result, one.frame, other.frame, resize)
-                meter = _Meter(_shape(one.frame), log, threads)
+                meter = Meter(Shape.of(one.frame), threads)
             meter.push(one.frame, other.frame)
             times.append(one.time)
             if tell:
@@ -203,12 +181,9 @@ def compare(
         if meter is None:
             raise MediaError(f"{result}: no frame is shown at the time of one of {reference}. Are they the same video?")
         try:
-            meter.close()
+            figures = meter.finish()
         except av.FFmpegError as error:
             raise MediaError(f"{result}: cannot be measured ({reason(error)}).") from error
-        rows = [frame["metrics"] for frame in json.loads(log.read_text())["frames"]]
-    assert len(rows) == len(times), "libvmaf measures every pair"
-    figures = {name: tuple(float(row[key]) for row in rows) for name, key in METRICS.items()}
     return Compared(result, tuple(times), figures, (lost[0], lost[1]), resized)
 
 
@@ -224,65 +199,3 @@ def _check_sizes(reference: Path, result: Path, one: av.VideoFrame, other: av.Vi
             "Upscale with --width and --height, or compare with --resize, which brings the result to that size."
         )
     return sizes[0] != sizes[1]
-
-
-def _shape(frame: av.VideoFrame) -> Shape:
-    """4:2:0 as most codecs have it, in the reference's depth and matrix."""
-    bits = depth(VideoFormat(frame.format.name))
-    pix_fmt = "yuv420p" if bits <= 8 else "yuv420p10le" if bits <= 10 else "yuv420p12le"
-    return Shape(frame.width, frame.height, pix_fmt, MATRICES.get(int(frame.colorspace), 1))
-
-
-class _Meter:
-    """A filter graph with libvmaf at its end; both inputs are brought to one shape."""
-
-    def __init__(self, shape: Shape, log: Path, threads: int) -> None:
-        self._shape, self._count = shape, 0
-        graph = Graph()
-        self._sources = [
-            graph.add_buffer(width=shape.width, height=shape.height, format=shape.pix_fmt, time_base=TICK, name=name)
-            for name in ("result", "reference")  # in libvmaf's order
-        ]
-        models = "|".join(f"version={version}:name={name}" for name, version in MODELS.items())
-        options = {"model": models, "feature": "name=psnr|name=float_ssim", "log_fmt": "json", "log_path": str(log)}
-        meter = graph.add("libvmaf", n_threads=str(threads or os.cpu_count() or 1), **options)
-        self._sink = graph.add("buffersink")
-        for number, source in enumerate(self._sources):
-            source.link_to(meter, 0, number)
-        meter.link_to(self._sink)
-        graph.configure(auto_buffer=False)
-
-    def push(self, reference: av.VideoFrame, result: av.VideoFrame) -> None:
-        for source, frame in zip(self._sources, (result, reference), strict=True):
-            same = self._in_shape(frame)
-            same.pts, same.time_base = self._count, TICK
-            source.push(same)
-        self._count += 1
-        self._drain()
-
-    def close(self) -> None:
-        """Finish; libvmaf writes its log when the graph is freed, which refers to itself."""
-        for source in self._sources:
-            source.push(None)
-        self._drain()
-        self._sources.clear()
-        del source, self._sink
-        gc.collect()
-
-    def _drain(self) -> None:
-        with suppress(av.error.BlockingIOError, av.error.EOFError):
-            while True:
-                self._sink.pull()
-
-    def _in_shape(self, frame: av.VideoFrame) -> av.VideoFrame:
-        shape = self._shape
-        return frame.reformat(
-            shape.width,
-            shape.height,
-            shape.pix_fmt,
-            src_colorspace=MATRICES.get(int(frame.colorspace), 1),
-            dst_colorspace=shape.matrix,
-            src_color_range=frame.color_range,
-            dst_color_range=1,
-            interpolation="BICUBIC",
-        )
