@@ -119,6 +119,8 @@ def test_pages(animation, script):
         page = source.with_name(f"{source.stem}_preview.html")
         assert page.read_text().count("data:image/jpeg") == 2 * 4  # thumbnail, bicubic, Lanczos and ours
         assert "frames sampled" in page.read_text()
+        assert "smsr: " in run.stdout  # the model that --model auto has chosen
+        assert '"layers": ["Bicubic", "Lanczos", "smsr"]' in page.read_text()
 
 
 SPIED = """

@@ -115,3 +115,4 @@ def test_no_address_in_the_page():
     text = render(Page("t", "s", ["a"], 0, 0, [Scene("1", "d", [picture])], [["x"], ["y"]]))
     assert "http" not in text.replace("http-equiv", "")
     assert "{{" not in text
+    assert "<kbd>M</kbd>" not in text  # no key for masks where there are none

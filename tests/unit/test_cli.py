@@ -17,6 +17,7 @@ from vs_smsr import engine as engines
 from vs_smsr.families import smsr
 from vs_smsr.media.image_files import write_image
 from vs_smsr.media.images import Image, read_image
+from vs_smsr.options import IN_ORDER, IN_ORDER_REUSE
 from vs_smsr.upscaler import Upscaler
 from vs_smsr.weights import shipped
 
@@ -202,8 +203,8 @@ def test_options_of_ffmpeg_are_understood(quick):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], "--precision fp32 --attention auto --reuse exact"),
-        (["--mode", "balanced"], "--precision fp32 --attention auto --reuse exact"),
+        ([], f"--precision fp32 --attention {IN_ORDER} --reuse {IN_ORDER_REUSE}"),
+        (["--mode", "balanced"], "--precision fp32 --attention auto --reuse auto"),
         (["--mode", "fast"], "--precision fp32 --attention held --reuse near:2"),
         (["--mode", "best"], "--precision fp32 --attention frame --reuse exact"),
         (["--mode", "best", "--reuse", "off"], "--precision fp32 --attention frame --reuse off"),

@@ -209,3 +209,16 @@ def test_engine_buffers_are_what_was_planned() -> None:
         ops.head(frame)
         features = ops.read("head", whole(64, 96))
     assert features.nbytes == engine.memory.feature_bytes * 64 * 96
+
+
+@pytest.mark.parametrize("patience", [0.01, 60])
+def test_who_waits_for_kernels_is_told_why(stand_in, monkeypatch, caplog, patience):
+    class Slow(stand_in):
+        def upscale(self, frame: Frame, overrides: Overrides | None = None) -> Upscaled:
+            time.sleep(0.2)
+            return super().upscale(frame, overrides)
+
+    monkeypatch.setattr("vs_smsr.tiling.scheduler.PATIENCE", patience)
+    Tiler(Slow()).plan(16, 16)
+    told = "kernels are being compiled for this machine; that takes half a minute, once"
+    assert caplog.messages == ([told] if patience < 1 else [])

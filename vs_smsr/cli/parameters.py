@@ -8,7 +8,7 @@ from typing import Annotated, get_args
 import typer
 
 from vs_smsr.cli.report import LEVELS
-from vs_smsr.options import IN_ORDER, EngineName, EngineOptions, Precision, TilingOptions
+from vs_smsr.options import IN_ORDER, IN_ORDER_REUSE, EngineName, EngineOptions, Precision
 from vs_smsr.options import Attention as AttentionMode
 from vs_smsr.options import Damaged as DamagedMode
 
@@ -24,7 +24,7 @@ def _print_devices(wanted: bool) -> None:
 BALANCED = "balanced"
 MODES = {  # what each stands for; options that are given beside it count more
     "fast": {"precision": "auto", "attention": "held", "reuse": "near:2"},
-    BALANCED: {"precision": EngineOptions.precision, "attention": IN_ORDER, "reuse": TilingOptions.reuse},
+    BALANCED: {"precision": EngineOptions.precision, "attention": IN_ORDER, "reuse": IN_ORDER_REUSE},
     "best": {"precision": "fp32", "attention": "frame", "reuse": "exact"},
 }
 

@@ -22,7 +22,7 @@ from vs_smsr.jobs.choosing import choose
 from vs_smsr.jobs.report import Progress
 from vs_smsr.jobs.sizing import label
 from vs_smsr.media.script_source import SUFFIX, is_script
-from vs_smsr.options import EngineOptions, TilingOptions, VideoOptions
+from vs_smsr.options import AUTO, EngineOptions, TilingOptions, VideoOptions
 from vs_smsr.preview.frame_samples import cut_animation, cut_script
 from vs_smsr.preview.page import ACTIVE, REUSED, Page, Picture, Scene, overlay, write_page
 from vs_smsr.preview.samples import Sample, Wanted, cut
@@ -96,10 +96,10 @@ def preview_all(
         tilers = [tiler(options, variant.tiling) for options, variant in zip(chosen, compared, strict=True)]
         made, predictions = _preview(job, tilers, compared, video_options, asked, progress)
         scenes += made
-        for variant, prediction in zip(compared, predictions, strict=True):
-            name = variant.name if len(jobs) == 1 else f"{job.source.name}, {variant.name}"
-            rows.append([name, *_figures(prediction)])
-    names = [*BEFORE, *(variant.name for variant in compared)]
+        said = [_name(variant, options) for variant, options in zip(compared, chosen, strict=True)]
+        for name, prediction in zip(said, predictions, strict=True):
+            rows.append([name if len(jobs) == 1 else f"{job.source.name}, {name}", *_figures(prediction)])
+    names = [*BEFORE, *(said if len(jobs) == 1 else (variant.name for variant in compared))]
     first = tilers[0].engine
     height, width = scenes[0].layers[0].shape[:2]
     page = Page(
@@ -124,6 +124,11 @@ def preview_all(
     for row in rows:
         say(one_line(f"{row[0]}: {row[1]}, {row[2]}, {row[3]} of memory for the whole job"))
     say(one_line(f"{target}: {len(scenes)} pictures"))
+
+
+def _name(variant: Variant, chosen: EngineOptions) -> str:
+    """The variant's, with the model that was chosen for the file."""
+    return chosen.model if variant.name == AUTO else variant.name
 
 
 def _preview(

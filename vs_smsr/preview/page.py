@@ -96,6 +96,7 @@ def render(page: Page) -> str:
         "NOTES": "".join(f"<p>{escape(note)}</p>" for note in page.notes),
         "CHART": page.chart,
         "LEGEND": "".join(_key(*entry) for entry in page.legend),
+        "MASKS": " · <kbd>M</kbd> masks" if page.legend else "",
     }
     text = part("page.html")
     for name, value in parts.items():

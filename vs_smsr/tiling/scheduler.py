@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,9 +20,24 @@ from vs_smsr.tiling.planner import FramePlan, plan
 from vs_smsr.tiling.runner import FrameRunner
 from vs_smsr.tiling.settle import noise
 
+log = logging.getLogger(__name__)
 _Key = tuple[int, int, int]  # height, width, overhead
 WARM_UP = (16, 16)  # height and width of the first frame
+PATIENCE = 10.0  # seconds until whoever waits is told why
 RUNNERS = 64  # that are remembered, with the tile sizes that they have learned to need
+
+
+@contextmanager
+def _told(patience: float) -> Iterator[None]:
+    """Where the block takes longer, kernels are being compiled, and nothing else tells the user."""
+    text = "kernels are being compiled for this machine; that takes half a minute, once"
+    timer = threading.Timer(patience, log.warning, [text])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 class Scheduler:
@@ -105,7 +121,8 @@ class Scheduler:
         if runner is not None and runner is self._current:
             return runner
         if not self._warm:
-            self._warm_up()
+            with _told(PATIENCE):
+                self._warm_up()
             self._warm = True
         self._make_room()
         if runner is None:
