@@ -258,7 +258,7 @@ def start(*arguments: str) -> subprocess.Popen[str]:
 
 
 def test_the_bar_on_a_terminal(tmp_path):
-    """Frame n/total, rate, skipped work and time left; and not a word of it with --no-progress."""
+    """Frame n/total, rate, skipped work, workers and time left; and not a word of it with --no-progress."""
     pty = pytest.importorskip("pty")
     source = video(tmp_path / "a.mp4", 6)
 
@@ -280,6 +280,9 @@ def test_the_bar_on_a_terminal(tmp_path):
         return re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", shown.decode())
 
     assert re.search(r"a\.mp4 .*[1-6]/6  [\d.]+ fps  \d+% skipped  ETA \d:\d\d:\d\d", screen())
+    shared = screen("--workers", "2", "--chunk-frames", "3", "--temporal-tile", "3")
+    assert re.search(r"a\.mp4 .* 0/6  0\.0 fps  2 workers  ETA", shared)
+    assert re.search(r"a\.mp4 .*[1-6]/6  [\d.]+ fps  \d+% skipped .*[12] workers?  ETA \d:\d\d:\d\d", shared)
     assert screen("--no-progress") == ""
 
 

@@ -155,9 +155,11 @@ def progress_bar(name: str, shown: bool, watch: Watch | None = None) -> Iterator
         def show(progress: Progress) -> None:
             note(progress)
             count = f"{progress.frames}/{progress.total}" if progress.total else str(progress.frames)
-            state = f"{count}  {progress.fps:.1f} fps  {progress.skipped:.0%} skipped"
-            state += f"  {progress.reused:.0%} reused  ETA" if progress.reused >= 0.005 else "  ETA"
-            bar.update(task, completed=progress.frames, total=progress.total or None, state=state)
+            state = f"{count}  {progress.fps:.1f} fps"
+            state += f"  {progress.skipped:.0%} skipped" if progress.frames else ""
+            state += f"  {progress.reused:.0%} reused" if progress.reused >= 0.005 else ""
+            state += f"  {progress.workers} worker{'s' * (progress.workers > 1)}" if progress.workers else ""
+            bar.update(task, completed=progress.frames, total=progress.total or None, state=f"{state}  ETA")
 
         yield show
 

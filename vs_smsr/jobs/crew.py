@@ -99,11 +99,12 @@ class Crew:
             time.sleep(WAIT)
         raise self._nobody()
 
-    def share(self, folder: JobFolder, manifest: Manifest, after_frame: Callable[[Tally], None]) -> None:
+    def share(self, folder: JobFolder, manifest: Manifest, heard: Callable[[Tally, int], None]) -> None:
         """Make all chunks that are missing.
 
         Args:
-            after_frame: called now and then in the caller's thread with what became of all frames of this call so far.
+            heard: called now and then in the caller's thread with what became of all frames of this call so far, and
+                how many workers are at work.
 
         Raises:
             JobError: a chunk was lost three times, the scheduler is gone, or no worker that is fit was there for too
@@ -120,12 +121,12 @@ class Crew:
                         arguments = address, board, folder, manifest
                         hands[address] = threading.Thread(target=self._serve, args=arguments, daemon=True)
                         hands[address].start()
-                if any(hand.is_alive() for hand in hands.values()):
+                at_work = sum(hand.is_alive() for hand in hands.values())
+                if at_work:
                     idle = time.monotonic()
                 elif time.monotonic() - idle > self._wait:
                     raise self._nobody()
-                if (tally := board.tally()).frames:
-                    after_frame(tally)
+                heard(board.tally(), at_work)
                 board.wait(WAIT)
         finally:
             board.stop()

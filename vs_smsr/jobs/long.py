@@ -88,16 +88,19 @@ def upscale_in_chunks(
             if folder.joined(target) is None:
                 before = whole_tally(folder)
 
-                def after_frame(tally: Tally, pair: Pair | None = None) -> None:
+                def tell(tally: Tally, pair: Pair | None, workers: int = 0) -> None:
                     if progress:
-                        progress(Progress.of(tally, pair, manifest.expected, start, before))
+                        progress(Progress.of(tally, pair, manifest.expected, start, before, workers))
+
+                def heard(tally: Tally, workers: int) -> None:
+                    tell(tally, None, workers)
 
                 if crew:
-                    crew.share(folder, manifest, after_frame)
+                    crew.share(folder, manifest, heard)
                 elif job.devices:
-                    share(folder, job.devices, engine.threads, tiler.options.memory, after_frame)
+                    share(folder, job.devices, engine.threads, tiler.options.memory, heard)
                 else:
-                    encode(folder, manifest, tiler, missing(folder), after_frame)
+                    encode(folder, manifest, tiler, missing(folder), tell)
             return finish(folder, start)
         except BaseException as error:
             if not folder.chunks() and not (isinstance(error, JobError) and folder.begun):

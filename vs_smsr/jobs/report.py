@@ -53,6 +53,7 @@ class Progress:
         skipped: mean share of the masked work that was skipped, 0..1.
         reused: mean share of the pixels that were copied from the frame before, 0..1.
         pair: of videos, the latest frame; it must not be changed.
+        workers: processes or machines that are at work; 0: this process alone.
     """
 
     frames: int
@@ -61,15 +62,22 @@ class Progress:
     skipped: float
     reused: float = 0.0
     pair: Pair | None = None
+    workers: int = 0
 
     @classmethod
     def of(
-        cls, tally: Tally, pair: Pair | None, total: int | None, start: float, before: Tally | None = None
+        cls,
+        tally: Tally,
+        pair: Pair | None,
+        total: int | None,
+        start: float,
+        before: Tally | None = None,
+        workers: int = 0,
     ) -> Progress:
         """From what became of the frames since `start` (`time.perf_counter`), and of those made in an earlier run."""
         whole = tally if before is None else before + tally
-        fps = tally.frames / (time.perf_counter() - start)
-        return cls(whole.frames, total, fps, whole.skipped / whole.frames, whole.reused / whole.frames, pair)
+        fps, count = tally.frames / (time.perf_counter() - start), max(whole.frames, 1)
+        return cls(whole.frames, total, fps, whole.skipped / count, whole.reused / count, pair, workers)
 
 
 @dataclass(frozen=True)

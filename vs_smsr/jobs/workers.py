@@ -71,7 +71,7 @@ def share(
     devices: Sequence[str],
     threads: int,
     memory: int | None,
-    after_frame: Callable[[Tally], None] = lambda tally: None,
+    heard: Callable[[Tally, int], None] = lambda tally, workers: None,
 ) -> None:
     """Make all chunks that are missing, by a process on each device.
 
@@ -79,7 +79,8 @@ def share(
         devices: "cpu", "cuda:0" ...; one that is named twice gets two processes.
         threads: CPU threads of all together; 0 = all.
         memory: limit of all together in bytes; None: a share of what is free.
-        after_frame: called now and then in the caller's thread with what became of all frames of this call so far.
+        heard: called now and then in the caller's thread with what became of all frames of this call so far, and how
+            many workers are at work.
 
     Raises:
         JobError: a chunk's worker died three times; the message names the log of the last one.
@@ -89,10 +90,9 @@ def share(
         return
     crew = _Crew(folder, devices, threads, memory)
     try:
-        while crew.at_work():
+        while workers := crew.at_work():
             crew.hear()
-            if (tally := crew.tally()).frames:
-                after_frame(tally)
+            heard(crew.tally(), workers)
     finally:
         crew.stop()
 
@@ -114,8 +114,8 @@ class _Crew:
         for device in devices:
             self._hire(device)
 
-    def at_work(self) -> bool:
-        return bool(self._workers)
+    def at_work(self) -> int:
+        return len(self._workers)
 
     def tally(self) -> Tally:
         return sum((worker.tally for worker in self._workers.values()), self._left)
