@@ -1,0 +1,37 @@
+"""scripts/many_cores.py: that it measures and prints, and what its model says."""
+
+from __future__ import annotations
+
+import re
+import sys
+from importlib import util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+SCRIPT = Path(__file__).parents[2] / "scripts/many_cores.py"
+
+
+@pytest.fixture(scope="module")
+def script() -> ModuleType:
+    spec = util.spec_from_file_location("many_cores", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_it_measures_this_machine(script, monkeypatch, capsys):
+    monkeypatch.setattr(script, "ROUNDS", 1)
+    monkeypatch.setattr(script, "EMPTY", 10)
+    monkeypatch.setattr(sys, "argv", ["many_cores.py", "--size", "16", "24", "--cores", "4", "64"])
+    assert script.main() == 0
+    printed = capsys.readouterr().out
+    assert re.search(r"one thread [\d.]+ ms, of it [\d.]+ ms outside of \d+ launches", printed)
+    assert len(re.findall(r"^ +\d+ cores: ", printed, re.MULTILINE)) == 2
+
+
+def test_the_model(script):
+    assert script.model(4, 0.01, 0.4, 100, 1e-4) == pytest.approx(0.01 + 0.01 + 0.1)
