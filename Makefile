@@ -11,7 +11,7 @@ demo: .venv/base
 	$(BIN)/vs-smsr upscale tests/data/demo.mp4 -o out/demo_x2.mp4 --overwrite
 
 test: .venv/dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: .venv/dev
 	$(BIN)/ruff format --check .
