@@ -15,7 +15,7 @@ import pytest
 from numba import njit
 
 from vs_smsr.engine.cpu.gemm import indirect_gemm, pointer
-from vs_smsr.engine.cpu.isa import ISAS, RegisterTile, supported
+from vs_smsr.engine.cpu.isa import ISAS, RegisterTile, fastest_precision, supported
 
 
 def multiply(shape: RegisterTile, mode: int = 0, fresh: int = 0):
@@ -116,6 +116,16 @@ def upscale_in_a_process(**environment: str) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
+
+
+@pytest.mark.parametrize(
+    ("processor", "precision"),
+    [("znver4", "bf16"), ("znver5", "bf16"), ("sapphirerapids", "fp32"), ("emeraldrapids", "fp32")],
+)
+def test_bf16_is_chosen_where_it_is_faster(processor: str, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(llvm, "get_host_cpu_name", lambda: processor)
+    assert fastest_precision(ISAS["avx512bf16"]) == precision
+    assert fastest_precision(ISAS["avx512"]) == fastest_precision(ISAS["neon"]) == "fp32"
 
 
 def test_two_processes_fill_one_cache(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ RUNNERS = 64  # that are remembered, with the tile sizes that they have learned 
 @contextmanager
 def _told(patience: float) -> Iterator[None]:
     """Where the block takes longer, kernels are being compiled, and nothing else tells the user."""
-    text = "kernels are being compiled for this machine; that takes half a minute, once"
+    text = "kernels are being compiled for this machine; they are kept for the next time"
     timer = threading.Timer(patience, log.warning, [text])
     timer.daemon = True
     timer.start()

@@ -13,7 +13,7 @@ from vs_smsr.engine import interpreter
 from vs_smsr.engine.contract import Capabilities, Frame, Overrides, Upscaled, UpscaledPicture
 from vs_smsr.engine.conversion import Call
 from vs_smsr.engine.cpu.arena import total_bytes
-from vs_smsr.engine.cpu.isa import choose, supported
+from vs_smsr.engine.cpu.isa import choose, fastest_precision, supported
 from vs_smsr.engine.cpu.network import PackedNetwork
 from vs_smsr.engine.cpu.ops import Workspace
 from vs_smsr.engine.cpu.pool import Pool
@@ -32,7 +32,7 @@ def status() -> tuple[bool, str]:
 
 
 def create(weights: Weights, options: EngineOptions) -> CpuEngine:
-    """A cpu engine; precision "auto" is bf16 where the CPU multiplies it, else fp32.
+    """A cpu engine; precision "auto" is bf16 where the CPU is faster with it, else fp32.
 
     Raises:
         EngineError: the CPU does not have the precision.
@@ -58,7 +58,7 @@ class CpuEngine:
         profile: Profile | None = None,
     ) -> None:
         chosen = choose(isa)
-        self.precision = ("bf16" if chosen.bf16 else "fp32") if precision == "auto" else precision
+        self.precision = fastest_precision(chosen) if precision == "auto" else precision
         if self.precision not in ("fp32", "bf16"):
             raise EngineError(f"cpu: precision must be 'auto', 'fp32' or 'bf16', got {precision!r}.")
         if self.precision == "bf16" and not chosen.bf16:
