@@ -64,6 +64,16 @@ def test_chunks_in_any_order_and_by_others(film: Path, stand_in: Callable[..., A
     assert not first.folder.exists()
 
 
+@pytest.mark.parametrize(("options", "threads"), [({}, 1), ({"threads": "3"}, 3)])
+def test_x264_cuts_no_frame_into_slices(film: Path, tmp_path: Path, options: dict[str, str], threads: int) -> None:
+    """What x264 writes of its settings into the first frame; slices made files a fifth larger at low rates."""
+    job = jobs.plan(film, tmp_path / "target.mkv", **SMALL, video=VideoOptions(encoder_options=options))
+    job.make(0)
+    told = (job.folder / "chunk-00000.packets").read_bytes()
+    assert f" threads={threads} ".encode() in told
+    assert b" sliced_threads=0 " in told
+
+
 def test_a_plan_is_found_again(film: Path, tmp_path: Path) -> None:
     target = tmp_path / "target.mkv"
     jobs.plan(film, target, **SMALL).make(0)

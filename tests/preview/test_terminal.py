@@ -42,7 +42,8 @@ def drawn(picture, console):
     return [CELL.findall(line) for line in lines]
 
 
-def test_each_character_is_two_pixels():
+def test_each_character_is_two_pixels(monkeypatch):
+    monkeypatch.setattr("vs_smsr.preview.terminal.EVERY", 1e6)
     console = Console(file=io.StringIO(), force_terminal=True, color_system="truecolor", width=40, height=20)
     picture = TerminalPicture(console)
     assert drawn(picture, console) == []
@@ -53,7 +54,7 @@ def test_each_character_is_two_pixels():
     assert set(rows[-1]) == {("0", "60", "200") * 2}
     picture.see("a", progress((1, 2, 3), (1, 2, 3)))  # too soon
     assert drawn(picture, console) == rows
-    picture._last -= 1
+    picture._last -= 2e6
     picture.see("a", progress((1, 2, 3), (1, 2, 3)))
     assert set(drawn(picture, console)[0]) == {("1", "2", "3") * 2}
 

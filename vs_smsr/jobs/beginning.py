@@ -27,6 +27,9 @@ from vs_smsr.tiling import Tiler
 
 VERSIONS = ("vs-smsr", "av", "numba", "numpy")
 MOST_THREADS = 16  # of an encoder; more make files larger and hardly anything faster
+ONE_THREAD = {
+    "libx264": 1
+}  # as in the direct way: more take more memory, and other bytes for each number of processors
 
 
 def begin(
@@ -98,7 +101,8 @@ def _pinned(tiler: Tiler, info: VideoInfo, options: VideoOptions) -> VideoOption
     """The options with all that a result's bytes depend on: nothing is left to this run's memory or processors."""
     ahead = tail_of(options.codec, options.encoder_options)
     level = fit(tiler, info, _size(tiler, info, options), options, ahead).level
-    chosen = {"threads": str(min(os.cpu_count() or 1, MOST_THREADS)), **level.options}
+    threads = ONE_THREAD.get(options.codec, min(os.cpu_count() or 1, MOST_THREADS))
+    chosen = {"threads": str(threads), **level.options}
     if options.codec in FORCED_KEYS:
         chosen["forced-idr"] = "1"
     return dataclasses.replace(options, encoder_options=chosen | options.encoder_options, overwrite=True)

@@ -154,6 +154,8 @@ def add_video(
     if codec.canonical_name == "hevc" and output.format.name in ("mp4", "mov"):
         context.codec_tag = "hvc1"  # Apple's players want it
     context.options = encoder_options(codec, context, info, options)
+    if codec.name == "libx264":
+        context.thread_type = "FRAME"  # else x264 cuts frames into slices, one a thread, and files get a fifth larger
     if codec.canonical_name in QUANTISED and not {"b", "qscale", "global_quality"} & set(options.encoder_options):
         context.qscale, context.global_quality = True, 2 * 118  # quality 2 of 31, in FFmpeg's lambda units
     _open(context, options)
