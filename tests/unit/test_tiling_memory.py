@@ -220,5 +220,5 @@ def test_who_waits_for_kernels_is_told_why(stand_in, monkeypatch, caplog, patien
 
     monkeypatch.setattr("vs_smsr.tiling.scheduler.PATIENCE", patience)
     Tiler(Slow()).plan(16, 16)
-    told = "kernels are being compiled for this machine; they are kept for the next time"
+    told = "kernels are being loaded; the first time on a machine they are compiled, which takes a while"
     assert caplog.messages == ([told] if patience < 1 else [])

@@ -29,8 +29,8 @@ RUNNERS = 64  # that are remembered, with the tile sizes that they have learned 
 
 @contextmanager
 def _told(patience: float) -> Iterator[None]:
-    """Where the block takes longer, kernels are being compiled, and nothing else tells the user."""
-    text = "kernels are being compiled for this machine; they are kept for the next time"
+    """Where the block takes longer, kernels are being compiled, or the machine is busy; nothing else says so."""
+    text = "kernels are being loaded; the first time on a machine they are compiled, which takes a while"
     timer = threading.Timer(patience, log.warning, [text])
     timer.daemon = True
     timer.start()
