@@ -14,6 +14,7 @@ import pytest
 from vs_smsr import jobs
 from vs_smsr.errors import JobError, OptionError
 from vs_smsr.jobs.long import upscale_in_chunks
+from vs_smsr.media.encoding import encoder_threads
 from vs_smsr.options import EngineOptions, JobOptions, TilingOptions, VideoOptions
 from vs_smsr.tiling import Tiler
 
@@ -64,7 +65,7 @@ def test_chunks_in_any_order_and_by_others(film: Path, stand_in: Callable[..., A
     assert not first.folder.exists()
 
 
-@pytest.mark.parametrize(("options", "threads"), [({}, 1), ({"threads": "3"}, 3)])
+@pytest.mark.parametrize(("options", "threads"), [({}, encoder_threads()), ({"threads": "3"}, 3)])
 def test_x264_cuts_no_frame_into_slices(film: Path, tmp_path: Path, options: dict[str, str], threads: int) -> None:
     """What x264 writes of its settings into the first frame; slices made files a fifth larger at low rates."""
     job = jobs.plan(film, tmp_path / "target.mkv", **SMALL, video=VideoOptions(encoder_options=options))

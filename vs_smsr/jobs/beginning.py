@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import importlib.metadata
-import os
 from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
@@ -20,16 +19,13 @@ from vs_smsr.jobs.pipeline import fit
 from vs_smsr.jobs.sizing import Size, final_size
 from vs_smsr.media import durable
 from vs_smsr.media.chunk_writer import FORCED_KEYS, tail_of
+from vs_smsr.media.encoding import encoder_threads
 from vs_smsr.media.reader import Reader, VideoInfo
 from vs_smsr.media.writer import Writer
 from vs_smsr.options import EngineOptions, JobOptions, TilingOptions, VideoOptions
 from vs_smsr.tiling import Tiler
 
 VERSIONS = ("vs-smsr", "av", "numba", "numpy")
-MOST_THREADS = 16  # of an encoder; more make files larger and hardly anything faster
-ONE_THREAD = {
-    "libx264": 1
-}  # as in the direct way: more take more memory, and other bytes for each number of processors
 
 
 def begin(
@@ -101,8 +97,7 @@ def _pinned(tiler: Tiler, info: VideoInfo, options: VideoOptions) -> VideoOption
     """The options with all that a result's bytes depend on: nothing is left to this run's memory or processors."""
     ahead = tail_of(options.codec, options.encoder_options)
     level = fit(tiler, info, _size(tiler, info, options), options, ahead).level
-    threads = ONE_THREAD.get(options.codec, min(os.cpu_count() or 1, MOST_THREADS))
-    chosen = {"threads": str(threads), **level.options}
+    chosen = {"threads": str(encoder_threads()), **level.options}
     if options.codec in FORCED_KEYS:
         chosen["forced-idr"] = "1"
     return dataclasses.replace(options, encoder_options=chosen | options.encoder_options, overwrite=True)

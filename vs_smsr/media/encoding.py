@@ -29,6 +29,7 @@ from vs_smsr.options import VideoOptions
 
 UNCOMPRESSED = "wrapped_avframe"  # FFmpeg's encoder that passes frames on
 DEFAULT_CRF = 16.0
+MOST_THREADS = 16  # of an encoder
 NO_DELAY = 1000  # seconds between decoding and showing that no encoder needs
 UNTAGGED = 0
 VARIABLE_FPS = 0x0400  # AVFMT_VARIABLE_FPS
@@ -222,6 +223,11 @@ def encoder_options(codec: Codec, context: VideoCodecContext, info: VideoInfo, o
             raise OptionError(f"--encoder-option: must be an option of {codec.name}, got {key!r}.")
         chosen[key] = f"{chosen[key]}:{value}" if key.endswith("-params") and key in chosen else value
     return chosen
+
+
+def encoder_threads() -> int:
+    """How many threads an encoder gets; more than some make files larger and hardly anything faster."""
+    return min(os.cpu_count() or 1, MOST_THREADS)
 
 
 @cache

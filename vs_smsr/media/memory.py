@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import av
 
 from vs_smsr.media.colour import BAND, depth
-from vs_smsr.media.encoding import UNCOMPRESSED
+from vs_smsr.media.encoding import UNCOMPRESSED, encoder_threads
 from vs_smsr.media.reader import VideoInfo
 from vs_smsr.options import VideoOptions
 
@@ -38,20 +38,25 @@ class Level:
 
 
 FRUGAL = {"tune": "zerolatency", "refs": "1", "threads": "1"}
-X264_LEVELS = (
-    Level(2, 118),
-    Level(1, 118),
-    Level(0, 55, {"rc-lookahead": "10"}, "libx264 looks ahead 10 frames, not 40"),
-    Level(0, 12, FRUGAL, "libx264 runs with tune=zerolatency, refs=1 and one thread: the file gets larger"),
-)
+FRAMES_A_THREAD = 2  # that x264 holds for each thread, all of which encode frames of their own
 PIPE_LEVELS = (Level(2, 1), Level(1, 1), Level(0, 1))
 OTHER_LEVELS = (Level(2, 118), Level(1, 118), Level(0, 118))
 
 
 def levels(options: VideoOptions) -> tuple[Level, ...]:
     """From what is best to what takes least."""
-    known = {"libx264": X264_LEVELS, UNCOMPRESSED: PIPE_LEVELS}
+    known = {"libx264": _x264_levels(encoder_threads()), UNCOMPRESSED: PIPE_LEVELS}
     return known.get(options.codec, OTHER_LEVELS)
+
+
+def _x264_levels(threads: int) -> tuple[Level, ...]:
+    many, more = {"threads": str(threads)}, FRAMES_A_THREAD * threads
+    return (
+        Level(2, 118 + more, many),
+        Level(1, 118 + more, many),
+        Level(0, 55 + more, many | {"rc-lookahead": "10"}, "libx264 looks ahead 10 frames, not 40"),
+        Level(0, 12, FRUGAL, "libx264 runs with tune=zerolatency, refs=1 and one thread: the file gets larger"),
+    )
 
 
 def pipeline_bytes(info: VideoInfo, size: tuple[int, int], deep: bool, level: Level, ahead: int = 0) -> int:
