@@ -164,11 +164,11 @@ def test_the_plan_tells_of_both(tmp_path: Path, woven, mkvpropedit, stand_in) ->
     source = woven("a.mkv", *CODECS["a.mkv"])
     mkvpropedit(source, "--edit", "track:v1", "--set", "pixel-crop-top=8")
     tiler = Tiler(stand_in())
-    told = describe(source, tmp_path / "b.mkv", tiler, VideoOptions())
+    told = describe(source, tmp_path / "b.mkv", tiler, VideoOptions(), "smsr")
     assert "128x88 -> 256x176" in told
     assert "8 top" in told
     assert "--deinterlace" in told
-    assert "a frame for a frame" in describe(source, tmp_path / "b.mkv", tiler, VideoOptions(deinterlace=True))
+    assert "a frame for a frame" in describe(source, tmp_path / "b.mkv", tiler, VideoOptions(deinterlace=True), "smsr")
 
 
 def test_times_are_those_of_the_file(tmp_path: Path, woven) -> None:

@@ -195,7 +195,7 @@ def test_the_plan_knows_that_a_pipe_has_no_encoder(tmp_path, stand_in, clip):
     source = clip(size=(640, 480), audio=[("aac", {}, 0)], pts=range(2)).make(tmp_path / "a.mkv")
     os.mkfifo(tmp_path / "pipe")
     of_pipe, of_file = (
-        describe(source, tmp_path / name, Tiler(stand_in(2)), VideoOptions()) for name in ("pipe", "b.mkv")
+        describe(source, tmp_path / name, Tiler(stand_in(2)), VideoOptions(), "smsr") for name in ("pipe", "b.mkv")
     )
     assert "dropped: y4m holds video alone" in of_pipe
 

@@ -237,7 +237,7 @@ def test_the_summary_tells_how_alike(engine: CpuEngine, tmp_path: Path) -> None:
     forward, off = reports
     assert forward.alike is not None
     assert forward.alike > 46
-    assert f"(forward, {forward.alike:.1f} dB alike at least)" in summary(forward)
+    assert f"(forward, {forward.alike:.1f} dB alike at least)" in summary(forward, "smsr")
     assert forward.reused > 0.2
     assert off.alike is None
-    assert "alike" not in summary(off)
+    assert "alike" not in summary(off, "smsr")
