@@ -34,6 +34,7 @@ SIZES = ((360, 640), (720, 1280), (1080, 1920))  # inputs
 HD = (720, 1280)
 REPEATS = 20
 CHECKS = ("correctness", "tiled", "memory")
+type Part = Callable[[], list[dict[str, Any]]]
 
 
 def main() -> int:
@@ -57,18 +58,22 @@ def main() -> int:
         for precision in ("fp16", "fp32")
     ]
     report["compile_seconds"] = round(time.perf_counter() - started, 2)
-    parts: list[tuple[str, Callable[[], list[dict[str, Any]]]]] = [
+
+    def timed(size: tuple[int, int]) -> list[tuple[str, Part]]:
+        return [
+            ("speed", lambda: [speed(engine, weights, size, options.repeats) for engine in engines]),
+            ("rivals", lambda: list(rivals(weights, size, options.repeats, ordinal))),
+        ]
+
+    parts: list[tuple[str, Part]] = [
         ("correctness", lambda: [correctness(weights, engine, picture(270, 480)) for engine in engines]),
         ("tiled", lambda: [tiled(engine, picture(270, 480)) for engine in engines]),
         ("memory", lambda: [memory(engine, size) for size in SIZES for engine in engines]),
+        *timed(HD),
+        ("kernels", lambda: _kernels(weights, ordinal, reason)),
+        ("video", lambda: [end_to_end(HD, options.device)]),
+        *(part for size in SIZES if size != HD for part in timed(size)),
     ]
-    for size in (HD, *(size for size in SIZES if size != HD)):
-        parts += [
-            ("speed", lambda size=size: [speed(engine, weights, size, options.repeats) for engine in engines]),
-            ("rivals", lambda size=size: list(rivals(weights, size, options.repeats, ordinal))),
-        ]
-    parts.insert(4, ("kernels", lambda: _kernels(weights, ordinal, reason)))
-    parts.insert(5, ("video", lambda: [end_to_end(HD, options.device)]))
     for name, part in parts:
         if time.perf_counter() - started > 60 * options.minutes:
             report.setdefault("left_out", []).append(name)

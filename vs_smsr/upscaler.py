@@ -12,7 +12,6 @@ from vs_smsr.options import (
     AUTO,
     IN_ORDER,
     IN_ORDER_REUSE,
-    SCALES,
     Attention,
     EngineName,
     EngineOptions,
@@ -76,7 +75,7 @@ class Upscaler:
     ) -> None:
         options = EngineOptions(
             scale=scale,
-            model=suited(scale) if model == AUTO and scale in SCALES else model,
+            model=suited(scale) if model == AUTO else model,
             weights=None if weights is None else Path(weights),
             device=device,
             engine=engine,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from cupy_kernels import Device, cost
-from cupy_kernels.device import Argument, Macros
 from gpu.checks import picture
 from vs_smsr.engine import cuda
 from vs_smsr.engine.cuda.network import stored_channels
@@ -73,19 +72,10 @@ class TimedDevice:
     def replayed(self, owner: object) -> Iterator[None]:
         yield
 
-    def launch(
-        self,
-        file: str,
-        kernel: str,
-        macros: Macros,
-        grid: int,
-        block: int,
-        shared_bytes: int,
-        arguments: Sequence[Argument],
-    ) -> None:
+    def launch(self, file: str, kernel: str, *rest: Any) -> None:
         self._device.synchronize()
         start = time.perf_counter()
-        self._device.launch(file, kernel, macros, grid, block, shared_bytes, arguments)
+        self._device.launch(file, kernel, *rest)
         self._device.synchronize()
         self.seconds[kernel].append(time.perf_counter() - start)
 

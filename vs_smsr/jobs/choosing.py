@@ -13,6 +13,7 @@ from vs_smsr.media.images import Kind, kind_of, read_image
 from vs_smsr.media.main_video import is_lossy
 from vs_smsr.media.paths import is_pipe
 from vs_smsr.media.reader import Reader
+from vs_smsr.media.script_source import is_script
 from vs_smsr.options import AUTO, SCALES, EngineOptions, VideoOptions
 from vs_smsr.weights import shipped, suited
 
@@ -42,7 +43,7 @@ def choose(
         raise OptionError("--scale: must be given with --width or --height where a pipe is read.")
     if by_size and kind != "video":
         options = dataclasses.replace(options, scale=sufficient_scale(scales, _size(source, kind), video))
-    elif kind == "video" and (by_size or by_coding) and not is_pipe(source):
+    elif kind == "video" and (by_size or (by_coding and not is_script(source))) and not is_pipe(source):
         with Reader(source, video.damaged) as reader:
             size, lossy = Size(reader.info.width, reader.info.height), is_lossy(reader.video)
         if by_size:
