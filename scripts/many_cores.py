@@ -22,8 +22,8 @@ import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from numba import njit
 
-from vs_smsr.engine.compiled import compiled
 from vs_smsr.engine.cpu import CpuEngine
 from vs_smsr.engine.cpu.pool import Call, Pool, available_cpus
 from vs_smsr.weights import load, shipped
@@ -114,7 +114,7 @@ def empty_launch(threads: int) -> float:
     return statistics.median(found)
 
 
-@compiled
+@njit(nogil=True)  # not cached: a script is a module of another name each time
 def nothing(claimed, thread_id, amount):  # type: ignore[no-untyped-def]
     """A kernel without work."""
 

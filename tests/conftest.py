@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+from collections.abc import Callable
+from importlib import util
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import openvino  # noqa: F401  before VapourSynth loads mlrt-ov, which brings its own: a process holds one
@@ -89,6 +93,24 @@ def zero_weights(scale: int) -> Weights:
 def stand_in() -> type[StandInEngine]:
     """The class: `stand_in(scale)` makes a quick engine."""
     return StandInEngine
+
+
+@pytest.fixture(scope="session")
+def load_script() -> Callable[[str], ModuleType]:
+    """`load_script("footage")` runs scripts/footage.py as a module; what lies beside it can be imported then."""
+    folder = Path(__file__).parents[1] / "scripts"
+
+    def load(name: str) -> ModuleType:
+        if str(folder) not in sys.path:
+            sys.path.append(str(folder))
+        spec = util.spec_from_file_location(name, folder / f"{name}.py")
+        assert spec is not None
+        assert spec.loader is not None
+        module = util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return load
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

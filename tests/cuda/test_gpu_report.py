@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from importlib import util
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -57,14 +57,8 @@ ROWS: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture(scope="module")
-def script() -> ModuleType:
-    sys.path.insert(0, str(SCRIPT.parent))
-    spec = util.spec_from_file_location("gpu_report", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def script(load_script: Callable[[str], ModuleType]) -> ModuleType:
+    return load_script("gpu_report")
 
 
 @pytest.mark.usefixtures("gpp")

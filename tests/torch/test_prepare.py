@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import cv2
 import numpy as np
@@ -228,7 +229,10 @@ def test_sets_that_are_not_there_are_named(tmp_path: Path, training_set: Path) -
 
 
 def test_script_keeps_provenance(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    load_script: Callable[[str], ModuleType],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     source = tmp_path / "pictures"
     source.mkdir()
@@ -236,12 +240,7 @@ def test_script_keeps_provenance(
     write(source / "two.png", texture(240, 12))
     (source / "SOURCES.tsv").write_text('file\tsource\tlicence\none.png\tmy camera "x"\tCC0-1.0\n')
     monkeypatch.setattr("sys.argv", ["prepare_data", str(source), "--out", str(tmp_path / "set")])
-    specification = importlib.util.spec_from_file_location("prepare_data", REPOSITORY / "scripts" / "prepare_data.py")
-    assert specification is not None
-    assert specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    assert module.main() == 0
+    assert load_script("prepare_data").main() == 0
     assert "kept 2 images" in capsys.readouterr().out
     found = [(entry.source, entry.licence) for entry in TrainingSet(tmp_path / "set", 4).entries]
     assert found == [('my camera "x"', "CC0-1.0"), ("pictures/two.png", "")]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,17 +22,10 @@ from vs_smsr.evaluation.footage import CONDITIONS, Condition, judge, make_footag
 from vs_smsr.evaluation.metrics import luma
 from vs_smsr.evaluation.vmaf import vmaf
 
-SCRIPT = Path(__file__).parents[2] / "scripts/footage.py"
-
 
 @pytest.fixture(scope="module")
-def script() -> ModuleType:
-    specification = importlib.util.spec_from_file_location("footage_script", SCRIPT)
-    assert specification is not None
-    assert specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
+def script(load_script: Callable[[str], ModuleType]) -> ModuleType:
+    return load_script("footage")
 
 
 @pytest.fixture(scope="module")

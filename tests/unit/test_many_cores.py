@@ -4,23 +4,15 @@ from __future__ import annotations
 
 import re
 import sys
-from importlib import util
-from pathlib import Path
+from collections.abc import Callable
 from types import ModuleType
 
 import pytest
 
-SCRIPT = Path(__file__).parents[2] / "scripts/many_cores.py"
-
 
 @pytest.fixture(scope="module")
-def script() -> ModuleType:
-    spec = util.spec_from_file_location("many_cores", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def script(load_script: Callable[[str], ModuleType]) -> ModuleType:
+    return load_script("many_cores")
 
 
 def test_it_measures_this_machine(script, monkeypatch, capsys):
