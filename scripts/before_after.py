@@ -1,4 +1,4 @@
-"""Make the picture at the top of README.md: a detail of the demo clip, twice as large by bicubic and by vs-smsr."""
+"""Make the picture at the top of README.md: a detail of real coded footage, enlarged by Lanczos and by the models."""
 
 from __future__ import annotations
 
@@ -12,32 +12,39 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vs_smsr import Upscaler
-from vs_smsr.evaluation.bicubic import imresize
 from vs_smsr.media.image_files import write_image
 from vs_smsr.media.images import Image
 
 Pixels = NDArray[np.uint8]
+SCALE = 2
 ZOOM, GAP, BAR = 2, 8, 30  # each pixel of the results is shown ZOOM x ZOOM; pixels between and above the panes
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    parser.add_argument("clip", type=Path, nargs="?", default=Path("tests/data/demo.mp4"))
+    parser.add_argument("clip", type=Path, nargs="?", default=Path("tests/data/city.mpg"))
     parser.add_argument("-o", "--output", type=Path, default=Path("docs/images/before_after.png"))
-    parser.add_argument("--frame", type=int, default=0)
+    parser.add_argument("-m", "--model", nargs="+", default=["smsr", "video"], help="a pane each (smsr video)")
+    parser.add_argument("--frame", type=int, default=2)
     parser.add_argument(
-        "--crop", type=int, nargs=4, metavar=("X", "Y", "WIDTH", "HEIGHT"), default=(86, 38, 92, 72), help="in the clip"
+        "--crop",
+        type=int,
+        nargs=4,
+        metavar=("X", "Y", "WIDTH", "HEIGHT"),
+        default=(60, 232, 104, 100),
+        help="in the clip",
     )
     arguments = parser.parse_args()
 
     with av.open(str(arguments.clip)) as container:
         frame = next(islice(container.decode(video=0), arguments.frame, None)).to_ndarray(format="rgb24")
-    x, y, width, height = (2 * side for side in arguments.crop)
-    panes = []
-    for name, pixels in (("bicubic", imresize(frame, 2)), ("vs-smsr", Upscaler().upscale(frame))):
-        panes.append(_pane(pixels[y : y + height, x : x + width], name))
+    results = {"Lanczos": cv2.resize(frame, None, fx=SCALE, fy=SCALE, interpolation=cv2.INTER_LANCZOS4)}
+    results |= {f"vs-smsr, {model}": Upscaler(scale=SCALE, model=model).upscale(frame) for model in arguments.model}
+    x, y, width, height = (SCALE * side for side in arguments.crop)
+    panes = [_pane(pixels[y : y + height, x : x + width], name) for name, pixels in results.items()]
     gap = np.full((panes[0].shape[0], GAP, 3), 255, np.uint8)
-    write_image(arguments.output, Image(np.hstack([panes[0], gap, panes[1]])), overwrite=True)
+    parts = [part for pane in panes for part in (gap, pane)][1:]
+    write_image(arguments.output, Image(np.hstack(parts)), overwrite=True)
 
 
 def _pane(detail: Pixels, text: str) -> Pixels:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import struct
 import time
@@ -58,6 +59,26 @@ def test_the_demo_clip(demo_clip: Path, tmp_path: Path, upscaled, facts_of) -> N
     assert after.colour == (1, 1, 1, 1, 1)
     assert len(after.packets[1]) == len(before.packets[1]) > 100
     assert report == Report(target, 66, report.seconds, pytest.approx(0.7), ())
+
+
+def test_real_footage(tmp_path: Path, upscaled, facts_of, ffprobe) -> None:
+    """MPEG-2 in a program stream, 405 lines, without colour tags."""
+    source, target = Path(__file__).parents[1] / "data" / "city.mpg", tmp_path / "city.mkv"
+    report = upscaled(source, target)
+    (stream,) = ffprobe(target, "-count_frames", "-show_streams")["streams"]
+    assert (stream["width"], stream["height"], stream["nb_read_frames"]) == (1440, 810, "12")
+    assert stream["r_frame_rate"] == "25/1"
+    assert report.frames == 12
+    before, after = (
+        [
+            frame.reformat(720, 405, "gray", interpolation="AREA").to_ndarray()
+            for frame in av.open(str(path)).decode(video=0)
+        ]
+        for path in (source, target)
+    )
+    for old, new in zip(before, after, strict=True):  # no frame twice, none in another's place
+        assert np.abs(old.astype(int) - new).mean() < 1.5
+    assert min(np.abs(one.astype(int) - next_).mean() for one, next_ in itertools.pairwise(before)) > 2
 
 
 def test_ten_bit_hevc_with_hdr_numbers(tmp_path: Path, clip, upscaled, facts_of) -> None:

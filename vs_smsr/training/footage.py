@@ -25,7 +25,7 @@ from vs_smsr.evaluation.bicubic import imresize
 from vs_smsr.training.coding import Coding, Image, code, draw_coding
 from vs_smsr.training.data import recolour
 
-SIZES = ((320, 180), (256, 192), (192, 192))  # LR frames: width, height
+SIZES = ((320, 180), (256, 192), (192, 192), (176, 144))  # LR frames: width, height
 SIDE = 72  # of an LR crop
 CROPS = 4  # of one frame
 FRAMES = 13
