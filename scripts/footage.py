@@ -15,7 +15,7 @@ import dataclasses
 import json
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +27,13 @@ from rich.table import Table
 
 from vs_smsr import Upscaler
 from vs_smsr.errors import SmsrError
-from vs_smsr.evaluation.footage import CONDITIONS, Condition, classical, judge, make_footage, read_clip
+from vs_smsr.evaluation.footage import CONDITIONS, Condition, Enlarge, classical, judge, make_footage, read_clip
 from vs_smsr.evaluation.metrics import Pixels
 from vs_smsr.media.image_files import write_image
 from vs_smsr.media.images import Image
 from vs_smsr.options import SCALES
+from vs_smsr.training.teacher import NAME as RIVAL
+from vs_smsr.training.teacher import RealEsrgan
 
 DETAIL, ZOOM, BAR = 96, 2, 26  # HR pixels a side that a picture shows, times as large; height of a caption
 Row = dict[str, Any]
@@ -43,6 +45,8 @@ def main() -> int:
     parser.add_argument("-s", "--scale", type=int, choices=SCALES, default=2)
     parser.add_argument("-m", "--model", default="smsr", help="shipped weights (smsr)")
     parser.add_argument("--weights", type=Path, metavar="FILE", help="a .safetensors file instead")
+    parser.add_argument("--rival", action="store_true",
+                        help=f"measure {RIVAL} too, see vs_smsr/training/teacher.py")  # fmt: skip
     parser.add_argument("-n", "--frames", type=int, default=10, help="of each clip (10)")
     parser.add_argument("--skip", type=int, default=0, metavar="N", help="frames before them (0)")
     parser.add_argument("--condition", action="append", metavar="TEXT", dest="wanted",
@@ -60,18 +64,24 @@ def main() -> int:
     try:
         named = {"weights": arguments.weights} if arguments.weights else {"model": arguments.model}
         upscaler = Upscaler(scale=arguments.scale, **named)
+        others = dict(classical(arguments.scale))
+        if arguments.rival:
+            network = RealEsrgan(arguments.scale)
+            others[RIVAL] = lambda frame: np.rint(network.upscale(frame.astype(np.float32))).astype(np.uint8)
         rows = []
         for clip in arguments.clips:
             frames = read_clip(clip, arguments.frames, arguments.scale, arguments.skip)
             sheet = Sheet()
             for condition in conditions:
-                rows.append(measure(clip.name, frames, condition, upscaler, not arguments.no_vmaf, sheet))
+                rows.append(measure(clip.name, frames, condition, upscaler, others, not arguments.no_vmaf, sheet))
                 print(line(rows[-1]), file=sys.stderr, flush=True)
             if arguments.pictures:
                 arguments.pictures.mkdir(parents=True, exist_ok=True)
                 write_image(arguments.pictures / f"{clip.name}.png", Image(sheet.draw()), overwrite=True)
         title = f"{arguments.weights.name if arguments.weights else arguments.model} x{arguments.scale}"
-        Console(highlight=False).print(table(rows, conditions, title))
+        Console(highlight=False).print(table(rows, conditions, title, "gain"))
+        if arguments.rival:
+            Console(highlight=False).print(table(rows, conditions, title, "over_rival"))
         if arguments.json:
             about = {"model": title, "scale": arguments.scale, "frames": arguments.frames, "skip": arguments.skip}
             arguments.json.write_text(json.dumps(_finite({**about, "rows": rows}), indent=1) + "\n")
@@ -84,18 +94,18 @@ def main() -> int:
 
 
 class Sheet:
-    """One clip's middle frame, a row for each condition: what there was, Lanczos, ours, and what it should be."""
+    """One clip's middle frame, a row for each condition: what there was, Lanczos or the rival, ours, the truth."""
 
     def __init__(self) -> None:
-        self._rows: list[tuple[str, Sequence[Pixels]]] = []
+        self._rows: list[tuple[tuple[str, str], Sequence[Pixels]]] = []
 
-    def add(self, name: str, *frames: Pixels) -> None:
-        """Frames of one size: the LR frame with its pixels repeated, Lanczos, ours, the truth."""
-        self._rows.append((name, frames))
+    def add(self, condition: str, beside: str, *frames: Pixels) -> None:
+        """Frames of one size: the LR frame with its pixels repeated, `beside`'s, ours, the truth."""
+        self._rows.append(((condition, beside), frames))
 
     def draw(self) -> Pixels:
-        """The detail where ours and Lanczos differ most, in the mean over the conditions."""
-        apart = sum(np.abs(ours.astype(np.float32) - lanczos).mean(2) for _, (_, lanczos, ours, _) in self._rows)
+        """The detail where ours and the one beside differ most, in the mean over the conditions."""
+        apart = sum(np.abs(ours.astype(np.float32) - other).mean(2) for _, (_, other, ours, _) in self._rows)
         height, width = apart.shape
         side = min(DETAIL, height, width)
         around = cv2.boxFilter(apart, -1, (side, side), anchor=(0, 0), borderType=cv2.BORDER_REPLICATE)
@@ -103,12 +113,12 @@ class Sheet:
             np.argmax(around[: height - side + 1, : width - side + 1]), (height - side + 1, width - side + 1)
         )
         return np.vstack(
-            [self._row(name, [frame[y : y + side, x : x + side] for frame in frames]) for name, frames in self._rows]
+            [self._row(names, [frame[y : y + side, x : x + side] for frame in frames]) for names, frames in self._rows]
         )
 
-    def _row(self, name: str, details: Sequence[Pixels]) -> Pixels:
+    def _row(self, names: tuple[str, str], details: Sequence[Pixels]) -> Pixels:
         pictures = []
-        for caption, detail in zip((name, "Lanczos", "vs-smsr", "truth"), details, strict=True):
+        for caption, detail in zip((*names, "vs-smsr", "truth"), details, strict=True):
             bar = np.full((BAR, detail.shape[1] * ZOOM, 3), 255, np.uint8)
             cv2.putText(bar, caption, (3, BAR - 9), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (30, 30, 30), 1, cv2.LINE_AA)
             pictures.append(np.vstack([bar, detail.repeat(ZOOM, 0).repeat(ZOOM, 1)]))
@@ -116,21 +126,31 @@ class Sheet:
 
 
 def measure(
-    name: str, clip: Sequence[Pixels], condition: Condition, upscaler: Upscaler, with_vmaf: bool, sheet: Sheet
+    name: str,
+    clip: Sequence[Pixels],
+    condition: Condition,
+    upscaler: Upscaler,
+    others: Mapping[str, Enlarge],
+    with_vmaf: bool,
+    sheet: Sheet,
 ) -> Row:
-    """One clip in one condition: the scores of all, ours over the best of the others, the work that masks skipped."""
+    """One clip in one condition: the scores of all, ours over the better of bicubic and Lanczos (`gain`) and over the
+    rival if it is among the others, and the work that masks skipped."""
     scale = upscaler.scale
     low = make_footage(clip, scale, condition)
     results = [upscaler.upscale_with_info(frame) for frame in low]
-    made = {who: [enlarge(frame) for frame in low] for who, enlarge in classical(scale).items()}
+    made = {who: [enlarge(frame) for frame in low] for who, enlarge in others.items()}
     made["ours"] = [result.pixels for result in results]
     middle = len(clip) // 2
     small = low[middle].repeat(scale, 0).repeat(scale, 1)
-    sheet.add(condition.name, small, made["lanczos"][middle], made["ours"][middle], clip[middle])
+    beside = RIVAL if RIVAL in made else "lanczos"
+    sheet.add(condition.name, beside, small, made[beside][middle], made["ours"][middle], clip[middle])
     scores = {who: judge(clip, frames, with_vmaf) for who, frames in made.items()}
     ours = scores["ours"]
-    gain = ours.over([score for who, score in scores.items() if who != "ours"])
-    plain = {who: dataclasses.asdict(score) for who, score in {**scores, "gain": gain}.items()}
+    scores["gain"] = ours.over([scores[who] for who in classical(scale)])
+    if RIVAL in made:
+        scores["over_rival"] = ours.over([scores[RIVAL]])
+    plain = {who: dataclasses.asdict(score) for who, score in scores.items()}
     skipped = float(np.mean([result.skipped for result in results]))
     return {
         "clip": name,
@@ -155,10 +175,10 @@ def groups(rows: Sequence[Row], conditions: Sequence[Condition]) -> Iterator[tup
         yield "all coded", coded
 
 
-def table(rows: Sequence[Row], conditions: Sequence[Condition], title: str) -> Table:
-    """Mean and worst gains over the better of bicubic and Lanczos."""
+def table(rows: Sequence[Row], conditions: Sequence[Condition], title: str, over: str) -> Table:
+    """Mean and worst of a row's differences: "gain" or "over_rival"."""
     made = Table(
-        title=f"{title}: gain over the better of bicubic and Lanczos",
+        title=f"{title}: gain over {RIVAL if over == 'over_rival' else 'the better of bicubic and Lanczos'}",
         title_justify="left",
         box=SIMPLE,
         padding=(0, 1, 0, 0),
@@ -169,8 +189,8 @@ def table(rows: Sequence[Row], conditions: Sequence[Condition], title: str) -> T
     for name, part in groups(rows, conditions):
         if name == "all coded":
             made.add_section()
-        mean = {key: np.mean([row["gain"][key] for row in part]) for key in ("psnr", "ssim", "vmaf", "neg")}
-        worst = {key: min(row["gain"][key] for row in part) for key in ("psnr", "neg")}
+        mean = {key: np.mean([row[over][key] for row in part]) for key in ("psnr", "ssim", "vmaf", "neg")}
+        worst = {key: min(row[over][key] for row in part) for key in ("psnr", "neg")}
         figures = f"{mean['psnr']:+.2f}", f"{worst['psnr']:+.2f}", f"{mean['ssim']:+.4f}", f"{mean['vmaf']:+.1f}"
         skipped = np.mean([row["skipped"] for row in part])
         made.add_row(name, *figures, f"{mean['neg']:+.1f}", f"{worst['neg']:+.1f}", f"{skipped:.0%}")

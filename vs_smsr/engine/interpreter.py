@@ -1,7 +1,8 @@
 """A network's stages as calls of an engine's ops, written once; the strategies differ in the regions that they go over.
 
-The whole frame at once is here; by tiles, with features between stages in stores, is `staged`; where pixels changed is
-`tiling.changes`. All of them are calls of `contract.Ops`, on maps that hold a frame or a window.
+The whole frame at once is here; by tiles, with what stages leave in stores, is `staged`; single stages where pixels
+changed is `kept`, driven by `tiling.changes`. All of them are calls of `contract.Ops`, on maps that hold a frame or a
+window.
 
 The order of the ops is chosen so that few maps live at once: the 1x1 of a block over its layers and that of the collect
 over the blocks are sums that grow as their inputs appear.
@@ -24,7 +25,6 @@ from vs_smsr.engine.contract import (
     Sums,
     Upscaled,
     UpscaledPicture,
-    Wanted,
     sparsity,
 )
 from vs_smsr.engine.conversion import Run, alone, pack, unpack
@@ -131,25 +131,3 @@ def attend(ops: Ops, spec: NetworkSpec, block: int, pixels: int, sums: Sums | No
         ops.attention(block, pixels, sums)
     else:
         ops.give_attention(block, np.ones(spec.width, np.float32))
-
-
-def finish(ops: Ops, spec: NetworkSpec, load: Callable[[Map, int], None], frame: Frame, only: Wanted | None) -> Frame:
-    """The result of a window from what all stages left; the last block's attention has been given.
-
-    Args:
-        load: fills a map with what the stage of that number left.
-        frame: (h, w, 3) the input of the window.
-        only: (h, w); the result is undefined but for pixels around which the end's reach is set.
-    """
-    if only is not None:
-        ops.restrict(only)
-    last, collecting = len(spec.blocks) - 1, spec.collect is not None
-    for block in range(1, last + 1) or (0,) if collecting else (last,):
-        load("features", block)
-        if block and collecting:
-            ops.collect(block - 1)
-    load("fused", last + 1)
-    ops.residual(last, "features", collect=collecting)
-    if collecting:
-        load("head", 0)
-    return ops.tail(frame)

@@ -92,9 +92,9 @@ class HeldAttention:
                     return self._current(runner, reuse), computed
         if self.attention is not None and runner.plan.keep == "features" and rests():
             reuse = self._reuse.value = None  # the new ones may have no room beside the old
-            staged = runner.staged(frame, self.attention)
-            if staged is not None:
-                features = FeatureReuse(staged)
+            kept = runner.kept(frame, self.attention)
+            if kept is not None:
+                features = FeatureReuse(kept)
                 runner.keep(self._reuse, features)
                 return self._current(runner, features), None
         result = runner.run(frame, self.attention)

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from vs_smsr.engine.compiled import compiled
 from vs_smsr.engine.contract import Features, Frame, Mask
 from vs_smsr.engine.interpreter import gradient_mask
+from vs_smsr.engine.kept import KeptFrame
 from vs_smsr.engine.reach import around
-from vs_smsr.engine.staged import StagedFrame
 from vs_smsr.engine.window import Reach, Window
 from vs_smsr.families import GradientMask
 from vs_smsr.tiling.geometry import rectangles
@@ -29,30 +29,30 @@ WINDOW_COST = 1000  # pixels' worth of work that a window costs beside its pixel
 
 
 class FeatureReuse(Reuse):
-    """The features of every stage of the last frame, in a `StagedFrame` whose stores lie in memory."""
+    """The features of every stage of the last frame."""
 
-    def __init__(self, staged: StagedFrame) -> None:
-        self._staged = staged
-        self._spec, self._reach = staged.spec, staged.reach
-        self.bounds = staged.bounds
+    def __init__(self, kept: KeptFrame) -> None:
+        self._kept = kept
+        self._spec, self._reach = kept.spec, kept.reach
+        self.bounds = kept.bounds
 
     @property
     def frame(self) -> Frame:  # type: ignore[override]
-        return self._staged.frame
+        return self._kept.frame
 
     @property
     def masks(self) -> tuple[Mask, ...]:  # type: ignore[override]
-        return self._staged.masks
+        return self._kept.masks
 
     @property
     def output(self) -> Frame:  # type: ignore[override]
-        return self._staged.output
+        return self._kept.output
 
     def work(self, changed: Changed) -> float:
         return MOVE_COST + float(affected(changed, around(self._reach.midway)).mean())
 
     def update(self, frame: Frame, changed: Changed) -> Changed:
-        self._staged.frame = frame
+        self._kept.frame = frame
         every = changed.copy()
         changed = self._head(changed)
         every |= changed
@@ -68,7 +68,7 @@ class FeatureReuse(Reuse):
         only = affected(wanted, around(self._reach.head - self._spec.head[0].radius))
         differs = np.zeros_like(changed)
         for core in self._cores(wanted, needs):
-            self._put(0, core, self._staged.head(core, only), wanted, differs)
+            self._put(0, core, self._kept.head(core, only), wanted, differs)
         return differs
 
     def _mask(self, block: int, changed: Changed) -> Changed:
@@ -84,7 +84,7 @@ class FeatureReuse(Reuse):
         wanted = affected(changed, branch.affects)
         for core in self._cores(wanted, branch.needs):
             old = self.masks[block][core.slices]
-            new = np.where(wanted[core.slices], self._staged.mask(block, core, wanted), old)
+            new = np.where(wanted[core.slices], self._kept.mask(block, core, wanted), old)
             differs[core.slices] |= new != old
             old[:] = new
         return differs
@@ -97,7 +97,7 @@ class FeatureReuse(Reuse):
         only = affected(wanted, later_layers)
         differs = np.zeros_like(changed)
         for core in self._cores(wanted, layers):
-            self._put(block + 1, core, self._staged.masked(block, core, only), wanted, differs)
+            self._put(block + 1, core, self._kept.masked(block, core, only), wanted, differs)
         return differs
 
     def _end(self, changed: Changed) -> Changed:
@@ -106,14 +106,14 @@ class FeatureReuse(Reuse):
         wanted = affected(changed, needs)
         only = affected(wanted, needs)
         for core in self._cores(wanted, needs):
-            result = self._staged.end(core, only)
+            result = self._kept.end(core, only)
             where = wanted[core.slices].repeat(scale, 0).repeat(scale, 1)
             np.copyto(self.output[core.scaled(scale).slices], result, where=where[..., None])
         return wanted
 
     def _put(self, stage: int, core: Window, values: Features, wanted: Changed, differs: Changed) -> None:
         """Store what was computed of a stage where it is wanted; set in `differs` where it is new."""
-        current = self._staged.stores[stage].read(self.bounds)  # a view: the stores lie in memory
+        current = self._kept.stages[stage].read(self.bounds)  # a view
         _merge(_words(values), _words(current), wanted, differs, core.top, core.left)
 
     def _cores(self, wanted: Changed, needs: Reach) -> Iterator[Window]:

@@ -14,6 +14,7 @@ import numpy as np
 from vs_smsr.engine.contract import Engine, Frame, Mask, Overrides, Scales, Upscaled, UpscaledPicture, sparsity
 from vs_smsr.engine.conversion import pack, unpack
 from vs_smsr.engine.interpreter import at_once
+from vs_smsr.engine.kept import KeptFrame
 from vs_smsr.engine.picture import Layout, Picture
 from vs_smsr.engine.reach import reach
 from vs_smsr.engine.staged import StagedFrame
@@ -106,15 +107,14 @@ class FrameRunner:
                 pass  # not so many at once: `run_picture` tries again and knows what else to do
         return at_once(self.run_picture(picture, like))
 
-    def staged(self, frame: Frame, attention: tuple[Scales, ...] | None) -> StagedFrame | None:
+    def kept(self, frame: Frame, attention: tuple[Scales, ...] | None) -> KeptFrame | None:
         """The frame computed with the features of all stages kept; None if they do not fit in memory."""
         if self.plan.keep != "features":
             return None
         try:
-            stores = [InMemory(self._bounds.height, self._bounds.width) for _ in range(self.plan.stages)]
-            staged = StagedFrame(self.engine, stores, self._bounds.height, self._bounds.width)
-            staged.keep(frame, Overrides(attention=attention))
-            return staged
+            kept = KeptFrame(self.engine, self._bounds.height, self._bounds.width)
+            kept.upscale(frame, Overrides(attention=attention))
+            return kept
         except MemoryError as error:
             log.info("memory: no room for the features of a frame (%s); regions are reused without them", error)
             return None

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from vs_smsr.engine.contract import Engine, Overrides
+from vs_smsr.engine.kept import KeptFrame
 from vs_smsr.engine.staged import StagedFrame
 from vs_smsr.engine.stores import InMemory
 from vs_smsr.engine.window import whole
@@ -144,8 +145,9 @@ class Scheduler:
             staged = StagedFrame(self._engine, stores, height, width)
             staged.upscale(frame, Overrides(), tiles)
             if self._options.has_temporal_tiles:
-                staged.keep(frame, Overrides(attention=attention))
-                FeatureReuse(staged).update(frame, np.ones((height, width), np.bool_))
+                kept = KeptFrame(self._engine, height, width)
+                kept.upscale(frame, Overrides(attention=attention))
+                FeatureReuse(kept).update(frame, np.ones((height, width), np.bool_))
         if self._engine.profile:
             self._engine.profile.clear()  # compiling is no part of a frame
 

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from vs_smsr.evaluation.bicubic import imresize
 from vs_smsr.training.coding import Coding, Image, code, draw_coding
 from vs_smsr.training.data import recolour
+from vs_smsr.training.teacher import NAME, RealEsrgan
 
 SIZES = ((320, 180), (256, 192), (192, 192), (176, 144))  # LR frames: width, height
 SIDE = 72  # of an LR crop
@@ -95,10 +96,12 @@ class Footage:
         scale: HR size over LR size.
         seed: with the pictures and their order it decides every pair.
         density: clips for a megapixel of picture; each picture that is large enough gets at least one.
+        teacher: share of what a teacher makes of LR in HR, 0..1 (see teacher.py).
     """
 
-    def __init__(self, scale: int, seed: int = 0, density: float = 4.0) -> None:
-        self.scale, self.seed, self.density = scale, seed, density
+    def __init__(self, scale: int, seed: int = 0, density: float = 4.0, teacher: float = 0.0) -> None:
+        self.scale, self.seed, self.density, self.teacher = scale, seed, density, teacher
+        self._teacher = RealEsrgan(scale) if teacher else None
         self.counts: dict[str, Counter[str]] = {}
         self._pictures = 0
         self._before: Image | None = None  # the last picture: the other side of a cut
@@ -120,7 +123,8 @@ class Footage:
         """What the set is made of, as plain values."""
         counts = {what: dict(sorted(counter.items())) for what, counter in self.counts.items()}
         libraries = {"av": av.__version__, "ffmpeg": av.ffmpeg_version_info, "opencv": cv2.__version__}
-        settings = {"scale": self.scale, "seed": self.seed, "clips_per_megapixel": self.density}
+        settings: dict[str, object] = {"scale": self.scale, "seed": self.seed, "clips_per_megapixel": self.density}
+        settings |= {"teacher": f"{NAME}, {self.teacher:g} of HR"} if self.teacher else {}
         return {**settings, "crops_per_clip": CROPS, "clips": counts, "libraries": libraries}
 
     def _clip(self, rng: np.random.Generator, picture: Image, size: tuple[int, int]) -> Iterator[Pair]:
@@ -133,6 +137,9 @@ class Footage:
         low, made = self._code(frames, taken, kernel, blur, coding)
         self._count("motion", kind)
         side, hr = SIDE * self.scale, frames[taken]
+        if self._teacher:
+            taught = self._teacher.upscale(low.astype(np.float32))
+            hr = np.rint(hr + np.float32(self.teacher) * (taught - hr)).astype(np.uint8)
         rows, columns = low.shape[0] // SIDE, low.shape[1] // SIDE
         top, left = (int(rng.integers(free % SIDE + 1)) for free in low.shape[:2])
         for cell in rng.permutation(rows * columns)[:CROPS]:

@@ -1,0 +1,111 @@
+"""A frame whose features of all stages stay in memory, so that the next frame recomputes only what changed.
+
+The frame is computed whole; then windows of single stages are computed again (see `tiling.changes`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from vs_smsr.engine.contract import Engine, Features, Frame, Map, Mask, Overrides, Scales, Upscaled, Wanted
+from vs_smsr.engine.interpreter import run
+from vs_smsr.engine.reach import around, reach
+from vs_smsr.engine.stores import InMemory
+from vs_smsr.engine.window import Window, whole
+
+
+class KeptFrame:
+    """The stages f_0 .. f_(K-1) and the last block's fused layers: no later stage needs f_K around a pixel.
+
+    Attributes:
+        frame: (H, W, 3) the input that the features belong to.
+        stages: the features, in stores in memory: what they read is their own array.
+        attention: what was used for it, per block.
+        masks: its masks, per block.
+        output: (scale * H, scale * W, 3) its result.
+    """
+
+    frame: Frame
+    output: Frame
+
+    def __init__(self, engine: Engine, height: int, width: int) -> None:
+        self._engine = engine
+        self.spec = engine.weights.spec
+        self.reach = reach(self.spec)
+        self.bounds = whole(height, width)
+        self.stages = [InMemory(height, width) for _ in range(self.spec.stages)]
+        self.masks: tuple[Mask, ...] = ()
+        self.attention: Sequence[Scales] = ()
+
+    def upscale(self, frame: Frame, overrides: Overrides) -> Upscaled:
+        """As `Engine.upscale`. The result shares our arrays."""
+        with self._engine.open(self.bounds.height, self.bounds.width) as ops:
+
+            def on_stage(stage: int, source: Map) -> None:
+                self.stages[stage].write(self.bounds, ops.read(source, self.bounds))
+
+            result = run(ops, self._engine.weights, frame, overrides, on_stage)
+        self.frame, self.output, self.masks, self.attention = frame, result.frame, result.masks, result.attention
+        return result
+
+    def head(self, core: Window, only: Wanted) -> Features:
+        """Stage 0 in a window of the frame.
+
+        Args:
+            only: (H, W) of the frame, here as in `masked` and `end`: the result is undefined but for pixels around
+                which the stage's reach is set.
+        """
+        window = core.expand(around(self.reach.head), self.bounds)
+        with self._engine.open(window.height, window.width) as ops:
+            ops.restrict(only[window.slices])
+            ops.head(self._input(window))
+            return ops.read("head", core.within(window))
+
+    def mask(self, block: int, core: Window, only: Wanted) -> Mask:
+        """A block's learned mask in a window, right where `only` (H, W) is set."""
+        branch = self.reach.blocks[block].mask
+        assert branch is not None, "a block without a mask has none to look at again"
+        window = core.expand(branch.needs, self.bounds)
+        with self._engine.open(window.height, window.width) as ops:
+            ops.restrict(only[window.slices])
+            ops.write("features", self.stages[block].read(window))
+            ops.mask(block, "features")
+            return ops.read_mask(block)[core.within(window).slices]
+
+    def masked(self, block: int, core: Window, only: Wanted) -> Features:
+        """Stage block + 1 in a window by the mask in `masks`; see `head`."""
+        window = core.expand(around(self.reach.blocks[block].layers), self.bounds)
+        inner = core.within(window)
+        with self._engine.open(window.height, window.width) as ops:
+            ops.restrict(only[window.slices])
+            ops.write("features", self.stages[block].read(window))
+            ops.give_mask(block, self.masks[block][window.slices])
+            ops.masked_block(block, "features", inner)
+            if block == len(self.spec.blocks) - 1:
+                return ops.read("fused", inner)
+            ops.give_attention(block, self.attention[block])
+            ops.residual(block, "features", collect=False)
+            return ops.read("features", inner)
+
+    def end(self, core: Window, only: Wanted) -> Frame:
+        """The result for a window, (scale * h, scale * w, 3), from what all stages left; see `head`."""
+        window = core.expand(around(self.reach.end), self.bounds)
+        last, collecting = len(self.spec.blocks) - 1, self.spec.collect is not None
+        with self._engine.open(window.height, window.width) as ops:
+            ops.restrict(only[window.slices])
+            for block in range(1, last + 1) or (0,) if collecting else (last,):
+                ops.write("features", self.stages[block].read(window))
+                if block and collecting:
+                    ops.collect(block - 1)
+            ops.write("fused", self.stages[last + 1].read(window))
+            ops.give_attention(last, self.attention[last])
+            ops.residual(last, "features", collect=collecting)
+            if collecting:
+                ops.write("head", self.stages[0].read(window))
+            result = ops.tail(self._input(window))
+        return result[core.within(window).scaled(self.spec.scale).slices]
+
+    def _input(self, window: Window) -> Frame:
+        return np.ascontiguousarray(self.frame[window.slices])
