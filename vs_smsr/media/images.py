@@ -25,6 +25,7 @@ from PIL import Image as Pillow
 from PIL import UnidentifiedImageError
 
 from vs_smsr.errors import MediaError
+from vs_smsr.media import jpeg
 from vs_smsr.media import metadata as meta
 from vs_smsr.media.metadata import EMPTY, Metadata
 from vs_smsr.media.paths import is_file
@@ -193,6 +194,8 @@ def _read(data: bytes, suffix: str) -> Image:
         metadata = meta.of_picture(picture, data)
         if pixels is None:
             pixels = _pixels(picture)
+        if picture.format in ("JPEG", "MPO"):
+            notes += jpeg.notes(data, one=picture.format == "JPEG")
         if picture.format == "AVIF":
             depth, colour = _avif_facts(data)
             metadata = replace(metadata, colour=colour, depth=depth)
