@@ -31,7 +31,10 @@ def claim(claimed: Any, thread_id: Any, count: Any, step: int) -> Any:
     for other in range(parts):
         part = (thread_id + other) % parts
         end = min(steps * (part + 1) // parts * step, count)
-        start = steps * part // parts * step + atomic_add(claimed, part * APART, step)
+        first = steps * part // parts * step
+        if first + claimed[part * APART] >= end:
+            continue  # looking leaves the line in every core's cache; adding would take it from all of them
+        start = first + atomic_add(claimed, part * APART, step)
         if start < end:
             return start, min(start + step, end)
     return count, count
