@@ -10,6 +10,7 @@ from pathlib import Path
 PURPOSES = {  # of models by name; weights/README.md has more
     "smsr": "images, lossless video",
     "video": "lossy video",
+    "anime": "drawn animation, line art",
 }
 LICENCE = "MIT"  # of all that are shipped, unless a file tells another
 
