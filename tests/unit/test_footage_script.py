@@ -18,7 +18,7 @@ from skimage.metrics import peak_signal_noise_ratio
 
 from vs_smsr import Upscaler
 from vs_smsr.errors import MediaError
-from vs_smsr.evaluation.footage import CONDITIONS, Condition, judge, make_footage, read_clip
+from vs_smsr.evaluation.footage import CONDITIONS, Condition, classical, judge, make_footage, read_clip
 from vs_smsr.evaluation.metrics import luma
 from vs_smsr.evaluation.vmaf import vmaf
 
@@ -57,6 +57,27 @@ def test_a_run_from_end_to_end(script, clip, demo_clip, tmp_path, monkeypatch, c
     with Pillow.open(tmp_path / "demo.mp4.png") as sheet, Pillow.open(tmp_path / "gains.png") as plot:
         assert sheet.size == (4 * 192, 2 * (192 + 26))
         assert plot.width > 500
+
+
+def test_a_rival_is_measured_too(script, demo_clip, tmp_path, monkeypatch, capsys):
+    """By a stand-in, which enlarges as bicubic does: ours over it is no less than the gain."""
+
+    class Rival:
+        def __init__(self, scale: int) -> None:
+            self._scale = scale
+
+        def upscale(self, frame: Any) -> Any:
+            return classical(self._scale)["bicubic"](frame).clip(0, 255)
+
+    monkeypatch.setattr(script, "RealEsrgan", Rival)
+    arguments = [str(demo_clip), "--frames", "1", "--condition", "crf 23", "--no-vmaf", "--rival"]
+    monkeypatch.setattr(sys, "argv", ["footage.py", *arguments, "--json", f"{tmp_path}/gains.json"])
+    assert script.main() == 0
+    assert "gain over realesr-animevideov3" in capsys.readouterr().out
+    (row,) = json.loads((tmp_path / "gains.json").read_text())["rows"]
+    assert row["realesr-animevideov3"]["psnr"] == pytest.approx(row["bicubic"]["psnr"], abs=0.05)
+    assert row["over_rival"]["psnr"] == pytest.approx(row["ours"]["psnr"] - row["realesr-animevideov3"]["psnr"])
+    assert row["over_rival"]["psnr"] > row["gain"]["psnr"] - 0.05
 
 
 @pytest.mark.parametrize("condition", CONDITIONS, ids=lambda one: one.name)
