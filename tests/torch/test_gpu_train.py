@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ SCRIPT = Path(__file__).parents[2] / "scripts/gpu_train.sh"
 
 
 def run(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    settings = {**os.environ, "PYTHON": sys.executable, "DEVICE": "cpu", **environment}
+    settings = {**os.environ, "PYTHON": sys.executable, "DEVICE": "cpu", "COMPILE": "", **environment}
     return subprocess.run([SCRIPT, *arguments], capture_output=True, text=True, timeout=300, env=settings)
 
 
@@ -29,6 +30,37 @@ def test_slices_go_on_to_the_end(training_set: Path, tmp_path: Path) -> None:
     steps = [line.split(",")[0] for line in (state / LOG.format(2)).read_text().splitlines()[1:]]
     assert steps == ["1", "2", "3"]
     assert load(state / "ema_x2.safetensors").metadata["steps"] == "3"
+
+
+def test_torch_compile_is_timed_once_and_the_choice_stays(training_set: Path, tmp_path: Path) -> None:
+    """Here by a backend that has no compiler to wait for; one that does not exist is not taken."""
+    small = [
+        "--batch",
+        "2",
+        "--patch",
+        "16",
+        "--steps",
+        "2",
+        "--log-every",
+        "1",
+        "--threads",
+        "1",
+        "--dense-steps",
+        "9",
+    ]
+    first = run(training_set, tmp_path / "a", *small, COMPILE="aot_eager", TRIAL="2")
+    assert "finished, step 2" in first.stdout, first.stderr
+    (told,) = (line for line in first.stderr.splitlines() if line.startswith("gpu_train: "))
+    assert re.fullmatch(r"gpu_train: 2 steps take [\d.]+ s, by torch.compile [\d.]+ s", told)
+    assert (tmp_path / "a/compile").read_text().strip() in ("", "aot_eager")
+    second = run(training_set, tmp_path / "b", *small, COMPILE="no_such", TRIAL="2")
+    assert "finished, step 2" in second.stdout, second.stderr
+    assert "by torch.compile ? s" in second.stderr
+    assert (tmp_path / "b/compile").read_text().strip() == ""
+    (tmp_path / "b/compile").write_text("aot_eager\n")
+    third = run(training_set, tmp_path / "b", *small, "--steps", "3", COMPILE="no_such")
+    assert "finished, step 3" in third.stdout, third.stderr
+    assert "torch.compile" not in third.stderr
 
 
 def test_what_cannot_be_trained(training_set: Path, tmp_path: Path) -> None:

@@ -75,6 +75,21 @@ def test_a_run_stopped_and_resumed_equals_one_that_ran_through(
     assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
 
 
+@pytest.mark.filterwarnings("ignore:The .grad attribute")  # of dynamo about its own tensors
+def test_a_compiled_run_learns_the_same(training_set: Path, tmp_path: Path) -> None:
+    """By the backend that traces and differentiates as the others do but generates no code; dense and guided steps."""
+    changes: dict[str, Any] = {"steps": 2, "dense_steps": 1, "mask_shares": (0.5,) * 5, "mask_steps": 0}
+    runs = [
+        Trainer(options(training_set, tmp_path / f"run{name}", compile=name, **changes)) for name in ("", "aot_eager")
+    ]
+    for run in runs:
+        assert run.run() == "done"
+    for name, value in tensors(runs[0]).items():
+        assert torch.allclose(value.float(), tensors(runs[1])[name].float(), rtol=1e-3, atol=1e-5), name
+    with pytest.raises(OptionError, match="compile must be for dense steps and guided masks"):
+        options(training_set, tmp_path, compile="inductor")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP, signal.SIGUSR1])
 def test_any_signal_stops_after_the_step_and_saves(training_set: Path, tmp_path: Path, number: signal.Signals) -> None:
     before = signal.getsignal(number)

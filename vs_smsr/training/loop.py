@@ -73,8 +73,10 @@ class Trainer:
         self.data = {scale: TrainingSet(options.data, scale) for scale in options.scales}
         self.validators = {scale: Validator(options.validate, scale) for scale in options.scales if options.validate}
         self.form: nn.Module = self.family
+        if options.compile:
+            self.form = torch.compile(self.family, backend=options.compile)
         if self.world > 1:  # other scales' tails, and masks in the dense warm-up, take no part: "unused"
-            self.form = DistributedDataParallel(self.family, find_unused_parameters=True)
+            self.form = DistributedDataParallel(self.form, find_unused_parameters=True)
 
     def _restore(self) -> None:
         state = load_checkpoint(self.options.out, self.options.scales)

@@ -32,6 +32,9 @@ class TrainOptions:
     device: str = "cpu"
     threads: int = 0  # CPU threads; 0 = PyTorch's choice
     precision: Literal["bf16", "fp32"] = "bf16"
+    # Backend of torch.compile for the training form, such as inductor; with drawn masks (tau changes with every step)
+    # it would compile again and again. Empty: as it is.
+    compile: str = ""
     seed: int = 0
 
     steps: int = 20_000
@@ -84,6 +87,8 @@ class TrainOptions:
         blocks = len(smsr.spec(self.scale).blocks)
         require(len(self.mask_shares) in (0, blocks), where, "mask_shares", f"{blocks} shares", self.mask_shares)
         require(not (self.mask_shares and self.also), where, "mask_shares", "for one scale, without also", self.also)
+        drawn = self.steps > self.dense_steps and not self.mask_shares
+        require(not (self.compile and drawn), where, "compile", "for dense steps and guided masks", self.compile)
         for name in ("patch_growth", "cooldown", "sparsity_target"):
             require(0 <= getattr(self, name) <= 1, where, name, "between 0 and 1", getattr(self, name))
         require(self.lr > 0, where, "lr", "positive", self.lr)
