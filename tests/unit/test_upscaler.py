@@ -191,7 +191,7 @@ def test_wrong_arrays(stand_in, array, said):
         ({"scale": 5}, OptionError, "scale must be 2, 3 or 4, got 5"),
         ({"device": "gpu"}, OptionError, "device must be"),
         ({"engine": "magic"}, OptionError, "engine must be"),
-        ({"model": "other"}, WeightsError, "there are: smsr_x2"),
+        ({"model": "other"}, WeightsError, "there are: anime_x2, smsr_x2"),
         ({"weights": "nowhere.safetensors"}, WeightsError, "nowhere.safetensors does not exist"),
         ({"engine": "cpu", "device": "cuda"}, EngineError, "cannot run on device 'cuda'"),
     ],

@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -74,7 +74,7 @@ class Trainer:
         self.validators = {scale: Validator(options.validate, scale) for scale in options.scales if options.validate}
         self.form: nn.Module = self.family
         if options.compile:
-            self.form = torch.compile(self.family, backend=options.compile)
+            self.form = cast(nn.Module, torch.compile(self.family, backend=options.compile))
         if self.world > 1:  # other scales' tails, and masks in the dense warm-up, take no part: "unused"
             self.form = DistributedDataParallel(self.form, find_unused_parameters=True)
 
