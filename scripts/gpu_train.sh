@@ -35,7 +35,7 @@ train=("$python" "$root/scripts/train.py" --data "$data" --device "$device" --pr
 seconds() {
     local trial
     trial=$(mktemp -d)
-    "${train[@]}" "${@:2}" --out "$trial" --steps $((2 * count)) --log-every "$count" --minutes 3 --compile "$1" >"$trial/said" 2>&1 || true
+    "${train[@]}" "${@:2}" --out "$trial" --steps $((2 * count)) --log-every "$count" --minutes 1 --compile "$1" >"$trial/said" 2>&1 || true
     awk -F, 'NR == 2 { start = $2 } NR == 3 { print ($2 - start) * 3600 }' "$trial"/log_x*.csv 2>/dev/null || true
     rm -r "$trial"
 }
@@ -49,4 +49,5 @@ if [ ! -f "$state/compile" ]; then
     fi
     echo "$chosen" >"$state/compile"
 fi
-exec "${train[@]}" --out "$state" --minutes "$minutes" --compile "$(cat "$state/compile")" "$@"
+left=$(awk "BEGIN { left = $minutes - $SECONDS / 60; print (left > 0) ? left : 1e-5 }")  # the trial is part of the slice
+exec "${train[@]}" --out "$state" --minutes "$left" --compile "$(cat "$state/compile")" "$@"

