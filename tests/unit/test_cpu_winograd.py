@@ -11,43 +11,46 @@ from vs_smsr.engine.cpu.isa import supported
 from vs_smsr.engine.cpu.packing import to_bf16
 from vs_smsr.engine.cpu.winograd import patch_to_points, points_to_quad, transformed
 
+LANES = 8
+
 
 @njit
 def run_before(points, patch, places, channels, words):
-    patch_to_points(pointer(points, 0), words, pointer(patch, 0), pointer(places, 0), channels)
+    patch_to_points(LANES, pointer(points, 0), words, pointer(patch, 0), pointer(places, 0), channels)
 
 
 @njit
-def run_after(quad, sums, bias, channels):
-    points_to_quad(pointer(quad, 0), pointer(sums, 0), channels, pointer(bias, 0), channels)
+def run_after(quad, sums, bias, slope, channels):
+    points_to_quad(LANES, pointer(quad, 0), pointer(sums, 0), channels, pointer(bias, 0), slope, channels)
 
 
-def quad_of(patch: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
-    """(4, 4, inputs) -> (2, 2, outputs) through points; the products over channels by NumPy."""
+def quad_of(patch: np.ndarray, weight: np.ndarray, bias: np.ndarray, slope: float) -> np.ndarray:
+    """(4, 4, inputs) -> (2, 2, outputs), activated, through points; the products over channels by NumPy."""
     inputs, outputs = patch.shape[2], weight.shape[0]
     points = np.full(16 * inputs, np.nan, np.float32)
     run_before(points, patch.ravel(), np.arange(16) * inputs, inputs, inputs)
     sums = np.einsum("kc,ock->ko", points.reshape(16, inputs), transformed(weight).reshape(outputs, inputs, 16))
     quad = np.full(4 * outputs, np.nan, np.float32)
-    run_after(quad, sums.astype(np.float32).ravel(), bias, outputs)
+    run_after(quad, sums.astype(np.float32).ravel(), bias, np.float32(slope), outputs)
     return quad.reshape(2, 2, outputs)
 
 
-@pytest.mark.parametrize(("inputs", "outputs"), [(64, 64), (24, 12), (8, 4), (40, 28)])
-def test_a_quad_is_the_convolution_of_its_patch(inputs: int, outputs: int) -> None:
+@pytest.mark.parametrize(("inputs", "outputs", "slope"), [(64, 64, 0), (24, 12, 1), (8, 4, 0.1), (40, 28, 1)])
+def test_a_quad_is_the_convolution_of_its_patch(inputs: int, outputs: int, slope: float) -> None:
     rng = np.random.default_rng(inputs)
     patch, weight = rng.standard_normal((4, 4, inputs)), rng.standard_normal((outputs, inputs, 3, 3))
     patch, weight = patch.astype(np.float32), weight.astype(np.float32)
     bias = rng.standard_normal(outputs).astype(np.float32)
-    result = quad_of(patch, weight, bias)
+    result = quad_of(patch, weight, bias, slope)
     exact = patch.astype(np.float64)
     for y in range(2):
         for x in range(2):
             expected = np.einsum("yxc,ocyx->o", exact[y : y + 3, x : x + 3], weight) + bias
+            expected = np.where(expected > 0, expected, slope * expected)
             assert np.abs(result[y, x] - expected).max() < 1e-4
             others = rng.standard_normal((4, 4, inputs)).astype(np.float32)
             others[y : y + 3, x : x + 3] = patch[y : y + 3, x : x + 3]
-            assert np.array_equal(quad_of(others, weight, bias)[y, x], result[y, x]), "depends on other pixels"
+            assert np.array_equal(quad_of(others, weight, bias, slope)[y, x], result[y, x]), "depends on other pixels"
 
 
 def bf16_patch() -> np.ndarray:
@@ -60,7 +63,7 @@ def points_of(patch: np.ndarray) -> np.ndarray:
 
     @njit
     def run(points, patch, places):
-        patch_to_points(pointer(points, 0), 64, pointer(patch, 0), pointer(places, 0), 64)
+        patch_to_points(LANES, pointer(points, 0), 64, pointer(patch, 0), pointer(places, 0), 64)
 
     points = np.empty(16 * 64, np.float32)
     run(points, patch.ravel(), np.arange(16) * patch.shape[2])
@@ -79,7 +82,7 @@ def test_lines_of_bf16_to_bf16_points() -> None:
 
     @njit
     def run(points, patch, places):
-        patch_to_points(pointer(points, 0), 32, pointer(patch, 0), pointer(places, 0), 64)
+        patch_to_points(LANES, pointer(points, 0), 32, pointer(patch, 0), pointer(places, 0), 64)
 
     run(rounded, bf16_patch().ravel(), np.arange(16) * 32)
     assert np.array_equal(rounded.view(np.uint16), to_bf16(points_of(bf16_patch())))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from vs_smsr.engine.cpu.network import PackedNetwork
-from vs_smsr.engine.cpu.packing import Words
+from vs_smsr.engine.cpu.packing import Words, aligned
 
 BAND = 12 << 20  # bytes of a band's features, about
 MAPS = ("head", "features", "fused", "collected")
@@ -100,7 +100,7 @@ class Arena:
         assert count <= needed, f"{name}: {count} elements are more than the {needed} that were planned"
         if name not in self._arrays or self._arrays[name].size < count:
             self._arrays.pop(name, None)  # before the new one is made
-            self._arrays[name] = np.zeros(count, dtype)
+            self._arrays[name] = aligned(count, dtype)
         return self._arrays[name][:count]
 
     def take_map(self, name: str, rows: int, pitch: int, line: int) -> Words:

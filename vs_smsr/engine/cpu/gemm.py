@@ -17,6 +17,7 @@ from numba.extending import intrinsic
 
 FP32, BF16 = 0, 1  # multiply float32; multiply bf16 pairs
 MORE, NEW = 0, 1
+MAGIC = 1.5 * 2.0**52  # a double of this size has steps of 1
 UNROLL = 4  # words of a line handled without a jump
 I16, I32, I64, F32 = ir.IntType(16), ir.IntType(32), ir.IntType(64), ir.FloatType()
 
@@ -326,19 +327,24 @@ def square(typingctx: Any, row: Any, count: Any) -> Any:
 
 @intrinsic
 def add_fixed(typingctx: Any, sums: Any, row: Any, unit: Any, count: Any) -> Any:
-    """sums[i] += rint(row[i] * unit) as int64 for `count` channels, a multiple of 8; exact in any order."""
+    """sums[i] += row[i] * unit as int64, the nearest (ties to even), for `count` channels, a multiple of 8.
+
+    Exact in any order. |row[i] * unit| must be below 2**51: there a double that MAGIC is added to holds the integer in
+    its lower bits, and few processors convert vectors to int64.
+    """
     signature = types.void(sums, row, types.float32, types.int64)
-    vector, integers = ir.VectorType(F32, 8), ir.VectorType(I64, 8)
+    doubles, integers = ir.VectorType(ir.DoubleType(), 8), ir.VectorType(I64, 8)
 
     def codegen(context: Any, b: ir.IRBuilder, sig: Any, args: Any) -> Any:
         sums, row, unit, count = args
-        rint = cgutils.get_or_insert_function(b.module, ir.FunctionType(vector, [vector]), "llvm.rint.v8f32")
-        undefined = ir.Constant(vector, ir.Undefined)
-        units = b.shuffle_vector(b.insert_element(undefined, unit, ir.Constant(I32, 0)), undefined, _all(I32, 8, 0))
+        undefined = ir.Constant(doubles, ir.Undefined)
+        one = b.insert_element(undefined, b.fpext(unit, ir.DoubleType()), ir.Constant(I32, 0))
+        units, magic = b.shuffle_vector(one, undefined, _all(I32, 8, 0)), _all(ir.DoubleType(), 8, MAGIC)
         with _each(b, count, 8) as (i, _):
-            scaled = b.fmul(b.load(_cast(b, row, i, vector), align=4), units)
-            whole = b.fptosi(b.call(rint, [scaled]), integers)
+            values = b.fpext(b.load(_cast(b, row, i, ir.VectorType(F32, 8)), align=4), doubles)
+            bits = b.bitcast(b.fadd(b.fmul(values, units), magic), integers)
             place = _cast(b, sums, i, integers)
+            whole = b.sub(bits, b.bitcast(magic, integers))
             b.store(b.add(b.load(place, align=8), whole), place, align=8)
         return context.get_dummy_value()
 

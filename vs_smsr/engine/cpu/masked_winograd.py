@@ -18,7 +18,6 @@ from numba import njit
 
 from vs_smsr.engine.compiled import compiled
 from vs_smsr.engine.cpu.gemm import FP32, copy, pointer
-from vs_smsr.engine.cpu.sparse_kernels import activate
 from vs_smsr.engine.cpu.winograd import PATCH, POINTS, patch_to_points, points_to_quad
 from vs_smsr.engine.cpu.winograd_kernels import QUADS, multiply_points, patch_places
 from vs_smsr.engine.cpu.work_stealing import claim
@@ -63,22 +62,24 @@ def active_quads(lanes: int, vectors: int, pixels: int) -> Any:
                     if dense_words > 0:
                         patch_places(places, corner - dense_shift, width, dense_stride)
                         patch_to_points(
-                            pointer(points, point), QUADS * words, pointer(dense, 0), pointer(places, 0), dense_words
-                        )
+                            lanes, pointer(points, point), QUADS * words, pointer(dense, 0), pointer(places, 0),
+                            dense_words,
+                        )  # fmt: skip
                     if dense_words < words:
                         for p in range(PATCH * PATCH):
                             pixel = corner + (p // PATCH - 1) * width + p % PATCH - 1
                             places[p] = _row(pixel_to_row, pixel, base) * row_words + dense_words
                         patch_to_points(
-                            pointer(points, point + dense_words), QUADS * words, pointer(rows, 0), pointer(places, 0),
-                            words - dense_words,
+                            lanes, pointer(points, point + dense_words), QUADS * words, pointer(rows, 0),
+                            pointer(places, 0), words - dense_words,
                         )  # fmt: skip
                 multiply_points(
                     lanes, vectors, pixels, FP32, points, words, weights, group_stride, starts, groups, sums
                 )
                 for q in range(some):
-                    points_to_quad(pointer(tile, 0), pointer(sums, q * span), QUADS * span, pointer(zeros, 0), span)
-                    activate(pointer(tile, 0), slope, 4 * span)
+                    points_to_quad(
+                        lanes, pointer(tile, 0), pointer(sums, q * span), QUADS * span, pointer(zeros, 0), slope, span
+                    )
                     for p in range(4):
                         here = np.int64(list_[first + q]) + p // 2 * width + p % 2
                         number, line = _row(pixel_to_row, here, base), p * span
@@ -114,14 +115,15 @@ def inactive_quads(lanes: int, vectors: int, pixels: int) -> Any:
                 for q in range(some):
                     patch_places(places, np.int64(list_[first + q]) - dense_shift, width, dense_stride)
                     patch_to_points(
-                        pointer(points, q * words), QUADS * words, pointer(dense, 0), pointer(places, 0), words
+                        lanes, pointer(points, q * words), QUADS * words, pointer(dense, 0), pointer(places, 0), words
                     )
                 multiply_points(
                     lanes, vectors, pixels, FP32, points, words, weights, group_stride, starts, groups, sums
                 )
                 for q in range(some):
-                    points_to_quad(pointer(tile, 0), pointer(sums, q * span), QUADS * span, pointer(zeros, 0), span)
-                    activate(pointer(tile, 0), slope, 4 * span)
+                    points_to_quad(
+                        lanes, pointer(tile, 0), pointer(sums, q * span), QUADS * span, pointer(zeros, 0), slope, span
+                    )
                     for p in range(4):
                         here = np.int64(list_[first + q]) + p // 2 * width + p % 2
                         if pixel_to_row[here] == 0:

@@ -16,6 +16,7 @@ from vs_smsr.weights import Weights
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
 Words = NDArray[Any]  # float32, or uint32 holding two bf16 numbers
+CACHE_LINE = 64  # bytes
 
 
 @dataclass(frozen=True)
@@ -71,11 +72,18 @@ def pack(isa: Isa, mode: int, weight: Floats, bias: Floats | None = None, first:
     if bias is not None:
         full_bias[:outputs] = bias
     per_tap = words * shape.width
-    flat = np.ascontiguousarray(data).ravel()
-    if not flat.size:
-        flat = np.zeros(1, flat.dtype)  # a pointer to something
+    flat = aligned(max(data.size, 1), data.dtype)  # a pointer to something
+    flat[: data.size] = data.ravel()
     starts = np.arange(taps, dtype=np.int64) * per_tap
     return Packed(shape, mode, flat, words, outputs, groups, starts, taps * per_tap, full_bias)
+
+
+def aligned(count: int, dtype: np.dtype[Any]) -> Words:
+    """Zeros, flat, from the start of a cache line on: vectors that lie across two lines are loaded twice."""
+    spare = CACHE_LINE // dtype.itemsize
+    array = np.zeros(count + spare, dtype)
+    begin = -array.ctypes.data % CACHE_LINE // dtype.itemsize
+    return array[begin : begin + count]
 
 
 def padded(array: Floats, *sides: int) -> Floats:

@@ -34,6 +34,7 @@ def transformed(weight: NDArray[np.float32]) -> NDArray[np.float32]:
 @intrinsic
 def patch_to_points(
     typingctx: Any,
+    lanes: Any,  # literal: float32 lanes of a vector
     points: Any,  # T*: point k's channels start at points[k * point_stride]; T as for the source, or float32
     point_stride: Any,
     source: Any,  # T*: T = float32, or uint32 holding two bf16 channels
@@ -41,11 +42,13 @@ def patch_to_points(
     channels: Any,  # a multiple of 8
 ) -> Any:
     """points = B' patch B, channel by channel; float32 inside."""
-    signature = types.void(points, types.int64, source, places, types.int64)
+    if not isinstance(lanes, types.IntegerLiteral):
+        return None
+    signature = types.void(lanes, points, types.int64, source, places, types.int64)
     from_bf16, to_bf16 = is_bf16(source), is_bf16(points)
 
     def codegen(context: Any, b: ir.IRBuilder, sig: Any, args: Any) -> Any:
-        points, point_stride, source, places, channels = args
+        points, point_stride, source, places, channels = args[1:]
         pixels = [b.gep(source, [b.load(b.gep(places, [ir.Constant(I64, p)]))]) for p in range(PATCH * PATCH)]
 
         def load(place: Any, lanes: int) -> Any:
@@ -70,7 +73,7 @@ def patch_to_points(
                 place = b.gep(target, [b.mul(point_stride, ir.Constant(I64, k))])
                 store(done[k // PATCH][k % PATCH], place, lanes)
 
-        _over(b, channels, step)
+        _over(b, lanes.literal_value, channels, step)
         return context.get_dummy_value()
 
     return signature, codegen
@@ -79,20 +82,27 @@ def patch_to_points(
 @intrinsic
 def points_to_quad(
     typingctx: Any,
+    lanes: Any,  # literal: float32 lanes of a vector
     quad: Any,  # float32*: pixel p's channels start at quad[p * channels]; p = 2 * row + column
     sums: Any,  # float32*: point k's channels start at sums[k * point_stride]
     point_stride: Any,
     bias: Any,  # float32*
+    slope: Any,  # 0..1, of the leaky relu: 0 is a relu, 1 none
     channels: Any,  # a multiple of 4
 ) -> Any:
-    """quad = A' sums A + bias, channel by channel."""
-    signature = types.void(quad, sums, types.int64, bias, types.int64)
+    """quad = act(A' sums A + bias), channel by channel."""
+    if not isinstance(lanes, types.IntegerLiteral):
+        return None
+    signature = types.void(lanes, quad, sums, types.int64, bias, types.float32, types.int64)
 
     def codegen(context: Any, b: ir.IRBuilder, sig: Any, args: Any) -> Any:
-        quad, sums, point_stride, bias, channels = args
+        quad, sums, point_stride, bias, slope, channels = args[1:]
 
         def step(channel: Any, lanes: int) -> None:
             kind = ir.VectorType(F32, lanes).as_pointer()
+            undefined = ir.Constant(ir.VectorType(F32, lanes), ir.Undefined)
+            one = b.insert_element(undefined, slope, ir.Constant(I32, 0))
+            slopes = b.shuffle_vector(one, undefined, ir.Constant(ir.VectorType(I32, lanes), [0] * lanes))
 
             def at(base: Any, stride: Any, index: int) -> Any:
                 return b.bitcast(b.gep(base, [b.add(channel, b.mul(stride, ir.Constant(I64, index)))]), kind)
@@ -103,9 +113,11 @@ def points_to_quad(
             done = _transposed(map(_after(b), _transposed(map(_after(b), values))))
             added = b.load(at(bias, channels, 0), align=4)
             for p in range(4):
-                b.store(b.fadd(done[p // 2][p % 2], added), at(quad, channels, p), align=4)
+                value = b.fadd(done[p // 2][p % 2], added)
+                falling = b.fmul(value, slopes)
+                b.store(b.select(b.fcmp_ordered(">", value, falling), value, falling), at(quad, channels, p), align=4)
 
-        _over(b, channels, step)
+        _over(b, lanes.literal_value, channels, step)
         return context.get_dummy_value()
 
     return signature, codegen
@@ -125,10 +137,10 @@ def _transposed(rows: Any) -> list[list[Any]]:
     return [list(column) for column in zip(*rows, strict=True)]
 
 
-def _over(b: ir.IRBuilder, channels: Any, step: Any) -> None:
-    """Run `step` over all channels, 16 at a time, then 8, then 4."""
+def _over(b: ir.IRBuilder, most: int, channels: Any, step: Any) -> None:
+    """Run `step` over all channels, `most` at a time (more would not fit the registers), and what is left by fewer."""
     begin = ir.Constant(I64, 0)
-    for lanes in (16, 8, 4):
+    for lanes in (lanes for lanes in (16, 8, 4) if lanes <= most):
         end = b.and_(channels, ir.Constant(I64, -lanes))
         with cgutils.for_range_slice(b, begin, end, ir.Constant(I64, lanes), intp=I64) as (channel, _):
             step(channel, lanes)

@@ -22,11 +22,9 @@ from vs_smsr.engine.cpu.gemm import (
     copy,
     indirect_gemm,
     pointer,
-    relu,
     scale_add,
     store_channels,
 )
-from vs_smsr.engine.cpu.sparse_kernels import activate
 from vs_smsr.engine.cpu.winograd import PATCH, POINTS, patch_to_points, points_to_quad
 from vs_smsr.engine.cpu.work_stealing import claim
 
@@ -67,7 +65,9 @@ def _multiply(
     places = np.empty(POINTS, np.int64)
     for q in range(min(QUADS, quads.shape[0] - first)):
         patch_places(places, np.int64(quads[first + q, 0]), width, line)
-        patch_to_points(pointer(points, q * words), QUADS * words, pointer(source, 0), pointer(places, 0), channels)
+        patch_to_points(
+            lanes, pointer(points, q * words), QUADS * words, pointer(source, 0), pointer(places, 0), channels
+        )
     multiply_points(lanes, vectors, pixels, mode, points, words, weights, group_stride, starts, groups, sums)
 
 
@@ -95,8 +95,9 @@ def quad_convolution(lanes: int, vectors: int, pixels: int, mode: int, channels:
                 )  # fmt: skip
                 for q in range(min(QUADS, count - first)):
                     points_to_quad(
-                        pointer(tile, 0), pointer(sums, q * channels), QUADS * channels, pointer(bias, 0), channels
-                    )
+                        lanes, pointer(tile, 0), pointer(sums, q * channels), QUADS * channels, pointer(bias, 0),
+                        np.float32(1), channels,
+                    )  # fmt: skip
                     for p in range(4):
                         here, row = np.int64(quads[first + q, p]) * words, pointer(tile, p * channels)
                         if with_added:
@@ -128,8 +129,9 @@ def pooled_convolution(lanes: int, vectors: int, pixels: int, line: int, channel
                 )  # fmt: skip
                 for q in range(min(QUADS, count - first)):
                     row = pointer(tile, 0)
-                    points_to_quad(row, pointer(sums, q * span), QUADS * span, pointer(bias, 0), span)
-                    relu(row, 4 * span)
+                    points_to_quad(
+                        lanes, row, pointer(sums, q * span), QUADS * span, pointer(bias, 0), np.float32(0), span
+                    )
                     for p in range(1, 4):
                         scale_add(row, row, pointer(ones, 0), pointer(tile, p * span), span)
                     scale_add(row, row, pointer(quarter, 0), pointer(zeros, 0), span)
@@ -162,8 +164,9 @@ def shuffled_convolution(lanes: int, vectors: int, pixels: int, mode: int, chann
                     weights, group_stride, starts, groups, points, words, sums, channels,
                 )  # fmt: skip
                 for q in range(min(QUADS, count - first)):
-                    points_to_quad(pointer(tile, 0), pointer(sums, q * span), QUADS * span, pointer(bias, 0), span)
-                    activate(pointer(tile, 0), slope, 4 * span)
+                    points_to_quad(
+                        lanes, pointer(tile, 0), pointer(sums, q * span), QUADS * span, pointer(bias, 0), slope, span
+                    )
                     for p in range(4):
                         here = np.int64(quads[first + q, p])
                         y, x = here // width - 1, here % width - 1
@@ -198,7 +201,10 @@ def tail_convolution(lanes: int, vectors: int, pixels: int, mode: int, channels:
                     weights, group_stride, starts, groups, points, words, sums, channels,
                 )  # fmt: skip
                 for q in range(min(QUADS, count - first)):
-                    points_to_quad(pointer(tile, 0), pointer(sums, q * span), QUADS * span, pointer(bias, 0), span)
+                    points_to_quad(
+                        lanes, pointer(tile, 0), pointer(sums, q * span), QUADS * span, pointer(bias, 0), np.float32(1),
+                        span,
+                    )  # fmt: skip
                     for p in range(4):
                         here = np.int64(quads[first + q, p])
                         y, x = here // width - 1, here % width - 1

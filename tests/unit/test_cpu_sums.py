@@ -1,0 +1,23 @@
+"""Channel sums: exact integers, whatever the order."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from vs_smsr.engine.cpu.gemm import add_fixed, pointer
+
+
+@njit
+def run(sums, row, unit, count):
+    add_fixed(pointer(sums, 0), pointer(row, 0), unit, count)
+
+
+def test_sums_are_of_the_nearest_integers() -> None:
+    rng = np.random.default_rng(0)
+    row = (rng.standard_normal(64) * 10.0 ** rng.integers(-8, 9, 64)).astype(np.float32)
+    row[:4] = [1.5 / 2**20, 2.5 / 2**20, -0.5 / 2**20, -(2.0**30)]  # ties, and a large one
+    sums = rng.integers(-(2**60), 2**60, 64)
+    expected = sums + np.rint(row.astype(np.float64) * 2**20).astype(np.int64)
+    run(sums, row, np.float32(2**20), 64)
+    assert np.array_equal(sums, expected)
