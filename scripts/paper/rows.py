@@ -22,8 +22,8 @@ from vs_smsr.network.dhp import DHP
 from vs_smsr.network.masked import MaskedNetwork
 from vs_smsr.weights import Weights, load, shipped, store
 
-TRUNK, ROW, TABLE_1 = 400, 150, 100  # steps
-DENSE, MASKED = Recipe(steps=ROW, lr=2e-4), Recipe(steps=ROW, lr=2e-4, sparsity=0)
+TRUNK, ROW, TABLE_1 = 600, 2000, 800  # steps
+DENSE, MASKED = Recipe(steps=ROW), Recipe(steps=ROW, sparsity=0)
 
 
 @dataclass(frozen=True)
@@ -65,17 +65,17 @@ def _module(make: Callable[[], nn.Module]) -> Row:
 
 
 ROWS = {  # in the order in which they are trained
-    "imdn_trunk": Row(lambda: imdn.spec(4, masked=False), Recipe(steps=TRUNK)),
-    "imdn_x4_masked_42": Row(lambda: imdn.spec(4), _masked(0.552), "imdn_trunk"),
-    "imdn_x4": Row(lambda: imdn.spec(4, masked=False), DENSE, "imdn_trunk"),
     "srresnet_trunk": Row(lambda: srresnet.spec(4, masked=False), Recipe(steps=TRUNK)),
     "srresnet_x4_masked_52": Row(lambda: srresnet.spec(4), _masked(0.918), "srresnet_trunk"),
     "srresnet_x4": Row(lambda: srresnet.spec(4, masked=False), DENSE, "srresnet_trunk"),
+    "imdn_trunk": Row(lambda: imdn.spec(4, masked=False), Recipe(steps=TRUNK)),
+    "imdn_x4_masked_42": Row(lambda: imdn.spec(4), _masked(0.552), "imdn_trunk"),
+    "imdn_x4": Row(lambda: imdn.spec(4, masked=False), DENSE, "imdn_trunk"),
+    "srresnet_x4_masked_35": Row(lambda: srresnet.spec(4), _masked(0.647), "srresnet_trunk"),
+    "imdn_x4_masked_22": Row(lambda: imdn.spec(4), _masked(0.318), "imdn_trunk"),
     "smsr_x2_none": _table_1("none"),
     "smsr_x2_static": _table_1("static"),
     "smsr_x2_dynamic": _table_1("dynamic"),
-    "srresnet_x4_masked_35": Row(lambda: srresnet.spec(4), _masked(0.647), "srresnet_trunk"),
-    "imdn_x4_masked_22": Row(lambda: imdn.spec(4), _masked(0.318), "imdn_trunk"),
     "imdn_x4_basis_40": _module(MODULES["imdn_x4_basis_40"][0]),
     "imdn_x4_basis_17": _module(MODULES["imdn_x4_basis_17"][0]),
     "edsr_x2": Row(None, Recipe(steps=TRUNK), make=lambda: EDSR(2), scale=2),

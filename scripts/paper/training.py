@@ -6,6 +6,7 @@ import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,9 +17,13 @@ from torch import Tensor, nn
 
 from vs_smsr.evaluation.bicubic import crop_to_multiple, imresize
 from vs_smsr.network.dhp import DHP
+from vs_smsr.network.masked import HARD
 
 MASKS = "spa_mask", "ch_mask", "predict"  # in names of parameters that decide masks
+LOGITS = "ch_mask", "5.bias"  # of those, ends of the names of what is a logit itself
+LOGIT_LR = 0.02  # Adam's rate for logits: they must come far from where they begin
 PENALTY = 30.0  # of each share (0..1) that is computed beyond the wanted one, in units of the L1 loss
+SEEN, SHIFT = 32, 8.0  # crops that masks are settled on; the farthest that logits are shifted
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,7 @@ class Recipe:
         batch, patch: crops of a step and their side in source pixels.
         shrink: for networks that prune themselves, the proximal step after each update.
         sparsity: the mean over blocks that masks are held to; None: no masks, everything is computed.
+        settled: share of the steps, the last ones, in which masks are decided as inference decides them.
     """
 
     steps: int
@@ -40,6 +46,12 @@ class Recipe:
     sparsity: float | None = None
     shrink: float = 0
     mask_lr: float = 4.0
+    settled: float = 0.75
+
+    @property
+    def drawn(self) -> int:
+        """Steps in which masks are drawn."""
+        return 0 if self.sparsity is None else self.steps - round(self.settled * self.steps)
 
 
 class Crops:
@@ -97,9 +109,7 @@ def train(
         seconds: to stop after.
         stop: step to stop at.
     """
-    masks = [p for n, p in network.named_parameters() if any(part in n for part in MASKS)]
-    others = [p for n, p in network.named_parameters() if not any(part in n for part in MASKS)]
-    optimizer = torch.optim.Adam([{"params": others}, {"params": masks}], lr=recipe.lr, betas=(0.9, 0.99))
+    optimizer = torch.optim.Adam(_groups(network), lr=recipe.lr, betas=(0.9, 0.99))
     average = {name: value.detach().clone() for name, value in network.named_parameters()}
     step, spent, begun = 0, 0.0, time.monotonic()
     if checkpoint.exists():
@@ -109,6 +119,9 @@ def train(
         average, step, spent = state["average"], state["step"], state["seconds"]
     last = recipe.steps if stop is None else stop
     while step < last and time.monotonic() - begun < seconds:
+        if recipe.sparsity is not None and step == recipe.drawn:
+            settle(network, recipe, crops)
+            average = {name: value.detach().clone() for name, value in network.named_parameters()}
         _step(network, recipe, crops, optimizer, step)
         step += 1
         decay = min(0.99, (1 + step) / (10 + step))
@@ -124,18 +137,28 @@ def train(
     return step >= recipe.steps
 
 
+def _groups(network: nn.Module) -> list[dict[str, Any]]:
+    """Parameters by how fast they learn: most, those of mask branches, and logits."""
+    groups: dict[str, list[nn.Parameter]] = {"others": [], "masks": [], "logits": []}
+    for name, value in network.named_parameters():
+        mask = any(part in name for part in MASKS)
+        groups["logits" if mask and name.endswith(LOGITS) else "masks" if mask else "others"].append(value)
+    return [{"params": found} for found in groups.values()]
+
+
 def _step(network: nn.Module, recipe: Recipe, crops: Crops, optimizer: torch.optim.Optimizer, step: int) -> None:
     progress = step / recipe.steps
-    rate = recipe.lr * min(1, (step + 1) / 50) * (0.5 + 0.5 * math.cos(math.pi * progress))
-    for group, factor in zip(optimizer.param_groups, (1.0, recipe.mask_lr), strict=True):
-        group["lr"] = rate * factor
+    fall = min(1, (step + 1) / 50) * (0.5 + 0.5 * math.cos(math.pi * progress))
+    for group, rate in zip(optimizer.param_groups, (recipe.lr, recipe.lr * recipe.mask_lr, LOGIT_LR), strict=True):
+        group["lr"] = rate * fall
     torch.manual_seed(step)
     small, large = crops.draw(np.random.default_rng(step), recipe.batch, recipe.patch)
-    tau = None if recipe.sparsity is None else max(1 - progress, 0.4)
+    drawn = step / max(recipe.drawn, 1)  # above 1: masks are settled
+    tau = None if recipe.sparsity is None else max(1 - drawn, 0.3) if drawn < 1 else HARD
     out, shares = network(small, tau)
     loss = F.l1_loss(out, large)
-    if recipe.sparsity is not None:
-        wanted = 1 - recipe.sparsity * min(1, 2 * progress)
+    if tau and recipe.sparsity is not None:
+        wanted = 1 - recipe.sparsity * min(1, 2 * drawn)
         loss = loss + PENALTY * (shares.mean() - wanted).clamp(min=0)
     optimizer.zero_grad()
     loss.backward()
@@ -143,6 +166,27 @@ def _step(network: nn.Module, recipe: Recipe, crops: Crops, optimizer: torch.opt
     optimizer.step()
     if recipe.shrink:
         assert isinstance(network, DHP), "only such a network prunes itself"
-        network.shrink(recipe.shrink * rate / recipe.lr)
+        network.shrink(recipe.shrink * fall)
     if step % 25 == 0:
         print(f"{step} loss {loss.item():.3f} computed {shares.mean().item():.3f}", flush=True)
+
+
+@torch.no_grad()
+def settle(network: nn.Module, recipe: Recipe, crops: Crops) -> None:
+    """Shift all logits by one number, so that masks decided by them compute the wanted share of some crops.
+
+    Masks that are drawn compute another share than those decided by the same logits.
+    """
+    assert recipe.sparsity is not None, "only masks are settled"
+    small = crops.draw(np.random.default_rng(recipe.steps), SEEN, recipe.patch)[0]
+    logits = {name: value for name, value in network.named_parameters() if name.endswith(LOGITS)}
+    begun = {name: value.clone() for name, value in logits.items()}
+    low, high = -SHIFT, SHIFT
+    for _ in range(12):
+        shift = (low + high) / 2
+        for name, value in logits.items():
+            kind = 0 if name.endswith("ch_mask") else 1  # of (dense, sparse) the first, of (off, on) the second
+            value[..., kind] = begun[name][..., kind] + shift
+        computed = network(small, HARD)[1].mean().item()
+        low, high = (low, shift) if computed > 1 - recipe.sparsity else (shift, high)
+    print(f"settled: computed {computed:.3f}, shifted by {shift:.3f}", flush=True)

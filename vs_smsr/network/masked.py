@@ -22,10 +22,12 @@ class Masks:
     Attributes:
         active: (B, 1, H, W); None: everywhere.
         dense: (B or 1, width, layers), 1 where a channel is dense; None: no channel is.
+        decided: they are 0 or 1.
     """
 
     active: Tensor | None
     dense: Tensor | None
+    decided: bool = False
 
 
 class MaskedNetwork(nn.Module):
@@ -94,7 +96,7 @@ class MaskedNetwork(nn.Module):
         if block.channel_mask is not None:
             kinds = self._channel_logits(block, features)
             dense = (kinds[..., 0] >= kinds[..., 1]).float() if tau == HARD else 1 - gumbel_pair(kinds, tau, 3)[..., 0]
-        return Masks(active, dense)
+        return Masks(active, dense, tau == HARD)
 
     def _logits(self, mask: LearnedMask, features: Tensor) -> Tensor:
         hidden = F.avg_pool2d(self._conv(mask.first, features).relu(), 2)
@@ -136,11 +138,23 @@ class MaskedNetwork(nn.Module):
             mixed = self._conv(layer, values)
         elif dense is None or before is None:
             mixed = self._conv(layer, values) * (active if dense is None else dense + (1 - dense) * active)
+        elif masks.decided and len(dense) == 1:
+            always = self._always(layer, values, before.flatten().bool(), dense.flatten().bool())
+            mixed = active * self._conv(layer, values) + (1 - active) * always
         else:
             parts = self._conv(layer, torch.cat((values * before, values * (1 - before))))
             from_dense, from_sparse = parts.chunk(2)
             mixed = (dense + (1 - dense) * active) * from_dense + active * from_sparse
         return F.leaky_relu(mixed, block.slope_of(number)), dense
+
+    def _always(self, layer: Convolution, values: Tensor, inputs: Tensor, outputs: Tensor) -> Tensor:
+        """What the layer's dense outputs get from its dense inputs (masks of channels), zero in all other channels."""
+        weight = self._of(layer)[0][outputs][:, inputs]
+        result = values.new_zeros(len(values), layer.outputs, *values.shape[2:])
+        if not weight.numel():
+            return result
+        found = F.conv2d(values[:, inputs], weight, padding=layer.radius)
+        return result.index_copy(1, outputs.nonzero().flatten(), found)
 
     def _attention(self, block: MaskedBlock, body: Tensor) -> Tensor | float:
         attention = block.attention

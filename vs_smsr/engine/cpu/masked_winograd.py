@@ -14,9 +14,8 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from numba import njit
 
-from vs_smsr.engine.compiled import compiled
+from vs_smsr.engine.compiled import compiled, inlined
 from vs_smsr.engine.cpu.gemm import FP32, copy, pointer
 from vs_smsr.engine.cpu.winograd import PATCH, POINTS, patch_to_points, points_to_quad
 from vs_smsr.engine.cpu.winograd_kernels import QUADS, multiply_points, patch_places
@@ -25,7 +24,7 @@ from vs_smsr.engine.cpu.work_stealing import claim
 CHUNK = 2 * QUADS  # quads claimed at a time
 
 
-@njit(inline="always")
+@inlined
 def _row(pixel_to_row: Any, pixel: Any, base: Any) -> Any:
     """Number of a pixel's row in the band; 0 if it has none."""
     number = np.int64(pixel_to_row[pixel])

@@ -17,9 +17,8 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from numba import njit
 
-from vs_smsr.engine.compiled import compiled
+from vs_smsr.engine.compiled import compiled, inlined
 from vs_smsr.engine.cpu.gemm import (
     MORE,
     add_fixed,
@@ -43,7 +42,7 @@ CHUNK = 8 * BLOCK  # pixels claimed at a time
 SUM_SCALE = 1 / SUM_UNIT
 
 
-@njit(inline="always")
+@inlined
 def _neighbours(list_: Any, first: Any, count: int, width: Any, shift: Any, stride: Any, indirection: Any) -> None:
     """indirection[tap * count + p] = word where the line of pixel first + p's neighbour starts in a map.
 
@@ -58,7 +57,7 @@ def _neighbours(list_: Any, first: Any, count: int, width: Any, shift: Any, stri
             add_to_indices(pointer(indirection, tap * count), pointer(indirection, 4 * count), step, count)
 
 
-@njit(inline="always")
+@inlined
 def activate(row: Any, slope: Any, count: Any) -> None:
     """A leaky relu of that slope: 0 is a relu, 1 none."""
     if slope == 0:

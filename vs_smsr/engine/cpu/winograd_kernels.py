@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from vs_smsr.engine.compiled import compiled
+from vs_smsr.engine.compiled import compiled, inlined
 from vs_smsr.engine.cpu.gemm import (
     BF16,
     FP32,
@@ -32,7 +32,7 @@ QUADS = 12  # of a block: whole register blocks of 4, 6 or 12
 CHUNK = 4 * QUADS  # quads claimed at a time
 
 
-@njit(inline="always")
+@inlined
 def patch_places(places: Any, corner: Any, width: Any, line: Any) -> None:
     """places (16,) = words where the lines of a quad's patch start; its first pixel is at `corner` of the map."""
     for y in range(PATCH):

@@ -8,10 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from vs_smsr.engine.compiled import compiled
+from vs_smsr.engine.compiled import compiled, inlined
 from vs_smsr.engine.cpu.gemm import atomic_add
 
 ROWS = 16  # of a copy, claimed at a time
@@ -23,7 +22,7 @@ def counters(threads: int) -> NDArray[np.int64]:
     return np.zeros(threads * APART, np.int64)
 
 
-@njit(inline="always")
+@inlined
 def claim(claimed: Any, thread_id: Any, count: Any, step: int) -> Any:
     """The next chunk [start, stop) of `count` things, `step` at most; start == stop if none is left."""
     parts = claimed.shape[0] // APART
