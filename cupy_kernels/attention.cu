@@ -51,7 +51,7 @@ constexpr int STAGE_BYTES = (TILE_PIXELS + CHANNELS) * SLICE_BYTES;
 constexpr int FEATURE_BYTES = TILE_PIXELS * SLICE_BYTES;  // one slice of the new features
 
 // What:   at the listed pixels: f' = (collect(layers) + bias) * scales + f; if shared, collected += share(f'), or, for the
-//         first block, = share_bias + share(f'); for the last one relu of that.
+//         first block, = share_bias + share(f'); for the last one a leaky relu of that.
 // In/Out: layers: the four layers' maps and rows in one buffer; table (chunks, 4): for every 16-byte chunk of a pixel's
 //         inputs {1 where it lies in the rows, start of its map in units of chunks * pixels, chunks of a pixel there,
 //         number in the pixel}; weights (steps, 64, slice); high, low -> high_out, low_out (height, width, 64): f exactly;
@@ -80,6 +80,7 @@ extern "C" KERNEL(THREADS, 2) residual(
     int shared,
     int is_first,
     int is_last,
+    float slope,
     int height,
     int width
 ) {
@@ -176,7 +177,7 @@ extern "C" KERNEL(THREADS, 2) residual(
             else load_channels(before, target);
             for (int i = 0; i < 16; ++i) {
                 values[i] += before[i];
-                if (is_last) values[i] = fmaxf(values[i], 0.0f);
+                if (is_last) values[i] = activate(values[i], slope);
             }
             store_channels(target, values);
         }

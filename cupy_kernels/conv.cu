@@ -45,10 +45,10 @@ DEVICE void share_out(unsigned (&values)[N]) {
     exchange<N / 8>(values, 4);
 }
 
-// What:   relu(conv3(source)) at the listed pixels; adds each channel's sum over those in the window to sums.
+// What:   a leaky relu of conv3(source) at the listed pixels; adds each channel's sum over those in the window to sums.
 // In/Out: source: dense (height, width, dense_in), rows (active, IN - dense_in), inverse (height, width); weights (STEPS,
 //         OUT, slice); list, count: pixels as y << 16 | x; out: dense_out (height, width, dense_channels), rows_out
-//         (active, OUT - dense_channels); sums (OUT,) in units of 1 / SUM_SCALE; window: rows top <= y < bottom, columns
+//         (active, OUT - dense_channels); sums (OUT,) in units of 1 / SUM_SCALE; slope: of the leaky relu; window: rows top <= y < bottom, columns
 //         left <= x < right.
 // Work:   a block computes tiles of TILE_PIXELS pixels, a warp 32 of them; blocks take every gridDim.x-th tile.
 // Launch: min(ceil(height * width / TILE_PIXELS), resident blocks) blocks of TILE_PIXELS threads.
@@ -66,6 +66,7 @@ extern "C" KERNEL(THREADS, 2) conv_listed(
     element* __restrict__ rows_out,
     int dense_channels,
     int64* __restrict__ sums_out,
+    float slope,
     int height,
     int width,
     int top,
@@ -135,8 +136,8 @@ extern "C" KERNEL(THREADS, 2) conv_listed(
             const int pixel = pixel_of(r), row = int(tile) * TILE_PIXELS + pixel;
             const float counts = counted[pixel];
             for (int i = 0; i < OWN; ++i) {
-                values[i] = fmaxf(values[i], 0.0f);
-                add(coarse[i], fine[i], fminf(values[i], SUM_LIMIT), counts);
+                values[i] = activate(values[i], slope);
+                add(coarse[i], fine[i], fmaxf(fminf(values[i], SUM_LIMIT), -SUM_LIMIT), counts);
             }
             if (row >= total) continue;
             element* target = first < dense_channels

@@ -65,10 +65,10 @@ def tail_outputs(scale: int) -> int:
     return -(-3 * scale * scale // 16) * 16
 
 
-def tail_bytes(scale: int) -> int:
-    """Shared memory of tail."""
+def tail_bytes(scale: int, up: int) -> int:
+    """Shared memory of tail, whose source has `up` times the frame's sides."""
     outputs = tail_outputs(scale)
-    base = (TILES["WINDOW_WIDTH"] + 4) * (WINDOW_HEIGHT + 4) * 3
+    base = (TILES["WINDOW_WIDTH"] // up + 4) * (WINDOW_HEIGHT // up + 4) * 3
     return max(window_bytes(outputs), 4 * (TILES["TILE_PIXELS"] * (outputs + 1) + base))
 
 
@@ -83,13 +83,14 @@ def select_blocks(pixels: int) -> int:
     return -(-pixels // (16 * TILES["SELECT_THREADS"]))
 
 
-def variants(half: bool, scale: int, pairs: set[tuple[int, int]]) -> Iterator[tuple[str, Macros]]:
+def variants(half: bool, scale: int, pairs: set[tuple[int, int]], up: int = 1) -> Iterator[tuple[str, Macros]]:
     """Every (file, macros) that a network needs.
 
     Args:
         half: fp16, else fp32.
-        scale: 2, 3 or 4.
+        scale: of the tail, 1 to 4.
         pairs: dense channels (before, after) of the convolutions that run at inactive pixels.
+        up: how many times larger the upsampling before the tail makes the frame's sides; 1: there is none.
     """
     yield "head.cu", macros(half, HEAD=1)
     yield "head.cu", macros(half, HEAD=0)
@@ -98,6 +99,8 @@ def variants(half: bool, scale: int, pairs: set[tuple[int, int]]) -> Iterator[tu
     for before, after in sorted({(CHANNELS, CHANNELS), *pairs}):
         yield "conv.cu", macros(half, IN=before, OUT=after)
     yield "attention.cu", macros(half)
-    yield "tail.cu", macros(half, OUT=tail_outputs(scale), SCALE=scale)
+    if up > 1:
+        yield "upsample.cu", macros(half)
+    yield "tail.cu", macros(half, OUT=tail_outputs(scale), SCALE=scale, UP=up)
     for number in range(len(PICTURE_TYPES)):
         yield "picture.cu", {"TYPE": number}

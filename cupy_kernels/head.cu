@@ -1,8 +1,10 @@
 // The first and the last 3x3 convolutions over the whole frame.
 #include "window.cuh"
 
-// What:   relu(conv3(frame - mean)), 3 -> 64 channels, zeros outside the frame.
-// In/Out: frame (height, width, 3) float 0..255; weights (27, 64) float, tap-major; bias (64,); out (height, width, 64).
+// What:   conv3(frame - mean), 3 -> 64 channels, zeros outside the frame. If alone, it is f_0, stored exactly (see
+//         tile.cuh); else a leaky relu of it, stored in `high` alone.
+// In/Out: frame (height, width, 3) float 0..255; weights (27, 64) float, tap-major; bias (64,); high, low (height, width,
+//         64); slope: of the leaky relu.
 // Work:   a thread computes 16 channels of one pixel; 4 threads share a pixel.
 // Launch: ceil(4 * height * width / 128) blocks of 128 threads.
 // Needs:  27 * 64 * 4 shared bytes.
@@ -12,7 +14,10 @@ extern "C" KERNEL(128) head_first(
     const float* __restrict__ mean,
     const float* __restrict__ weights,
     const float* __restrict__ bias,
-    element* __restrict__ out,
+    element* high,
+    element* low,
+    int alone,
+    float slope,
     int height,
     int width
 ) {
@@ -38,8 +43,13 @@ extern "C" KERNEL(128) head_first(
             for (int i = 0; i < 16; ++i) sums[i] = fmaf(value, row[i], sums[i]);
         }
     }
-    for (int i = 0; i < 16; ++i) sums[i] = fmaxf(sums[i], 0.0f);
-    store_channels(out + pixel * CHANNELS + first, sums);
+    const size_t place = pixel * CHANNELS + first;
+    if (alone) {
+        store_exact(high, low, place, sums);
+        return;
+    }
+    for (int i = 0; i < 16; ++i) sums[i] = activate(sums[i], slope);
+    store_channels(high + place, sums);
 }
 
 // What:   conv3(source) + bias, 64 -> 64 channels. HEAD = 1: the result is f_0, stored exactly (see tile.cuh);
@@ -59,7 +69,7 @@ extern "C" KERNEL(THREADS, 2) conv_frame(
     int height,
     int width
 ) {
-    const Window window = window_of(width);
+    const Window window = window_of(blockIdx.x, width);
     Sums<8> sums;
     convolve_window<8, false>(sums, dynamic_shared(), source, source, weights, window, height, width);
     const int first = lane_column() * 16;

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from cupy_kernels import geometry
+from cupy_kernels.check import Check
 from cupy_kernels.device import Device, Macros
 from cupy_kernels.geometry import CHANNELS, TILES
 
-Size = int | None
 Pair = tuple[int, int]
 PADDING, LARGE_PADDING = 1, 4  # rows and columns that a frame may have more than its picture; enlarged
 RESIDENT = 4  # blocks of a persistent grid per multiprocessor: at least as many as can be resident
@@ -71,16 +71,18 @@ class Kernels:
         numbers = np.float32(peak), width, *sides, *map(np.int32, firsts), *map(np.int32, shifts)
         self._convert("pack_planes", luma, sides[0] * sides[1] + sides[2] * sides[3], (frame, table, *planes, *numbers))
 
-    def head_first(self, frame: Any, mean: Any, weights: Any, bias: Any, out: Any) -> None:
+    def head_first(self, frame: Any, mean: Any, weights: Any, bias: Any, out: Any, *, slope: float = 0.0) -> None:
+        """head_first before another convolution: an activation follows."""
         check = Check(self.device, "head_first")
-        height, width = check("frame", frame, np.float32, None, None, 3)[:2]
-        check("mean", mean, np.float32, 3)
-        check("weights", weights, np.float32, 27, CHANNELS)
-        check("bias", bias, np.float32, CHANNELS)
+        height, width = self._head(check, frame, mean, weights, bias)
         check("out", out, self.element, height, width, CHANNELS)
-        blocks = -(-4 * height * width // 128)
-        arguments = (frame, mean, weights, bias, out, np.int32(height), np.int32(width))
-        self._launch("head.cu", "head_first", blocks, 128, 27 * CHANNELS * 4, arguments, HEAD=1)
+        self._head_first(frame, mean, weights, bias, out, out, alone=False, slope=slope)
+
+    def head_alone(self, frame: Any, mean: Any, weights: Any, bias: Any, high: Any, low: Any) -> None:
+        """head_first as the whole head: the result is exact."""
+        check = Check(self.device, "head_alone")
+        self._exact(check, high, low, *self._head(check, frame, mean, weights, bias))
+        self._head_first(frame, mean, weights, bias, high, low, alone=True, slope=1.0)
 
     def conv_head(self, source: Any, weights: Any, bias: Any, high: Any, low: Any) -> None:
         """conv_frame with HEAD = 1: the result is exact."""
@@ -160,10 +162,12 @@ class Kernels:
         sums: Any,
         *,
         everything: bool,
+        slope: float = 0.0,
         window: tuple[int, int, int, int] | None = None,
     ) -> None:
         """With `everything` from all channels of the source to all 64; else from dense channels to dense channels.
 
+        slope: of the leaky relu after it; 0: a relu, 1: none.
         window: (top, left, bottom, right) of the pixels that sums are over; None: all.
         """
         check = Check(self.device, "conv_listed")
@@ -186,7 +190,7 @@ class Kernels:
         check("sums", sums, np.int64, outputs)
         arguments = (
             *(dense, rows, inverse, np.int32(dense_in), weights, pixels, count, dense_out, rows_out),
-            *(np.int32(dense_channels), sums, np.int32(height), np.int32(width)),
+            *(np.int32(dense_channels), sums, np.float32(slope), np.int32(height), np.int32(width)),
             *map(np.int32, window or (0, 0, height, width)),
         )
         blocks, shared = self._persistent(area), geometry.list_bytes(outputs)
@@ -235,8 +239,9 @@ class Kernels:
         first: bool,
         last: bool,
         shared: bool = True,
+        slope: float = 0.0,
     ) -> None:
-        """before, after: f exactly, as (high, low). Not `shared`: collected is left alone."""
+        """before, after: f exactly, as (high, low). Not `shared`: collected is left alone. slope: after the last."""
         check = Check(self.device, "residual")
         height, width = check("before[0]", before[0], self.element, None, None, CHANNELS)[:2]
         check.sides(height, width)
@@ -256,21 +261,34 @@ class Kernels:
         check("count", count, np.int32, 1)
         arguments = (
             *(layers, table, np.int32(chunks), weights, bias, scales, *before, *after, share, share_bias, collected),
-            *(pixels, count, np.int32(shared), np.int32(first), np.int32(last), np.int32(height), np.int32(width)),
+            *(pixels, count, np.int32(shared), np.int32(first), np.int32(last), np.float32(slope)),
+            *(np.int32(height), np.int32(width)),
         )
         blocks, memory = self._persistent(height * width), geometry.residual_bytes(self.half)
         self._launch("attention.cu", "residual", blocks, TILES["TILE_PIXELS"], memory, arguments)
 
-    def tail(self, source: Any, weights: Any, bias: Any, frame: Any, out: Any, scale: int) -> None:
+    def conv_shuffle(self, source: Any, weights: Any, bias: Any, out: Any, *, slope: float = 0.0) -> None:
+        check = Check(self.device, "conv_shuffle")
+        height, width = check("source", source, self.element, None, None, CHANNELS)[:2]
+        slice_channels = geometry.SLICE_BYTES // self._bytes
+        check("weights", weights, self.element, 4, 9 * CHANNELS // slice_channels, CHANNELS, slice_channels)
+        check("bias", bias, np.float32, 4, CHANNELS)
+        check("out", out, self.element, 2 * height, 2 * width, CHANNELS)
+        arguments = (source, weights, bias, np.float32(slope), out, np.int32(height), np.int32(width))
+        blocks, shared = 4 * geometry.window_blocks(height, width), geometry.window_bytes(CHANNELS)
+        self._launch("upsample.cu", "conv_shuffle", blocks, TILES["TILE_PIXELS"], shared, arguments)
+
+    def tail(self, source: Any, weights: Any, bias: Any, frame: Any, out: Any, scale: int, up: int = 1) -> None:
+        """The source has `up` times the frame's sides, a power of 2 up to 8; the result `scale` times those."""
         check = Check(self.device, "tail")
         outputs = geometry.tail_outputs(scale)
         height, width = self._frame(check, source, weights, bias, outputs)
-        check("frame", frame, np.float32, height, width, 3)
+        check("frame", frame, np.float32, height // up, width // up, 3)
         check("out", out, np.float32, scale * height, scale * width, 3)
         arguments = (source, weights, bias, frame, out, np.int32(height), np.int32(width))
-        blocks, shared = geometry.window_blocks(height, width), geometry.tail_bytes(scale)
+        blocks, shared = geometry.window_blocks(height, width), geometry.tail_bytes(scale, up)
         threads = TILES["TILE_PIXELS"]
-        self._launch("tail.cu", "tail", blocks, threads, shared, arguments, OUT=outputs, SCALE=scale)
+        self._launch("tail.cu", "tail", blocks, threads, shared, arguments, OUT=outputs, SCALE=scale, UP=up)
 
     def _rgb(self, check: Check, picture: Any, frame: Any, planar: bool, padding: int) -> list[np.int32]:
         """Check both arrays; returns height and width of the frame and of the picture."""
@@ -324,6 +342,21 @@ class Kernels:
         tiles = -(-pixels // TILES["TILE_PIXELS"])
         return min(tiles, RESIDENT * self.device.properties.multiprocessors)
 
+    def _head(self, check: Check, frame: Any, mean: Any, weights: Any, bias: Any) -> tuple[int, int]:
+        height, width = check("frame", frame, np.float32, None, None, 3)[:2]
+        check("mean", mean, np.float32, 3)
+        check("weights", weights, np.float32, 27, CHANNELS)
+        check("bias", bias, np.float32, CHANNELS)
+        return height, width
+
+    def _head_first(
+        self, frame: Any, mean: Any, weights: Any, bias: Any, high: Any, low: Any, *, alone: bool, slope: float
+    ) -> None:
+        height, width = frame.shape[:2]
+        numbers = np.int32(alone), np.float32(slope), np.int32(height), np.int32(width)
+        arguments = (frame, mean, weights, bias, high, low, *numbers)
+        self._launch("head.cu", "head_first", -(-4 * height * width // 128), 128, 27 * CHANNELS * 4, arguments, HEAD=1)
+
     def _frame(self, check: Check, source: Any, weights: Any, bias: Any, outputs: int = CHANNELS) -> tuple[int, int]:
         height, width = check("source", source, self.element, None, None, CHANNELS)[:2]
         slice_channels = geometry.SLICE_BYTES // self._bytes
@@ -350,50 +383,3 @@ class Kernels:
     ) -> None:
         macros: Macros = geometry.macros(self.half, **more)
         self.device.launch(file, kernel, macros, grid, block, shared, arguments)
-
-
-class Check:
-    """Checks the arrays of one launcher; the messages begin with its name."""
-
-    def __init__(self, device: Device, where: str) -> None:
-        self.device = device
-        self.where = where
-
-    def __call__(self, name: str, array: Any, dtype: DTypeLike | tuple[str, ...], *shape: Size) -> tuple[int, ...]:
-        """Check an array and return its shape; None in `shape` is any size, names in `dtype` are a choice."""
-        where = f"{self.where}: {name}"
-        if not self.device.owns(array):
-            found = f"{type(array).__module__}.{type(array).__name__}"
-            raise ValueError(f"{where} must be an array on {self.device.properties.name}, got {found} elsewhere.")
-        allowed = dtype if isinstance(dtype, tuple) else (np.dtype(dtype).name,)
-        if array.dtype.name not in allowed:
-            raise TypeError(f"{where} must be {' or '.join(allowed)}, got {array.dtype.name}.")
-        found_shape = tuple(array.shape)
-        fits = len(found_shape) == len(shape) and all(
-            wanted in (None, size) for wanted, size in zip(shape, found_shape, strict=True)
-        )
-        if not fits:
-            wanted_shape = ", ".join("any" if size is None else str(size) for size in shape)
-            raise ValueError(f"{where} must have shape ({wanted_shape}), got {found_shape}.")
-        if not array.flags.c_contiguous:
-            raise ValueError(f"{where} must be C-contiguous. Make it so with a copy.")
-        return found_shape
-
-    def even(self, height: int, width: int) -> None:
-        if height % 2 or width % 2:
-            raise ValueError(f"{self.where}: height and width must be even, got {height}x{width}.")
-
-    def sides(self, height: int, width: int) -> None:
-        """Pixels are packed as y << 16 | x, and their number is an int."""
-        if height >= 1 << 15 or width >= 1 << 15 or height * width >= 1 << 30:
-            raise ValueError(f"{self.where}: sides must be below 32768, got {height}x{width}. Use smaller tiles.")
-
-    def within(self, name: str, rows: int, columns: int, height: int, width: int, padding: int) -> None:
-        """A frame has the picture's sides, or so much more."""
-        if not (rows and columns and 0 <= height - rows <= padding and 0 <= width - columns <= padding):
-            rule = f"{height}x{width} or up to {padding} less"
-            raise ValueError(f"{self.where}: {name} must be {rule}, got {rows}x{columns}.")
-
-    def differ(self, name: str, array: Any, other_name: str, other: Any) -> None:
-        if array is other:
-            raise ValueError(f"{self.where}: {name} and {other_name} must be different arrays.")

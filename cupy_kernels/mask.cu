@@ -22,7 +22,7 @@ extern "C" KERNEL(THREADS, 2) mask_pool(
     int height,
     int width
 ) {
-    const Window window = window_of(width);
+    const Window window = window_of(blockIdx.x, width);
     Sums<2> sums;
     convolve_window<2, HALF != 0>(sums, dynamic_shared(), high, low, weights, window, height, width);
     const int first = lane_column() * 4;

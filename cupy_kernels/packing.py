@@ -62,7 +62,7 @@ def windowed(weight: Floats, half: bool, split: bool = False) -> Packed:
     return np.concatenate([both, high.reshape(-1, outputs, slice_channels)])
 
 
-def chunk_table(dense: tuple[int, ...], active: bool, half: bool) -> NDArray[np.int32]:
+def chunk_table(dense: tuple[int, ...], active: bool, half: bool, first: int = 0) -> NDArray[np.int32]:
     """(chunks, 4) where `residual` finds the inputs of a pixel, layer by layer.
 
     The layers' buffer holds the maps of all layers, then the rows of all layers, each with room for every pixel.
@@ -71,12 +71,13 @@ def chunk_table(dense: tuple[int, ...], active: bool, half: bool) -> NDArray[np.
         dense: dense channels of each layer, multiples of 16.
         active: list dense and sparse channels; else the dense ones alone.
         half: halves, else floats.
+        first: the first layer that is listed.
     """
     chunk = 8 if half else 4
     maps = [d // chunk for d in dense]
     rows = [64 // chunk - m for m in maps]
     table = []
-    for layer in range(len(dense)):
+    for layer in range(first, len(dense)):
         table += [(0, sum(maps[:layer]), maps[layer], i) for i in range(maps[layer])]
         if active:
             table += [(1, sum(maps) + sum(rows[:layer]), rows[layer], i) for i in range(rows[layer])]

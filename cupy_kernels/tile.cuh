@@ -127,6 +127,9 @@ DEVICE void take(float (&values)[2 * TILES], const Sums<TILES>& sums, int r) {
     for (int i = 0; i < 2 * TILES; ++i) values[i] = sums[r / 2][i / 2][2 * (r % 2) + i % 2];
 }
 
+// A leaky relu; a slope of 0 is a relu, 1 no activation at all.
+DEVICE float activate(float value, float slope) { return fmaf(slope, fminf(value, 0.0f), fmaxf(value, 0.0f)); }
+
 DEVICE float clamp_half(float value) { return fminf(fmaxf(value, -HALF_LIMIT), HALF_LIMIT); }
 
 template <int N>

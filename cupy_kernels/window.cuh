@@ -16,11 +16,10 @@ struct Window {
     int y, x;  // top left pixel
 };
 
-// Blocks go over the windows in rows.
-DEVICE Window window_of(int width) {
+// The windows are numbered in rows.
+DEVICE Window window_of(int number, int width) {
     const int across = (width + WINDOW_WIDTH - 1) / WINDOW_WIDTH;
-    const int block = blockIdx.x;
-    return {block / across * WINDOW_HEIGHT, block % across * WINDOW_WIDTH};
+    return {number / across * WINDOW_HEIGHT, number % across * WINDOW_WIDTH};
 }
 
 // The thread's r-th pixel, r = 0..3: x of 0 and 2, 1 and 3 is the same, y of 2 and 3 is one below.

@@ -73,8 +73,8 @@ def variants(pairs: str) -> Iterator[tuple[str, dict[str, int]]]:
     found = {
         (file, *sorted(macros.items()))
         for half in (True, False)
-        for scale in (2, 3, 4)
-        for file, macros in geometry.variants(half, scale, wide)
+        for scale, up in ((2, 1), (3, 1), (4, 1), (1, 4))
+        for file, macros in geometry.variants(half, scale, wide, up)
     }
     for file, *macros in sorted(found):
         yield file, dict(macros)
@@ -122,7 +122,8 @@ def launch_of(kernel: str, macros: dict[str, int]) -> tuple[int, int]:
         "conv_listed": (geometry.list_bytes(macros.get("OUT", 64)), tiles),
         "attention_scales": ((256 + 64 + 4) * 4, 256),
         "residual": (geometry.residual_bytes(bool(macros.get("HALF"))), tiles),
-        "tail": (geometry.tail_bytes(macros.get("SCALE", 2)), tiles),
+        "conv_shuffle": (geometry.window_bytes(64), tiles),
+        "tail": (geometry.tail_bytes(macros.get("SCALE", 2), macros.get("UP", 1)), tiles),
     }[kernel]
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
-from vs_smsr.families import smsr
+from vs_smsr.families import NetworkSpec, smsr
 from vs_smsr.families.smsr import CHANNELS, LAYERS, MODULES
 from vs_smsr.weights import Weights
 
@@ -26,6 +28,25 @@ def network(stack: tuple[int, ...] = MIXED, scale: int = 2, seed: int = 0) -> We
         for layer in range(LAYERS):
             logits[0, rng.permutation(CHANNELS)[: stack[layer]], layer] = (1, 0)
     return Weights(smsr.spec(scale), tensors)
+
+
+def shortened(spec: NetworkSpec, blocks: int = 3) -> NetworkSpec:
+    """The same kinds of blocks, few of them: tests are quick."""
+    collect = spec.collect and (replace(spec.collect[0], inputs=blocks * spec.width), spec.collect[1])
+    return replace(spec, blocks=spec.blocks[:blocks], collect=collect)
+
+
+def weights_of(spec: NetworkSpec, seed: int = 0) -> Weights:
+    """Random numbers under which masks are mixed and the network's part in the picture is large."""
+    rng = np.random.default_rng(seed)
+    tensors = {}
+    for name, shape in spec.shapes.items():
+        fan_in = int(np.prod(shape[1:])) if len(shape) > 1 else 10
+        gain = 1 / 15 if name == f"{spec.head[0].name}.weight" else 1.4 / fan_in**0.5 if len(shape) > 1 else 0.3
+        tensors[name] = rng.normal(0, 1 if name.endswith("ch_mask") else gain, shape).astype(np.float32)
+        if name.endswith("spa_mask.5.bias"):
+            tensors[name][:] = 0
+    return Weights(spec, tensors)
 
 
 def image(height: int, width: int, seed: int = 0) -> NDArray[np.float32]:

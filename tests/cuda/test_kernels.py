@@ -85,8 +85,8 @@ def built(gpp: None, request: pytest.FixtureRequest) -> None:
     jobs = {
         (kind, file, *sorted(macros.items()))
         for kind in KINDS
-        for scale in SCALES
-        for file, macros in geometry.variants(kind.half, scale, set(PAIRS))
+        for scale, up in (*((scale, 1) for scale in SCALES), (1, 2), (1, 4))
+        for file, macros in geometry.variants(kind.half, scale, set(PAIRS), up)
         if file != "picture.cu"  # test_picture.py
     }
 
@@ -118,7 +118,16 @@ def test_head(kind: Kind, size: tuple[int, int]) -> None:
         centred = frame.astype(np.float64) - mean
         wanted = np.maximum(references.conv3(centred, weight) + bias, 0)
         bench.close(out, wanted, references.conv3_terms(centred, weight) + np.abs(bias))
-        return [out]
+        high, low = bench.empty(*size, CHANNELS), bench.empty(*size if bench.half else (0, 0), CHANNELS)
+        bench.kernels.head_alone(*map(bench.put, (frame, mean, tap_major, bias)), high, low)
+        wanted = references.conv3(centred, weight) + bias
+        terms = references.conv3_terms(centred, weight) + np.abs(bias)
+        both = high.astype(np.float64) + low if bench.half else high
+        bench.close(both, wanted, terms + np.abs(wanted) * HALF_ERROR**2 / SUM_ERROR + 0.1, stored=False)
+        leaky = bench.empty(*size, CHANNELS)
+        bench.kernels.head_first(*map(bench.put, (frame, mean, tap_major, bias)), leaky, slope=0.25)
+        bench.close(leaky, np.maximum(wanted, wanted / 4), terms)
+        return [out, high, low, leaky]
 
     same_with_all_seeds(kind, run, size)
 
@@ -263,6 +272,17 @@ def test_conv_listed(kind: Kind, size: tuple[int, int], mask: str, dense_in: int
         found = sums / geometry.TILES["SUM_SCALE"]
         bench.close(found, wanted[on].sum(0), terms[on].sum(0) + 1e-3, stored=False)
 
+        linear = references.conv3(source, weight)
+        for slope in (0.25, 1.0) if size == WATCHED_SIZE else ():  # negative outputs stay, and count in the sums
+            leaky = bench.empty(*size, dense_out), bench.empty(area, CHANNELS - dense_out)
+            total = bench.put(np.zeros(CHANNELS, np.int64))
+            bench.kernels.conv_listed(*given, packed, *pixels, *leaky, total, everything=True, slope=slope)
+            result = np.maximum(linear, slope * linear)[on]
+            bench.close(leaky[0][on], result[:, :dense_out], terms[on][:, :dense_out])
+            bench.close(leaky[1][:count], result[:, dense_out:], terms[on][:, dense_out:])
+            found = total / geometry.TILES["SUM_SCALE"]
+            bench.close(found, result.sum(0), terms[on].sum(0) + 1e-3, stored=False)
+
         if size == WATCHED_SIZE and not kind.races:
             y, x = size[0] // 2, size[1] // 3
             parts = [bench.put(np.zeros(CHANNELS, np.int64)) for _ in range(3)]
@@ -376,6 +396,7 @@ def test_residual(
                 first=first,
                 last=last,
                 shared=share_of != "none",
+                slope=0.25,
             )
         inputs = outputs.transpose(1, 2, 0, 3).reshape(*size, -1).astype(np.float64)
         total = inputs @ everything.T.astype(np.float64) + bias
@@ -389,27 +410,49 @@ def test_residual(
             np.testing.assert_array_equal(into, collected)
             return [*after]
         more = new @ share.T.astype(np.float64) + (share_bias if first else collected)
-        result = np.maximum(more, 0) if last else more
+        result = np.maximum(more, more / 4) if last else more
         bench.close(into, result, np.abs(new) @ np.abs(share.T) + np.abs(share_bias if first else collected))
         return [*after, into]
 
     same_with_all_seeds(kind, run, size)
 
 
-@with_kinds("size, scale", *((size, 3) for size in SIZES), *((WATCHED_SIZE, scale) for scale in SCALES if scale != 3))
-def test_tail(kind: Kind, size: tuple[int, int], scale: int) -> None:
+@with_kinds("size", *SIZES)
+def test_conv_shuffle(kind: Kind, size: tuple[int, int]) -> None:
+    def run(bench: Bench) -> list[Array]:
+        source = bench.values(*size, CHANNELS, scale=20)
+        weight, bias = bench.values(4, CHANNELS, CHANNELS, 3, 3, scale=0.05), bench.floats(4, CHANNELS)
+        packed = bench.put(np.stack([packing.windowed(one, bench.half) for one in weight]))
+        out = bench.empty(2 * size[0], 2 * size[1], CHANNELS)
+        bench.kernels.conv_shuffle(bench.features(source), packed, bench.put(bias), out, slope=0.25)
+        order = weight.swapaxes(0, 1).reshape(-1, *weight.shape[2:]), bias.T.reshape(-1)  # as PyTorch has them
+        wanted = references.pixel_shuffle(references.conv3(source, order[0]) + order[1], 2)
+        terms = references.pixel_shuffle(references.conv3_terms(source, order[0]) + np.abs(order[1]), 2)
+        bench.close(out, np.maximum(wanted, wanted / 4), terms)
+        return [out]
+
+    same_with_all_seeds(kind, run, size)
+
+
+@with_kinds(
+    "size, scale, up",
+    *((size, 3, 1) for size in SIZES),
+    *((WATCHED_SIZE, scale, 1) for scale in SCALES if scale != 3),
+    *((WATCHED_SIZE, 1, 2), ((8, 20), 1, 4), ((24, 40), 1, 4)),
+)
+def test_tail(kind: Kind, size: tuple[int, int], scale: int, up: int) -> None:
     def run(bench: Bench) -> list[Array]:
         real, outputs = 3 * scale**2, geometry.tail_outputs(scale)
         source = bench.values(*size, CHANNELS, scale=20)
         weight, bias = np.zeros((outputs, CHANNELS, 3, 3), np.float32), np.zeros(outputs, np.float32)
         weight[:real], bias[:real] = bench.values(real, CHANNELS, 3, 3, scale=0.05), bench.floats(real)
-        frame = np.clip(bench.floats(*size, 3, scale=60) + 128, 0, 255)
+        frame = np.clip(bench.floats(size[0] // up, size[1] // up, 3, scale=60) + 128, 0, 255)
         out = bench.empty(scale * size[0], scale * size[1], 3, dtype=np.float32)
         packed = bench.put(packing.windowed(weight, bench.half))
-        bench.kernels.tail(bench.features(source), packed, bench.put(bias), bench.put(frame), out, scale)
+        bench.kernels.tail(bench.features(source), packed, bench.put(bias), bench.put(frame), out, scale, up)
         detail = references.conv3(source, weight[:real]) + bias[:real]
         terms = references.conv3_terms(source, weight[:real]) + np.abs(bias[:real])
-        wanted = references.pixel_shuffle(detail, scale) + references.bicubic(frame, scale)
+        wanted = references.pixel_shuffle(detail, scale) + references.bicubic(frame, scale * up)
         bench.close(out, np.clip(wanted, 0, 255), references.pixel_shuffle(terms, scale) + 1000, stored=False)
         return [out]
 

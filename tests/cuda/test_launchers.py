@@ -66,6 +66,14 @@ def arguments(device: HostDevice, element: Any) -> dict[str, tuple[list[tuple[st
             [("frame", f(H, W, 3)), ("mean", f(3)), ("weights", f(27, 64)), ("bias", f(64)), ("out", maps())],
             {},
         ),
+        "head_alone": (
+            [("frame", f(H, W, 3)), ("mean", f(3)), ("weights", f(27, 64)), ("bias", f(64)), *exact],
+            {},
+        ),
+        "conv_shuffle": (
+            [("source", maps()), ("weights", e(4, *window.shape)), ("bias", f(4, 64)), ("out", e(2 * H, 2 * W, 64))],
+            {},
+        ),
         "conv_head": ([("source", maps()), ("weights", window), ("bias", f(64)), *exact], {}),
         "conv_add": (
             [("source", maps()), ("weights", window), ("bias", f(64)), ("added", maps()), ("out", maps())],
@@ -194,6 +202,7 @@ def test_wrong_arrays_are_refused(name: str, element: Any) -> None:
         ("residual", "weights", (1, 64, 32)),
         ("tail", "out", (3 * H, 3 * W, 3)),
         ("head_first", "out", (W, H, 64)),
+        ("conv_shuffle", "out", (H, W, 64)),
         ("list_pixels", "partial", (2,)),
         ("unpack_planes", "blue", (H, W)),
         ("pack_planes", "red", (0, 0)),

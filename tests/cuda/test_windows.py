@@ -57,6 +57,14 @@ def test_a_frame_in_tiles_has_the_bits_of_the_whole_frame(size: tuple[int, int],
     assert same(tiled(cuda, frame, Overrides(), side), whole)
 
 
+def test_the_bicubic_base_does_not_depend_on_where_a_window_begins() -> None:
+    """At x3 its weights are no round numbers."""
+    memory = HostMemory()
+    cuda = CudaEngine(network(scale=3), lambda: HostDevice(memory=memory), half=False)
+    frame = image(20, 26)
+    assert same(tiled(cuda, frame, Overrides(), 10), cuda.upscale(frame))
+
+
 @pytest.mark.parametrize("stack", [NONE, ALL])
 def test_tiles_make_no_seams_with_given_masks(stack: tuple[int, ...]) -> None:
     cuda, frame, state = engine("fp16", stack), image(HEIGHT, WIDTH), Overrides(masks=masks(0.4, HEIGHT, WIDTH))

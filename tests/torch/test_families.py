@@ -22,7 +22,7 @@ from vs_smsr.engine.cpu.isa import choose, supported
 from vs_smsr.engine.cuda.embedding import check
 from vs_smsr.engine.reference import ReferenceEngine
 from vs_smsr.errors import EngineError
-from vs_smsr.families import Convolution, NetworkSpec, guess, imdn, smsr, srresnet
+from vs_smsr.families import Convolution, MaskedBlock, NetworkSpec, guess, imdn, smsr, srresnet
 from vs_smsr.network.masked import HARD, MaskedNetwork, gradient_mask
 from vs_smsr.options import TilingOptions
 from vs_smsr.tiling import Sequence, Tiler
@@ -66,6 +66,12 @@ def frame(height: int, width: int, seed: int = 0) -> Frame:
     waves = 128 + 70 * np.sin(x / 4)[..., None] * np.cos(y / 6)[..., None] + rng.normal(0, 12, (height, width, 3))
     waves[: height // 3] = 90
     return np.clip(waves, 0, 255).astype(np.float32)
+
+
+def undistilled() -> MaskedBlock:
+    """A block with contrast attention and nothing else that the cuda engine refuses."""
+    attention = imdn.spec(2).blocks[0].attention
+    return replace(smsr.spec(2).blocks[0], attention=attention)
 
 
 def tensor(source: Frame) -> Tensor:
@@ -335,8 +341,8 @@ def test_a_spec_refuses_what_no_engine_runs(change, rule):
 @pytest.mark.parametrize(
     ("spec", "rule"),
     [
-        (srresnet.spec(4), "the head must have two convolutions, got one"),
-        (imdn.spec(4), "the head must have two convolutions, got one"),
+        (imdn.spec(4), "layers must pass on all their channels, without distilling some"),
+        (replace(imdn.spec(2), blocks=(undistilled(),) * 6), "attention must be of means, without contrast"),
     ],
 )
 def test_the_cuda_engine_says_what_it_does_not_run(spec, rule):

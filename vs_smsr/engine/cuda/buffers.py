@@ -25,6 +25,7 @@ def buffers(spec: NetworkSpec, height: int, width: int, half: bool) -> Buffers:
         "high": (features, element),
         "low": (features if half else (0, 0, 0), element),
         "collected": (features, element),
+        "fused low": (features if half and not spec.collect else (0, 0, 0), element),
         "layers": ((LAYERS * area * CHANNELS,), element),
         "pooled": ((height // 2, width // 2, geometry.MASK_CHANNELS), np.float32),
         "partial": ((geometry.select_blocks(area),), np.int32),
@@ -36,6 +37,10 @@ def buffers(spec: NetworkSpec, height: int, width: int, half: bool) -> Buffers:
         "decoding": ((MOST_NUMBERS,), np.float32),
         "encoding": ((MOST_NUMBERS,), np.float32),
         "out": ((spec.scale * height, spec.scale * width, 3), np.float32),
+        **{
+            f"larger{number}": ((height << number + 1, width << number + 1, CHANNELS), element)
+            for number in range(len(spec.upsampling))
+        },
         **{f"mask{block}": ((height, width), np.uint8) for block in range(blocks)},
         **{f"scales{block}": ((CHANNELS,), np.float32) for block in range(blocks)},
     }

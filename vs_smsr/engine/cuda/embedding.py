@@ -17,6 +17,7 @@ from vs_smsr.weights import Weights
 
 Floats = NDArray[np.float32]
 Pair = tuple[Floats, Floats]  # weight and bias
+UPSAMPLINGS = 3  # at most: a window of the tail must begin at a pixel of the frame
 
 
 @dataclass(frozen=True)
@@ -27,14 +28,17 @@ class Block:
         mask: its branch's three convolutions, or None.
         dense: (layers, 64) True where a channel is dense.
         layers: (64, 64, 3, 3) each.
-        fuse: (64, layers, 64) and (64,).
+        slopes: of the leaky relu after each layer.
+        fuse: (64, kept, 64) over the last layers, as many as are kept, and (64,); where the network has none, it copies
+            the last layer.
         attention: its two layers, (4, 64) and (64, 4) with biases, or None.
-        share: (64, 64) of the collect.
+        share: (64, 64) of the collect; zeros without one.
     """
 
     mask: tuple[Pair, Pair, Pair] | None
     dense: NDArray[np.bool_]
     layers: tuple[Floats, ...]
+    slopes: tuple[float, ...]
     fuse: Pair
     attention: tuple[Pair, Pair] | None
     share: Floats
@@ -43,6 +47,12 @@ class Block:
 class Embedded:
     """The numbers of a network in the kernels' layout.
 
+    Attributes:
+        head: one or two convolutions.
+        blocks: the masked blocks.
+        collect: its 3x3, or None; share_bias: of its 1x1, zeros without one.
+        upsampling: (4, 64, 64, 3, 3) and (4, 64) each, for the four pixels that become of one, row by row.
+        tail: the last convolution.
     Raises:
         EngineError: the network does not fit; the message says what does not.
     """
@@ -50,29 +60,48 @@ class Embedded:
     def __init__(self, weights: Weights) -> None:
         check(weights.spec)
         self._weights = weights
-        spec, tensors, c = weights.spec, weights.tensors, CHANNELS
-        assert spec.collect is not None, "as checked"
-        self.head = self._pair(spec.head[0], c, 3), self._pair(spec.head[1], c, c)
-        self.collect = self._pair(spec.collect[1], c, c)
+        spec, c = weights.spec, CHANNELS
+        first, *rest = spec.head
+        self.head = self._pair(first, c, 3), *(self._pair(one, c, c) for one in rest)
+        self.blocks = tuple(map(self._block, range(len(spec.blocks))))
+        self.collect = self._pair(spec.collect[1], c, c) if spec.collect else None
+        self.share_bias = self._bias(spec.collect[0], c) if spec.collect else np.zeros(c, np.float32)
+        self.upsampling = tuple(map(self._shuffled, spec.upsampling))
         self.tail = self._pair(spec.tail, spec.tail.outputs, c)
-        shares = tensors[f"{spec.collect[0].name}.weight"].reshape(spec.width, len(spec.blocks), spec.width)
-        self.share_bias = self._bias(spec.collect[0], c)
-        self.blocks = tuple(self._block(block, shares[:, block]) for block in range(len(spec.blocks)))
 
-    def _block(self, block: int, share: Floats) -> Block:
+    def _block(self, block: int) -> Block:
         weights, c = self._weights, CHANNELS
-        spec, width, tensors = weights.spec.blocks[block], weights.spec.width, weights.tensors
+        spec, tensors = weights.spec.blocks[block], weights.tensors
         layers = range(len(spec.layers))
-        assert spec.fuse is not None, "as checked"
-        fuse = tensors[f"{spec.fuse.name}.weight"].reshape(width, len(layers), width)
         return Block(
             mask=self._mask(spec.mask) if isinstance(spec.mask, LearnedMask) else None,
             dense=np.stack([padded(weights.dense_channels(block, layer), c) for layer in layers]),
             layers=tuple(padded(tensors[f"{layer.name}.weight"], c, c) for layer in spec.layers),
-            fuse=(padded(fuse, c, len(layers), c), self._bias(spec.fuse, c)),
+            slopes=tuple(map(spec.slope_of, layers)),
+            fuse=self._fuse(spec.fuse),
             attention=self._attention(spec.attention) if spec.attention else None,
-            share=padded(share, c, c),
+            share=self._share(block),
         )
+
+    def _fuse(self, fuse: Convolution | None) -> Pair:
+        c, width = CHANNELS, self._weights.spec.width
+        if fuse is None:
+            return np.eye(c, dtype=np.float32)[:, None], np.zeros(c, np.float32)
+        weight = self._weights.tensors[f"{fuse.name}.weight"].reshape(width, -1, width)
+        return padded(weight, c, weight.shape[1], c), self._bias(fuse, c)
+
+    def _share(self, block: int) -> Floats:
+        spec, c = self._weights.spec, CHANNELS
+        if spec.collect is None:
+            return np.zeros((c, c), np.float32)
+        weight = self._weights.tensors[f"{spec.collect[0].name}.weight"]
+        return padded(weight.reshape(spec.width, -1, spec.width)[:, block], c, c)
+
+    def _shuffled(self, convolution: Convolution) -> Pair:
+        c, width = CHANNELS, self._weights.spec.width
+        weight, bias = self._pair(convolution, 4 * width, c)
+        four = weight.reshape(width, 4, c, 3, 3).swapaxes(0, 1), bias.reshape(width, 4).T
+        return padded(four[0], 4, c), padded(four[1], 4, c)
 
     def _mask(self, mask: LearnedMask) -> tuple[Pair, Pair, Pair]:
         m = MASK_CHANNELS
@@ -105,11 +134,15 @@ def padded[A: np.generic](array: NDArray[A], *sides: int) -> NDArray[A]:
 
 def check(spec: NetworkSpec) -> None:
     """Raise EngineError if a part of the network has no kernel."""
-    _fits(spec)
     _require(spec.width <= CHANNELS, f"features must have at most {CHANNELS} channels, got {spec.width}")
     first, second = spec.collect or (None, None)
-    wide, narrow = [*spec.head, second, spec.tail], [first]
+    wide, narrow = [*spec.head, second, *spec.upsampling, spec.tail], [first]
+    _require(len(spec.upsampling) <= UPSAMPLINGS, f"there must be at most {UPSAMPLINGS} steps of upsampling")
     for block in spec.blocks:
+        _require(not block.distilled, "layers must pass on all their channels, without distilling some")
+        _require(not (block.attention and block.attention.contrast), "attention must be of means, without contrast")
+        if isinstance(block.channel_mask, DynamicChannels):
+            raise EngineError("cuda: channel masks must not depend on the frame. No engine runs this network yet.")
         wide += block.layers
         narrow.append(block.fuse)
         count = len(block.layers)
@@ -125,22 +158,6 @@ def check(spec: NetworkSpec) -> None:
     for convolutions, side in ((wide, 3), (narrow, 1)):
         for one in filter(None, convolutions):
             _require(one.size == side, f"{one.name} must be {side}x{side}, got {one.size}x{one.size}")
-
-
-def _fits(spec: NetworkSpec) -> None:
-    """Raise EngineError if the stages are not those of SMSR."""
-    _require(len(spec.head) == 2, "the head must have two convolutions, got one")
-    _require(spec.collect is not None, "there must be a collect over the blocks")
-    _require(not spec.upsampling, "the tail must be one convolution, without upsampling before it")
-    _require(spec.slope == 0, f"activations must be relu, got a slope of {spec.slope}")
-    for block in spec.blocks:
-        _require(block.fuse is not None, "a block must have a 1x1 over its layers")
-        plain = block.slope == 0 and not block.linear
-        _require(plain, "every masked layer must be followed by relu")
-        _require(not block.distilled, "layers must pass on all their channels")
-        _require(not (block.attention and block.attention.contrast), "attention must be of means, without contrast")
-        if isinstance(block.channel_mask, DynamicChannels):
-            raise EngineError("cuda: channel masks must not depend on the frame. No engine runs this network yet.")
 
 
 def _require(condition: bool, rule: str) -> None:

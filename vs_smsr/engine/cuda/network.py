@@ -48,11 +48,13 @@ class MaskedLayer:
 
     Attributes:
         out: its output channels.
+        slope: of the leaky relu after it.
         everything: weights at active pixels, from all to all channels.
         dense: weights at inactive pixels, from dense to dense; None where that is nothing or all zeros.
     """
 
     out: Channels
+    slope: float
     everything: Array
     dense: Array | None
 
@@ -84,7 +86,7 @@ class Network:
 
     Attributes:
         spec: the network.
-        scale: 2, 3 or 4.
+        up: how many times the upsampling before the tail enlarges the sides; 1: there is none.
         pairs: (channels in, channels out) of the inactive pixels' convolutions.
         bytes: device memory that all of it takes.
     Raises:
@@ -96,25 +98,26 @@ class Network:
         self._device = device
         self._half = kernels.half
         self.spec = weights.spec
-        self.scale = weights.scale
+        self.up = 1 << len(weights.spec.upsampling)
         self.pairs: set[tuple[int, int]] = set()
         self.bytes = 0
 
-        first, second = numbers.head
+        first, *rest = numbers.head
         self.mean = self._upload(weights.mean)
         self.head_first = self._upload(first[0].transpose(2, 3, 1, 0).reshape(27, CHANNELS)), self._upload(first[1])
-        self.head = self._windowed(second)
+        self.head = self._windowed(rest[0]) if rest else None
         self.blocks = tuple(map(self._block, numbers.blocks))
         self.share_bias = self._upload(numbers.share_bias)
-        self.collect = self._windowed(numbers.collect)
-        outputs = geometry.tail_outputs(self.scale)
+        self.collect = self._windowed(numbers.collect) if numbers.collect else None
+        self.upsampling = tuple(map(self._shuffled, numbers.upsampling))
+        outputs = geometry.tail_outputs(self.spec.tail_scale)
         self.tail = self._windowed((padded(numbers.tail[0], outputs), padded(numbers.tail[1], outputs)))
         self.given, self.ones, self.zeros = self._given_fused()
         device.synchronize()
 
     def variants(self) -> list[tuple[str, Any]]:
         """Every (file, macros) that a frame needs."""
-        return list(geometry.variants(self._half, self.scale, self.pairs))
+        return list(geometry.variants(self._half, self.spec.tail_scale, self.pairs, self.up))
 
     def _upload(self, host: NDArray[Any], dtype: type[np.generic] = np.float32) -> Array:
         host = np.ascontiguousarray(host, dtype)
@@ -129,13 +132,18 @@ class Network:
     def _windowed(self, pair: Pair) -> tuple[Array, Array]:
         return self._packed(packing.windowed(pair[0], self._half)), self._upload(pair[1])
 
+    def _shuffled(self, pair: Pair) -> tuple[Array, Array]:
+        packed = np.stack([packing.windowed(weight, self._half) for weight in pair[0]])
+        return self._packed(packed), self._upload(pair[1])
+
     def _block(self, block: Numbers) -> Block:
         channels = [Channels.of(mask) for mask in block.dense]
         before = [ALL, *channels[:-1]]
-        layers = map(self._layer, block.layers, before, channels)
+        layers = map(self._layer, block.layers, before, channels, block.slopes)
         fuse, bias = block.fuse
-        parts = [fuse[:, layer][:, out.order] for layer, out in enumerate(channels)]
-        stored = [part[:, : out.stored] for part, out in zip(parts, channels, strict=True)]
+        start = len(channels) - fuse.shape[1]  # layer that is fused first
+        parts = [fuse[:, layer][:, out.order] for layer, out in enumerate(channels[start:])]
+        stored = [part[:, : out.stored] for part, out in zip(parts, channels[start:], strict=True)]
         pool = decide = attention = None
         if block.mask:
             (first, first_bias), (second, second_bias), (last, last_bias) = block.mask
@@ -151,7 +159,8 @@ class Network:
             )
         if block.attention:
             (down, down_bias), (up, up_bias) = block.attention
-            columns = padded(np.concatenate(parts, 1).T, LAYERS * CHANNELS)
+            unused = np.zeros((start * CHANNELS, CHANNELS), np.float32)
+            columns = padded(np.concatenate([unused, *(part.T for part in parts)]), LAYERS * CHANNELS)
             attention = (
                 self._upload(columns),
                 self._upload(bias),
@@ -164,14 +173,14 @@ class Network:
             pool=pool,
             decide=decide,
             layers=tuple(layers),
-            active=self._fuse(channels, np.concatenate(parts, 1), active=True),
-            inactive=self._fuse(channels, np.concatenate(stored, 1), active=False),
+            active=self._fuse(channels, start, np.concatenate(parts, 1), active=True),
+            inactive=self._fuse(channels, start, np.concatenate(stored, 1), active=False),
             bias=self._upload(bias),
             attention=attention,
             share=self._packed(packing.product(block.share, self._half)),
         )
 
-    def _layer(self, weight: NDArray[np.float32], into: Channels, out: Channels) -> MaskedLayer:
+    def _layer(self, weight: NDArray[np.float32], into: Channels, out: Channels, slope: float) -> MaskedLayer:
         weight = weight[out.order][:, into.order]
         dense = None
         if out.dense and into.dense:
@@ -180,10 +189,10 @@ class Network:
             kept[:, into.dense :] = 0
             dense = self._packed(packing.listed(kept, self._half))
             self.pairs.add((into.stored, out.stored))
-        return MaskedLayer(out, self._packed(packing.listed(weight, self._half)), dense)
+        return MaskedLayer(out, slope, self._packed(packing.listed(weight, self._half)), dense)
 
-    def _fuse(self, channels: list[Channels], matrix: NDArray[np.float32], *, active: bool) -> Fuse:
-        table = packing.chunk_table(tuple(out.stored for out in channels), active, self._half)
+    def _fuse(self, channels: list[Channels], first: int, matrix: NDArray[np.float32], *, active: bool) -> Fuse:
+        table = packing.chunk_table(tuple(out.stored for out in channels), active, self._half, first)
         return Fuse(self._packed(table), self._packed(packing.product(matrix, self._half)))
 
     def _given_fused(self) -> tuple[Fuse, Array, Array]:

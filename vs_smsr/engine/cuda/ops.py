@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,6 +72,9 @@ class Workspace:
             "head": Exact(self._at["head"], self._at["low"]),
             "features": Exact(self._at["high"], self._at["low"]),
         }
+        # Where fused features are read: in the place of f, which nothing needs after them but a tail without a collect.
+        fused = Exact(self._at["collected"], self._at["fused low"])
+        self._maps["fused"] = self._maps["features"] if network.collect else fused
         self._converter = Converter(device, self._kernels, self._at)
         self._layers = [self._split(block) for block in range(len(network.blocks))]
         self._no_rows = self._at["layers"][:0].reshape(height * width, 0)
@@ -112,9 +116,13 @@ class Workspace:
         self._upload(frame)
         if self._replay:
             self._launches.enter_context(self.device.replayed(self._token))
-        hidden = at["collected"]  # free until the first residual
-        self._kernels.head_first(at["frame"], network.mean, *network.head_first, hidden)
-        self._kernels.conv_head(hidden, *network.head, at["head"], at["low"])
+        given, result = (at["frame"], network.mean, *network.head_first), (at["head"], at["low"])
+        if network.head is None:
+            self._kernels.head_alone(*given, *result)
+        else:
+            hidden = at["collected"]  # free until the first residual
+            self._kernels.head_first(*given, hidden, slope=network.spec.slope)
+            self._kernels.conv_head(hidden, *network.head, *result)
 
     def mask(self, block: int, source: Map) -> None:
         weights, features = self._network.blocks[block], self._maps[source]
@@ -151,12 +159,13 @@ class Workspace:
         for number, (layer, out) in enumerate(zip(weights.layers, self._layers[block], strict=True)):
             sums, result = self._sums[number], (out.dense, out.rows)
             given = before.dense, before.rows, self._at["inverse"]
+            how: dict[str, Any] = {"slope": layer.slope, "window": window}
             if layer.dense is not None:
                 some = sums[: layer.out.stored]
-                conv(*given, layer.dense, *inactive, *result, some, everything=False, window=window)
+                conv(*given, layer.dense, *inactive, *result, some, everything=False, **how)
             elif layer.out.stored:  # dense outputs without dense inputs are 0 at inactive pixels
                 self.device.zero(out.dense)
-            conv(*given, layer.everything, *active, *result, sums, everything=True, window=window)
+            conv(*given, layer.everything, *active, *result, sums, everything=True, **how)
             before = out
         self._fused = Fused(((weights.active, active), (weights.inactive, inactive)), weights.bias)
 
@@ -180,22 +189,29 @@ class Workspace:
     def residual(self, block: int, source: Map, *, collect: bool) -> None:
         assert self._fused is not None, "a masked block comes before its residual"
         scales, last = self._at[f"scales{block}"], block == len(self._network.blocks) - 1
-        self._residual(block, self._fused, self._maps[source], scales, last=last, shared=collect)
+        self._residual(block, self._fused, source, "features", scales, last=last, shared=collect)
 
     def collect(self, block: int) -> None:
         """By the residual of fused features that are nothing."""
         self.device.zero(self._at["layers"][: self.height * self.width * CHANNELS * (2 if self._half else 1)])
         nothing = Fused(((self._network.given, self._everywhere()),), self._network.zeros)
-        self._residual(block, nothing, self._maps["features"], self._network.zeros, last=False, shared=True)
+        self._residual(block, nothing, "features", "features", self._network.zeros, last=False, shared=True)
 
-    def _residual(self, block: int, fused: Fused, before: Exact, scales: Array, *, last: bool, shared: bool) -> None:
-        after = self._maps["features"]
-        maps = (before.high, before.low), (after.high, after.low)
+    def _residual(
+        self, block: int, fused: Fused, before: Map, after: Map, scales: Array, *, last: bool, shared: bool
+    ) -> None:
+        into, out = self._maps[before], self._maps[after]
+        maps = (into.high, into.low), (out.high, out.low)
         share = self._network.blocks[block].share, self._network.share_bias, self._at["collected"]
-        first = not self._collecting
+        how: dict[str, Any] = {
+            "first": not self._collecting,
+            "last": last,
+            "shared": shared,
+            "slope": self._network.spec.slope,
+        }
         for fuse, pixels in fused.parts:
             inputs = self._at["layers"], fuse.table, fuse.weights, fused.bias, scales
-            self._kernels.residual(*inputs, *maps, *share, *pixels, first=first, last=last, shared=shared)
+            self._kernels.residual(*inputs, *maps, *share, *pixels, **how)
         self._collecting = self._collecting or shared
 
     def tail(self, frame: Frame) -> Frame:
@@ -206,9 +222,13 @@ class Workspace:
 
     def _tail(self) -> None:
         at, network = self._at, self._network
-        features = at["high"]
-        self._kernels.conv_add(at["collected"], *network.collect, at["head"], features)
-        self._kernels.tail(features, *network.tail, at["frame"], at["out"], network.scale)
+        spec, features = network.spec, at["high"]
+        if network.collect:
+            self._kernels.conv_add(at["collected"], *network.collect, at["head"], features)
+        for number, weights in enumerate(network.upsampling):
+            self._kernels.conv_shuffle(features, *weights, at[f"larger{number}"], slope=spec.slope)
+            features = at[f"larger{number}"]
+        self._kernels.tail(features, *network.tail, at["frame"], at["out"], spec.tail_scale, network.up)
         self._launches.close()
 
     def put_picture(self, picture: Picture) -> Frame:
@@ -248,14 +268,13 @@ class Workspace:
             self.device.upload(self._maps[target].low, low)
 
     def read(self, source: Map, window: Window) -> Features:
-        """The fused features take the place of f, which no stage needs after its fused features."""
+        """Fused features are made now, as the residual of nothing."""
+        features = self._maps[source]
         if source == "fused":
             assert self._fused is not None, "a masked block comes before its fused features"
-            nothing = self._maps["features"]
-            for array in (nothing.high, nothing.low):
+            for array in (features.high, features.low):
                 self.device.zero(array)
-            self._residual(0, self._fused, nothing, self._network.ones, last=False, shared=False)
-        features = self._maps["features" if source == "fused" else source]
+            self._residual(0, self._fused, source, source, self._network.ones, last=False, shared=False)
         rows = slice(window.top, window.bottom)
         maps = (features.high, features.low) if self._half else (features.high,)
         parts = [self.device.download(array[rows])[:, window.left : window.right] for array in maps]
