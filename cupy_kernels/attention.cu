@@ -47,6 +47,47 @@ extern "C" KERNEL(256) attention_scales(
     }
 }
 
+constexpr int SUMMED = 16;  // pixels that a block of sum_features takes at a time
+constexpr int GROUPS = CHANNELS / 4;
+
+// What:   adds each channel's sum of f over a window to sums; every value is rounded by itself, so any order gives the same.
+// In/Out: high, low (height, width, 64): f exactly; sums (64,) in units of 1 / SUM_SCALE; window: rows top <= y < bottom,
+//         columns left <= x < right.
+// Work:   a thread takes 4 channels of a pixel; blocks take every gridDim.x-th SUMMED pixels.
+// Launch: min(ceil(pixels / SUMMED), resident blocks) blocks of SUMMED * 16 threads.
+// Needs:  SUMMED * 64 * 8 shared bytes.
+// Same as: window_sums of the cpu engine (tests/cuda/test_kernels.py::test_sum_features).
+extern "C" KERNEL(256) sum_features(
+    const element* __restrict__ high,
+    const element* __restrict__ low,
+    int64* __restrict__ sums,
+    int width,
+    int top,
+    int left,
+    int bottom,
+    int right
+) {
+    int64* parts = reinterpret_cast<int64*>(dynamic_shared());  // (SUMMED, 64)
+    const int first = threadIdx.x % GROUPS * 4, across = right - left;
+    const int64 pixels = int64(bottom - top) * across;
+    int64 kept[4] = {};
+    for (int64 i = int64(blockIdx.x) * SUMMED + threadIdx.x / GROUPS; i < pixels; i += int64(gridDim.x) * SUMMED) {
+        const size_t pixel = size_t(top + i / across) * width + left + i % across;
+        float values[4];
+        load_exact(values, high, low, pixel * CHANNELS + first);
+        for (int j = 0; j < 4; ++j) {
+            const int whole = round_to_int(values[j]);  // and the rest is exact
+            kept[j] += int64(whole) * SUM_SCALE + round_to_int((values[j] - float(whole)) * SUM_SCALE);
+        }
+    }
+    for (int j = 0; j < 4; ++j) parts[threadIdx.x / GROUPS * CHANNELS + first + j] = kept[j];
+    barrier();
+    if (threadIdx.x >= CHANNELS) return;
+    int64 total = 0;
+    for (int i = 0; i < SUMMED; ++i) total += parts[i * CHANNELS + threadIdx.x];
+    atomic_add(sums + threadIdx.x, total);
+}
+
 constexpr int STAGE_BYTES = (TILE_PIXELS + CHANNELS) * SLICE_BYTES;
 constexpr int FEATURE_BYTES = TILE_PIXELS * SLICE_BYTES;  // one slice of the new features
 

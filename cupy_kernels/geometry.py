@@ -23,6 +23,7 @@ SLICE_BYTES = 16 * TILES["SLICE_CHUNKS"]
 WINDOW_HEIGHT = TILES["TILE_PIXELS"] // TILES["WINDOW_WIDTH"]
 REACH_BYTES = (TILES["WINDOW_WIDTH"] + 2) * (WINDOW_HEIGHT + 2) * SLICE_BYTES
 PICTURE_TYPES = ("uint8", "uint16", "float16", "float32")  # of callers' pictures; TYPE is the place in it
+ALIGNMENT = 256  # of what shares an array of bytes
 STEP = 16  # dense channels of a layer are rounded up to a multiple of this
 
 
@@ -50,6 +51,14 @@ def list_bytes(outputs: int) -> int:
     """Shared memory of conv_listed."""
     stages = TILES["STAGES"] * (TILES["TILE_PIXELS"] + outputs) * SLICE_BYTES
     return stages + 11 * TILES["TILE_PIXELS"] * 4
+
+
+def block_bytes(layers: int, half: bool) -> int:
+    """The most that a block's weights take whose order follows from channel masks, and their tables."""
+    element = 2 if half else 4
+    convolutions = 2 * layers * 9 * CHANNELS**2 * element  # for active and for inactive pixels
+    fuses = 2 * layers * CHANNELS * (CHANNELS * element + element)
+    return convolutions + fuses + LAYERS * CHANNELS**2 * 4 + ALIGNMENT * (2 * layers + 5)
 
 
 def residual_bytes(half: bool) -> int:

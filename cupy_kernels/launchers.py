@@ -221,6 +221,20 @@ class Kernels:
         arguments = (sums, collect, bias, squeeze, squeeze_bias, expand, expand_bias, scales, np.int64(pixels))
         self._launch("attention.cu", "attention_scales", 1, 256, (256 + 64 + 4) * 4, arguments)
 
+    def sum_features(self, high: Any, low: Any, sums: Any, window: tuple[int, int, int, int]) -> None:
+        """window: (top, left, bottom, right), within the map."""
+        check = Check(self.device, "sum_features")
+        height, width = check("high", high, self.element, None, None, CHANNELS)[:2]
+        check.sides(height, width)
+        self._exact(check, high, low, height, width)
+        check("sums", sums, np.int64, CHANNELS)
+        top, left, bottom, right = window
+        if not (0 <= top < bottom <= height and 0 <= left < right <= width):
+            raise ValueError(f"sum_features: window must be within {height}x{width}, got {window}.")
+        arguments = (high, low, sums, np.int32(width), *map(np.int32, window))
+        blocks = min(-(-(bottom - top) * (right - left) // 16), RESIDENT * self.device.properties.multiprocessors)
+        self._launch("attention.cu", "sum_features", blocks, 256, 16 * CHANNELS * 8, arguments)
+
     def residual(
         self,
         layers: Any,

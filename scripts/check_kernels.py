@@ -121,6 +121,7 @@ def launch_of(kernel: str, macros: dict[str, int]) -> tuple[int, int]:
         "list_pixels": (select // 32 * 12, select),
         "conv_listed": (geometry.list_bytes(macros.get("OUT", 64)), tiles),
         "attention_scales": ((256 + 64 + 4) * 4, 256),
+        "sum_features": (16 * 64 * 8, 256),
         "residual": (geometry.residual_bytes(bool(macros.get("HALF"))), tiles),
         "conv_shuffle": (geometry.window_bytes(64), tiles),
         "tail": (geometry.tail_bytes(macros.get("SCALE", 2), macros.get("UP", 1)), tiles),

@@ -333,6 +333,31 @@ def test_attention(kind: Kind) -> None:
     same_with_all_seeds(kind, run)
 
 
+@with_kinds("size", *SIZES)
+def test_sum_features(kind: Kind, size: tuple[int, int]) -> None:
+    """Exactly the values' own roundings, also of values beyond what a float holds in units; and windows add up."""
+
+    def run(bench: Bench) -> list[Array]:
+        f = bench.floats(*size, CHANNELS, scale=30)
+        f[0, 0, :3] = 60000.123, -60000.123, 2.0**-21
+        exact = bench.exact(f)
+        if bench.half:
+            f = exact[0].astype(np.float32) + exact[1].astype(np.float32)
+        y, x = max(size[0] // 2, 1), max(size[1] // 3, 1)
+        windows = (0, 0, *size), (0, 0, y, size[1]), (y, 0, size[0], x), (y, x, *size)
+        found = []
+        for top, left, bottom, right in windows:
+            sums = bench.put(np.zeros(CHANNELS, np.int64))
+            bench.kernels.sum_features(*exact, sums, (top, left, bottom, right))
+            part = f[top:bottom, left:right].astype(np.float64) * geometry.TILES["SUM_SCALE"]
+            np.testing.assert_array_equal(sums, np.rint(part).astype(np.int64).sum((0, 1)))
+            found.append(sums)
+        np.testing.assert_array_equal(found[0], sum(found[1:]))
+        return found
+
+    same_with_all_seeds(kind, run, size)
+
+
 @with_kinds(
     "size, mask, dense, share_of",
     *((size, "third", (32, 16, 0, 0), "middle") for size in SIZES),

@@ -74,6 +74,7 @@ def arguments(device: HostDevice, element: Any) -> dict[str, tuple[list[tuple[st
             [("source", maps()), ("weights", e(4, *window.shape)), ("bias", f(4, 64)), ("out", e(2 * H, 2 * W, 64))],
             {},
         ),
+        "sum_features": ([*exact, ("sums", i(np.int64, 64))], {"window": (0, 0, H, W)}),
         "conv_head": ([("source", maps()), ("weights", window), ("bias", f(64)), *exact], {}),
         "conv_add": (
             [("source", maps()), ("weights", window), ("bias", f(64)), ("added", maps()), ("out", maps())],
@@ -223,6 +224,14 @@ def test_dense_channels_come_in_sixteens() -> None:
     odd = {"dense": device.empty((H, W, 8), np.float16), "rows": device.empty((AREA, 56), np.float16)}
     with pytest.raises(ValueError, match="dense must have a multiple of 16 channels, got 8"):
         call(Kernels(device, True), "conv_listed", [(n, odd.get(n, a)) for n, a in arrays], rest)
+
+
+@pytest.mark.parametrize("window", [(0, 0, H + 1, W), (0, -1, H, W), (2, 0, 2, W)])
+def test_sums_are_over_a_part_of_the_map(window: tuple[int, ...]) -> None:
+    device = Recorder()
+    arrays, _ = arguments(device, np.float16)["sum_features"]
+    with pytest.raises(ValueError, match=f"sum_features: window must be within {H}x{W}"):
+        call(Kernels(device, True), "sum_features", arrays, {"window": window})
 
 
 def refused(make: Callable[[HostDevice], tuple[str, list[Any]]], message: str) -> None:

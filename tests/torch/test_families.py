@@ -273,14 +273,6 @@ def test_tiles_and_reuse_change_no_bit(name, precision):
         assert n < 2 or 0 < a.reused < 1  # the second frame is kept for the third
 
 
-@pytest.mark.parametrize("engine", [CpuEngine, ReferenceEngine])
-def test_predicted_channel_masks_are_refused_and_not_ignored(engine):
-    with pytest.raises(EngineError, match="channel masks must not depend on the frame"):
-        engine(weights(smsr.variant(2, "dynamic")))
-    with pytest.raises(EngineError, match="cuda: channel masks must not depend on the frame"):
-        check(smsr.variant(2, "dynamic"))
-
-
 def test_masks_by_gradient_are_where_luma_jumps():
     source = np.full((12, 16, 3), 100, np.float32)
     source[4:, 6:] = 140

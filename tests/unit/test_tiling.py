@@ -80,18 +80,18 @@ def same(a: Upscaled, b: Upscaled) -> bool:
 )
 def test_tiled_equals_untiled(engine: CpuEngine, height: int, width: int, tile: int, held: bool, seed: int) -> None:
     frame = picture(height, width, seed)
-    attention = engine.upscale(picture(20, 20)).attention if held else None
-    expected = Tiler(engine).upscale(frame, attention)
+    means = engine.upscale(picture(20, 20)).means if held else None
+    expected = Tiler(engine).upscale(frame, means)
     assert expected.frame.shape == (2 * height, 2 * width, 3)
-    assert same(Tiler(engine, TilingOptions(tile=tile)).upscale(frame, attention), expected)
+    assert same(Tiler(engine, TilingOptions(tile=tile)).upscale(frame, means), expected)
 
 
 def test_independent_tiles_equal_untiled() -> None:
     engine = CpuEngine(weights(), threads=2)
     frame = picture(150, 420)
-    attention = engine.upscale(picture(20, 20)).attention
+    means = engine.upscale(picture(20, 20)).means
     tiler = Tiler(engine, TilingOptions(tile=260))  # 196 pixels of it without the larger halo
-    assert same(tiler.upscale(frame, attention), Tiler(engine).upscale(frame, attention))
+    assert same(tiler.upscale(frame, means), Tiler(engine).upscale(frame, means))
 
 
 @pytest.mark.parametrize("on_disk", [False, True])

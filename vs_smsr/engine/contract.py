@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -15,12 +15,13 @@ from vs_smsr.engine.memory import Memory
 from vs_smsr.engine.picture import Layout, Picture
 from vs_smsr.engine.profile import Profile
 from vs_smsr.engine.window import Window
-from vs_smsr.families import SUM_UNIT
+from vs_smsr.families import SUM_UNIT, DynamicChannels, NetworkSpec
 from vs_smsr.weights import Weights
 
 Frame = NDArray[np.float32]  # (H, W, 3) RGB, gamma as coded, 0..255
 Mask = NDArray[np.uint8]  # (H, W), 1 where a pixel is active
 Scales = NDArray[np.float32]  # (width,) channel attention of one block, 0..1
+Dense = NDArray[np.bool_]  # (layers, width) of one block, True where a layer's output channel is dense
 Features = NDArray[Any]  # (h, w, n) of the engine's own type: the channels of each pixel, exactly as its maps hold them
 Sums = NDArray[np.int64]  # channel sums in units of `families.SUM_UNIT`, (..., width) in the engine's own shape; for
 # contrast attention (2, width), the second of squares
@@ -35,10 +36,16 @@ class Overrides:
     Attributes:
         masks: a mask (H, W) per block.
         attention: channel attention (width,) per block.
+        channels: channel masks per block; those of a block whose weights fix them are not looked at.
     """
 
     masks: tuple[Mask, ...] | None = None
     attention: tuple[Scales, ...] | None = None
+    channels: tuple[Dense | None, ...] | None = None
+
+    def have_means(self, spec: NetworkSpec) -> bool:
+        """Is all there that follows from means of the whole frame, so that windows of it do not need each other?"""
+        return self.attention is not None and (self.channels is not None or not spec.dynamic)
 
 
 @dataclass(frozen=True)
@@ -50,12 +57,19 @@ class Upscaled:
         masks: a mask (H, W) per block, as they were used.
         attention: channel attention (width,) per block, as it was used.
         sparsity: per block, the share of skipped (pixel, channel) positions as the paper counts them, 0..1.
+        channels: per block, its channel masks where they follow from the frame, else None; empty: none does.
     """
 
     frame: Frame
     masks: tuple[Mask, ...]
     attention: tuple[Scales, ...]
     sparsity: tuple[float, ...]
+    channels: tuple[Dense | None, ...] = field(default=(), kw_only=True)
+
+    @property
+    def means(self) -> Overrides:
+        """What follows from means of the whole frame, for other frames that are to take it over."""
+        return Overrides(attention=self.attention, channels=self.channels)
 
     @property
     def active(self) -> tuple[float, ...]:
@@ -105,6 +119,14 @@ class Ops(Protocol):
         """Take the block's mask from the host instead."""
         ...
 
+    def feature_sums(self, source: Map, core: Window) -> Sums:
+        """Channel sums (width,) of "head" or "features" over a part of the window."""
+        ...
+
+    def give_channels(self, block: int, dense: Dense) -> None:
+        """Take the block's channel masks, where its weights do not fix them, for the masked blocks that follow."""
+        ...
+
     def masked_block(self, block: int, source: Map, core: Window) -> None:
         """ "fused" = the block's masked layers and the 1x1 that fuses them, by its mask.
 
@@ -152,7 +174,7 @@ class Ops(Protocol):
         ...
 
     def read(self, source: Map, window: Window) -> Features:
-        """A copy of part of a map on the host; reading "fused" may overwrite "features"."""
+        """A copy of part of a map on the host; reading "fused" may overwrite "features" where there is a collect."""
         ...
 
     def read_mask(self, block: int) -> Mask:
@@ -255,15 +277,51 @@ def statistic(sums: Sums, pixels: int) -> NDArray[np.float64]:
     return np.asarray(mean + sum(np.sqrt(np.maximum(one - mean**2, 0)) for one in square))
 
 
-def sparsity(weights: Weights, masks: tuple[Mask, ...]) -> tuple[float, ...]:
-    """Per block, the share of skipped (pixel, channel) positions: sparse channels at inactive pixels, over layers."""
-    return sparsity_of(weights, [np.count_nonzero(mask) / mask.size for mask in masks])
+def predicted_channels(weights: Weights, block: int, sums: Sums, pixels: int) -> Dense:
+    """The channel masks of a block where they follow from the frame; a tie counts as dense.
+
+    In double precision from exact sums, so that all engines decide alike.
+
+    Args:
+        sums: (width,) of the block's input, over that many pixels: the whole frame.
+    """
+    kind = weights.spec.blocks[block].channel_mask
+    assert isinstance(kind, DynamicChannels), "other channel masks are in the weights"
+    values = statistic(sums, pixels)
+    for number, layer in enumerate(kind.convolutions):
+        weight = weights.tensors[f"{layer.name}.weight"].reshape(layer.outputs, layer.inputs).astype(np.float64)
+        values = weight @ (np.maximum(values, 0) if number else values)
+        values = values + weights.tensors.get(f"{layer.name}.bias", 0)
+    logits = values.reshape(weights.spec.width, -1, 2)
+    dense: Dense = np.ascontiguousarray((logits[..., 0] >= logits[..., 1]).T)
+    return dense
 
 
-def sparsity_of(weights: Weights, active: Sequence[float]) -> tuple[float, ...]:
+def dense_channels(weights: Weights, block: int, given: Dense | None) -> list[Dense]:
+    """(outputs,) per layer of a block, True where a channel is dense: those given, or those of the weights."""
+    layers = weights.spec.blocks[block].layers
+    if given is None:
+        return [weights.dense_channels(block, number) for number in range(len(layers))]
+    return [row[: layer.outputs] for row, layer in zip(given, layers, strict=True)]
+
+
+def sparsity(
+    weights: Weights, masks: tuple[Mask, ...], channels: Sequence[Dense | None] | None = None
+) -> tuple[float, ...]:
+    """Per block, the share of skipped (pixel, channel) positions: sparse channels at inactive pixels, over layers.
+
+    Args:
+        channels: as in `Upscaled`.
+    """
+    return sparsity_of(weights, [np.count_nonzero(mask) / mask.size for mask in masks], channels)
+
+
+def sparsity_of(
+    weights: Weights, active: Sequence[float], channels: Sequence[Dense | None] | None = None
+) -> tuple[float, ...]:
     """As `sparsity`, from the share of active pixels per block."""
     shares = []
-    for block, (part, share) in enumerate(zip(weights.spec.blocks, active, strict=True)):
-        sparse = np.mean([1 - weights.dense_channels(block, layer).mean() for layer in range(len(part.layers))])
+    for block, (share, given) in enumerate(zip(active, channels or [None] * len(active), strict=True)):
+        sparse = np.mean([1 - dense.mean() for dense in dense_channels(weights, block, given)])
         shares.append(float((1 - share) * sparse))
     return tuple(shares)

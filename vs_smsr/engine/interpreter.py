@@ -10,12 +10,14 @@ over the blocks are sums that grow as their inputs appear.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
+from functools import partial
 
 import numpy as np
 
 from vs_smsr.engine.contract import (
+    Dense,
     Engine,
     Frame,
     Map,
@@ -25,12 +27,13 @@ from vs_smsr.engine.contract import (
     Sums,
     Upscaled,
     UpscaledPicture,
+    predicted_channels,
     sparsity,
 )
 from vs_smsr.engine.conversion import Run, alone, pack, unpack
 from vs_smsr.engine.picture import Layout, Picture
 from vs_smsr.engine.window import Window, whole
-from vs_smsr.families import GradientMask, LearnedMask, NetworkSpec
+from vs_smsr.families import DynamicChannels, GradientMask, LearnedMask, NetworkSpec
 from vs_smsr.weights import Weights
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # of BT.601
@@ -62,20 +65,27 @@ def at_once[T](result: T) -> Future[T]:
 
 def run(ops: Ops, weights: Weights, frame: Frame, overrides: Overrides, on_stage: OnStage | None = None) -> Upscaled:
     """The whole network over one frame (H, W, 3), H and W even; `on_stage` as in `trunk`."""
-    trunk(ops, weights.spec, frame, overrides, on_stage)
+    channels = trunk(ops, weights, frame, overrides, on_stage)
     result = ops.tail(frame)
     blocks = range(len(weights.spec.blocks))
     masks = tuple(ops.read_mask(block) for block in blocks)
     attention = tuple(ops.read_attention(block) for block in blocks)
-    return Upscaled(result, masks, attention, sparsity(weights, masks))
+    return Upscaled(result, masks, attention, sparsity(weights, masks, channels), channels=channels)
 
 
-def trunk(ops: Ops, spec: NetworkSpec, frame: Frame, overrides: Overrides, on_stage: OnStage | None = None) -> None:
+def trunk(
+    ops: Ops, weights: Weights, frame: Frame, overrides: Overrides, on_stage: OnStage | None = None
+) -> tuple[Dense | None, ...]:
     """All of `run` but the tail, and what is read of the blocks.
 
     `on_stage` is called for each stage while its map is there: f_0 .. f_(K-1), then the last block's fused layers.
+
+    Returns:
+        Per block, its channel masks where they follow from the frame, else None.
     """
+    spec = weights.spec
     bounds, last = whole(*frame.shape[:2]), len(spec.blocks) - 1
+    channels: list[Dense | None] = []
     masks = given_masks(spec, frame, overrides)
     ops.head(frame)
     source: Map = "head"
@@ -83,6 +93,9 @@ def trunk(ops: Ops, spec: NetworkSpec, frame: Frame, overrides: Overrides, on_st
         on_stage(0, source)
     for block in range(last + 1):
         decide(ops, spec, block, source, bounds, masks[block])
+        channels.append(channel_masks(weights, block, bounds, overrides, [partial(ops.feature_sums, source, bounds)]))
+        if (dense := channels[-1]) is not None:
+            ops.give_channels(block, dense)
         ops.masked_block(block, source, bounds)
         if overrides.attention is not None:
             ops.give_attention(block, overrides.attention[block])
@@ -92,6 +105,7 @@ def trunk(ops: Ops, spec: NetworkSpec, frame: Frame, overrides: Overrides, on_st
         source = "features"
         if on_stage:
             on_stage(block + 1, source if block < last else "fused")
+    return tuple(channels)
 
 
 def given_masks(spec: NetworkSpec, frame: Frame, overrides: Overrides) -> tuple[Mask | None, ...]:
@@ -123,6 +137,22 @@ def decide(ops: Ops, spec: NetworkSpec, block: int, source: Map, window: Window,
         ops.mask(block, source)
     else:
         ops.give_mask(block, np.ones((window.height, window.width), np.uint8))
+
+
+def channel_masks(
+    weights: Weights, block: int, bounds: Window, overrides: Overrides, sums: Iterable[Callable[[], Sums]]
+) -> Dense | None:
+    """The block's channel masks where they follow from the frame: those given, or by means of its input; else None.
+
+    Args:
+        sums: channel sums of parts of the input that together are the whole frame; asked for only where needed.
+    """
+    if not isinstance(weights.spec.blocks[block].channel_mask, DynamicChannels):
+        return None
+    if overrides.channels:
+        return overrides.channels[block]
+    total = np.sum([part() for part in sums], axis=0)
+    return predicted_channels(weights, block, total, bounds.area)
 
 
 def attend(ops: Ops, spec: NetworkSpec, block: int, pixels: int, sums: Sums | None = None) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from vs_smsr.engine.contract import Engine, Features, Frame, Map, Mask, Overrides, Scales, Upscaled, Wanted
+from vs_smsr.engine.contract import Dense, Engine, Features, Frame, Map, Mask, Overrides, Scales, Upscaled, Wanted
 from vs_smsr.engine.interpreter import run
 from vs_smsr.engine.reach import around, reach
 from vs_smsr.engine.stores import InMemory
@@ -23,6 +23,7 @@ class KeptFrame:
         frame: (H, W, 3) the input that the features belong to.
         stages: the features, in stores in memory: what they read is their own array.
         attention: what was used for it, per block.
+        channels: its channel masks, as in `Upscaled`.
         masks: its masks, per block.
         output: (scale * H, scale * W, 3) its result.
     """
@@ -38,6 +39,7 @@ class KeptFrame:
         self.stages = [InMemory(height, width) for _ in range(self.spec.stages)]
         self.masks: tuple[Mask, ...] = ()
         self.attention: Sequence[Scales] = ()
+        self.channels: Sequence[Dense | None] = ()
 
     def upscale(self, frame: Frame, overrides: Overrides) -> Upscaled:
         """As `Engine.upscale`. The result shares our arrays."""
@@ -47,7 +49,8 @@ class KeptFrame:
                 self.stages[stage].write(self.bounds, ops.read(source, self.bounds))
 
             result = run(ops, self._engine.weights, frame, overrides, on_stage)
-        self.frame, self.output, self.masks, self.attention = frame, result.frame, result.masks, result.attention
+        self.frame, self.output, self.masks = frame, result.frame, result.masks
+        self.attention, self.channels = result.attention, result.channels
         return result
 
     def head(self, core: Window, only: Wanted) -> Features:
@@ -82,6 +85,8 @@ class KeptFrame:
             ops.restrict(only[window.slices])
             ops.write("features", self.stages[block].read(window))
             ops.give_mask(block, self.masks[block][window.slices])
+            if (dense := self.channels[block]) is not None:
+                ops.give_channels(block, dense)
             ops.masked_block(block, "features", inner)
             if block == len(self.spec.blocks) - 1:
                 return ops.read("fused", inner)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from vs_smsr.engine import interpreter
 from vs_smsr.engine.contract import (
     Capabilities,
+    Dense,
     Features,
     Frame,
     Map,
@@ -24,14 +25,14 @@ from vs_smsr.engine.contract import (
     Upscaled,
     UpscaledPicture,
     Wanted,
+    dense_channels,
     statistic,
 )
 from vs_smsr.engine.memory import HostMemory, Memory
 from vs_smsr.engine.picture import Layout, Picture
 from vs_smsr.engine.profile import Profile
 from vs_smsr.engine.window import Window
-from vs_smsr.errors import EngineError
-from vs_smsr.families import SUM_UNIT, Convolution, DynamicChannels, LearnedMask
+from vs_smsr.families import SUM_UNIT, Convolution, LearnedMask
 from vs_smsr.options import EngineOptions
 from vs_smsr.weights import Weights
 
@@ -63,8 +64,6 @@ class ReferenceEngine:
     def __init__(self, weights: Weights, threads: int = 0) -> None:
         import torch
 
-        if any(isinstance(block.channel_mask, DynamicChannels) for block in weights.spec.blocks):
-            raise EngineError("reference: channel masks must not depend on the frame. No engine runs this network yet.")
         if threads:
             torch.set_num_threads(threads)
         self.weights = weights
@@ -102,6 +101,7 @@ class ReferenceOps:
         self._weights, self._spec, self._tensors = weights, weights.spec, tensors
         self._maps: dict[str, Tensor] = {}
         self._masks: dict[int, Tensor] = {}
+        self._dense: dict[int, Dense] = {}
         self._scales: dict[int, Tensor] = {}
         self._collected: Tensor | None = None
         self._newest, self._core = self._spec.blocks[0], Window(0, 0, 0, 0)
@@ -129,15 +129,22 @@ class ReferenceOps:
 
         self._masks[block] = torch.from_numpy(mask.astype(np.float32))[None, None]
 
+    def feature_sums(self, source: Map, core: Window) -> Sums:
+        return _sums(self.read(source, core))
+
+    def give_channels(self, block: int, dense: Dense) -> None:
+        self._dense[block] = dense
+
     def masked_block(self, block: int, source: Map, core: Window) -> None:
         import torch
         from torch.nn.functional import conv2d
 
         part, pixels, width = self._spec.blocks[block], self._masks[block], self._spec.width
         values, dense_in, kept = self._maps[source], self._channels(np.ones(width)), []
+        dense = dense_channels(self._weights, block, self._dense.get(block))
         for number, layer in enumerate(part.layers):
             weight = self._tensors[f"{layer.name}.weight"]
-            dense_out = self._channels(self._weights.dense_channels(block, number))
+            dense_out = self._channels(dense[number])
             everywhere = conv2d(values * dense_in, weight, padding=layer.radius)
             if number:
                 everywhere = everywhere + pixels * conv2d(values * (1 - dense_in), weight, padding=layer.radius)
@@ -151,9 +158,7 @@ class ReferenceOps:
     def sums(self) -> Sums:
         values = self.read("fused", self._core)
         parts = [values, np.square(values)] if self._newest.attention and self._newest.attention.contrast else [values]
-        return np.stack(
-            [np.rint(one * np.float32(1 / SUM_UNIT)).astype(np.int64).sum((0, 1)) for one in parts]
-        ).squeeze()
+        return np.stack([_sums(one) for one in parts]).squeeze()
 
     def attention(self, block: int, pixels: int, sums: Sums | None = None) -> None:
         import torch
@@ -249,3 +254,10 @@ class ReferenceOps:
         import torch
 
         return torch.from_numpy(values.astype(np.float32)).view(1, -1, 1, 1)
+
+
+def _sums(values: Features) -> Sums:
+    """(channels,) of (h, w, channels)."""
+    units: Sums = np.rint(values * np.float32(1 / SUM_UNIT)).astype(np.int64)
+    total: Sums = units.sum((0, 1))
+    return total

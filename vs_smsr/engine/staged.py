@@ -2,8 +2,9 @@
 
 `interpreter.run` needs the whole frame's features at once, since channel attention needs means of the whole frame. Here
 each stage (head, blocks, end) goes over the frame by tiles, with that stage's own small halo, and leaves its result in
-a store; a block's channel sums are added up over the tiles before anybody needs them. So the bits are those of the
-whole frame, and the engine's buffers are those of one tile. The stores may lie in memory or on disk.
+a store; a block's channel sums are added up over the tiles before anybody needs them. Where channel masks follow from
+the means of a block's input, the tiles of that are gone over for its sums first. So the bits are those of the whole
+frame, and the engine's buffers are those of one tile. The stores may lie in memory or on disk.
 
 A block leaves its fused layers. The features it adds them to are made again in each window, by the same sums in the
 same order: what lies on the disk is read back at the speed of memory, but what is written has to reach the disk.
@@ -12,11 +13,24 @@ same order: what lies on the disk is read back at the speed of memory, but what 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
-from vs_smsr.engine.contract import Engine, Features, Frame, Mask, Ops, Overrides, Scales, Sums, Upscaled, sparsity
-from vs_smsr.engine.interpreter import attend, decide, given_masks
+from vs_smsr.engine.contract import (
+    Dense,
+    Engine,
+    Features,
+    Frame,
+    Mask,
+    Ops,
+    Overrides,
+    Scales,
+    Sums,
+    Upscaled,
+    sparsity,
+)
+from vs_smsr.engine.interpreter import attend, channel_masks, decide, given_masks
 from vs_smsr.engine.reach import around, reach
 from vs_smsr.engine.stores import Store
 from vs_smsr.engine.window import Window, whole
@@ -36,6 +50,7 @@ class StagedFrame:
         self._bounds = whole(height, width)
         self._masks: tuple[Mask, ...] = tuple(np.zeros((height, width), np.uint8) for _ in self._spec.blocks)
         self._attention: list[Scales] = []
+        self._channels: list[Dense | None] = []
         self._given: tuple[Mask | None, ...] = (None,) * len(self._spec.blocks)
         self._frame: Frame | None = None
 
@@ -47,10 +62,12 @@ class StagedFrame:
         for mask, given in zip(self._masks, self._given, strict=True):
             if given is not None:
                 mask[:] = given
-        self._attention = []
+        self._attention, self._channels = [], []
         for core in cores:
             self._stores[0].write(core, self.head(core))
         for block in range(len(self._spec.blocks)):
+            parts = (partial(self.feature_sums, block, core) for core in cores)
+            self._channels.append(channel_masks(self._engine.weights, block, self._bounds, overrides, parts))
             sums: Sums = np.zeros(1, np.int64)
             for core in cores:
                 fused, sums, scales = self.block(block, core, sums)
@@ -59,7 +76,9 @@ class StagedFrame:
         output = np.empty((scale * frame.shape[0], scale * frame.shape[1], 3), np.float32)
         for core in cores:
             output[core.scaled(scale).slices] = self.end(core)
-        return Upscaled(output, self._masks, tuple(self._attention), sparsity(self._engine.weights, self._masks))
+        channels = tuple(self._channels)
+        shares = sparsity(self._engine.weights, self._masks, channels)
+        return Upscaled(output, self._masks, tuple(self._attention), shares, channels=channels)
 
     # A window's maps are let go when its method returns: the next one may have no room beside them.
 
@@ -69,6 +88,13 @@ class StagedFrame:
         with self._engine.open(window.height, window.width) as ops:
             ops.head(self._input(window))
             return ops.read("head", core.within(window))
+
+    def feature_sums(self, block: int, core: Window) -> Sums:
+        """Channel sums (width,) of a block's input in a window."""
+        window = core.expand(around(0), self._bounds)
+        with self._engine.open(window.height, window.width) as ops:
+            self._features(ops, block, window, collect=False)
+            return ops.feature_sums("features", core.within(window))
 
     def block(self, block: int, core: Window, sums: Sums) -> tuple[Features, Sums, Scales]:
         """A block's fused layers in a window; its sums added to those of the tiles before, and the attention that
@@ -80,6 +106,8 @@ class StagedFrame:
             decide(ops, self._spec, block, "features", window, None if given is None else given[window.slices])
             if given is None:
                 self._masks[block][core.slices] = ops.read_mask(block)[inner.slices]
+            if (dense := self._channels[block]) is not None:
+                ops.give_channels(block, dense)
             ops.masked_block(block, "features", inner)
             sums = sums + ops.sums()
             fused = ops.read("fused", inner)

@@ -274,6 +274,11 @@ class NetworkSpec:
         return len(self.blocks) + 1
 
     @property
+    def dynamic(self) -> bool:
+        """Do the channel masks of a block follow from the frame?"""
+        return any(isinstance(block.channel_mask, DynamicChannels) for block in self.blocks)
+
+    @property
     def convolutions(self) -> tuple[Convolution, ...]:
         """Those outside blocks, in the order in which data passes them."""
         return *self.head, *(self.collect or ()), *self.upsampling, self.tail

@@ -1,7 +1,11 @@
-"""Frames of one size with their own or with held channel attention, reusing what earlier ones left."""
+"""Frames of one size with their own or with held channel attention, reusing what earlier ones left.
+
+Channel masks that follow from the frame are held and reused with the attention: both come of means of the whole frame.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import threading
 from collections.abc import Callable
@@ -9,7 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
-from vs_smsr.engine.contract import Frame, Scales, Upscaled, sparsity
+from vs_smsr.engine.contract import Frame, Overrides, Upscaled, sparsity
 from vs_smsr.tiling.changes import FeatureReuse
 from vs_smsr.tiling.reuse import WORTHWHILE, Changed, RegionReuse, Reuse, changed_pixels
 from vs_smsr.tiling.runner import FrameRunner, Kept
@@ -56,22 +60,22 @@ class HeldAttention:
     """The first frame with its own, all others with that; unchanged regions are reused.
 
     Attributes:
-        attention: of the first frame, per block; None before it.
+        means: attention and channel masks of the first frame; None before it.
     """
 
     def __init__(self, tiler: Tiler, overhead: int) -> None:
         self._tiler, self._overhead = tiler, overhead
         self._lock = threading.Lock()  # always taken within a turn, so nobody waits for a turn with it
-        self.attention: tuple[Scales, ...] | None = None
+        self.means: Overrides | None = None
         self._reuse: Kept[Reuse] = Kept()
 
     def upscale(self, frame: Frame, rests: Rests) -> tuple[Upscaled, Computed]:
         with self._tiler.turn(frame, self._overhead) as runner:
-            if self.attention is not None and runner.plan.keep == "nothing":
-                return runner.run(frame, self.attention), None
+            if self.means is not None and runner.plan.keep == "nothing":
+                return runner.run(frame, self.means), None
             with self._lock:
                 result, computed = self._with_reuse(runner, frame, rests)
-                self.attention = result.attention
+                self.means = result.means
                 return result, computed
 
     def _with_reuse(self, runner: FrameRunner, frame: Frame, rests: Rests) -> tuple[Upscaled, Computed]:
@@ -90,14 +94,14 @@ class HeldAttention:
                 else:
                     runner.keep(self._reuse, reuse)
                     return self._current(runner, reuse), computed
-        if self.attention is not None and runner.plan.keep == "features" and rests():
+        if self.means is not None and runner.plan.keep == "features" and rests():
             reuse = self._reuse.value = None  # the new ones may have no room beside the old
-            kept = runner.kept(frame, self.attention)
+            kept = runner.kept(frame, self.means)
             if kept is not None:
                 features = FeatureReuse(kept)
                 runner.keep(self._reuse, features)
                 return self._current(runner, features), None
-        result = runner.run(frame, self.attention)
+        result = runner.run(frame, self.means)
         if not isinstance(self._reuse.value, FeatureReuse):
             runner.keep(self._reuse, self._regions(runner, frame, result))
         return result, None
@@ -109,11 +113,14 @@ class HeldAttention:
         return RegionReuse(runner.engine, frame, result, runner.region_side)
 
     def _current(self, runner: FrameRunner, reuse: Reuse) -> Upscaled:
-        assert self.attention is not None, "the first frame sets it"
+        assert self.means is not None, "the first frame sets them"
+        assert self.means.attention is not None, "as above"
         masks = tuple(mask.copy() for mask in reuse.masks)
-        return Upscaled(reuse.output.copy(), masks, self.attention, sparsity(runner.engine.weights, masks))
+        channels = self.means.channels or ()
+        shares = sparsity(runner.engine.weights, masks, channels)
+        return Upscaled(reuse.output.copy(), masks, self.means.attention, shares, channels=channels)
 
 
 def _copied(result: Upscaled) -> Upscaled:
     masks = tuple(mask.copy() for mask in result.masks)
-    return Upscaled(result.frame.copy(), masks, result.attention, result.sparsity)
+    return dataclasses.replace(result, frame=result.frame.copy(), masks=masks)

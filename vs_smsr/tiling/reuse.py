@@ -13,7 +13,7 @@ from itertools import chain
 import numpy as np
 from numpy.typing import NDArray
 
-from vs_smsr.engine.contract import Engine, Frame, Mask, Overrides, Upscaled
+from vs_smsr.engine.contract import Engine, Frame, Mask, Upscaled
 from vs_smsr.engine.reach import NetworkReach, reach
 from vs_smsr.engine.window import Window, whole
 from vs_smsr.tiling.geometry import cover, rectangles
@@ -70,7 +70,7 @@ class RegionReuse(Reuse):
         self._engine = engine
         self._scale = engine.weights.scale
         self._reach = reach(engine.weights.spec)
-        self._attention = result.attention
+        self._means = result.means
         self.frame, self.output = frame, result.frame.copy()
         self.masks = tuple(mask.copy() for mask in result.masks)
         self.bounds = whole(*frame.shape[:2])
@@ -83,8 +83,7 @@ class RegionReuse(Reuse):
         cores = [window.expand(self._reach.affects, self.bounds) for window in rectangles(changed, self._cost)]
         for core in chain.from_iterable(cover(core, self._side, self._side) for core in cores):
             window = core.expand(self._reach.needs, self.bounds)
-            overrides = Overrides(attention=self._attention)
-            result = self._engine.upscale(np.ascontiguousarray(frame[window.slices]), overrides)
+            result = self._engine.upscale(np.ascontiguousarray(frame[window.slices]), self._means)
             inner = core.within(window)
             self.output[core.scaled(self._scale).slices] = result.frame[inner.scaled(self._scale).slices]
             for mask, new in zip(self.masks, result.masks, strict=True):

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
-from vs_smsr.engine.contract import Engine, Frame, Mask, Overrides, Scales, Upscaled, UpscaledPicture, sparsity
+from vs_smsr.engine.contract import Engine, Frame, Mask, Overrides, Upscaled, UpscaledPicture, sparsity
 from vs_smsr.engine.conversion import pack, unpack
 from vs_smsr.engine.interpreter import at_once
 from vs_smsr.engine.kept import KeptFrame
@@ -61,18 +61,18 @@ class FrameRunner:
         self._stores: list[Store] = []
         self._kept: list[weakref.ref[_Droppable]] = []  # the last used at the end
 
-    def run(self, frame: Frame, attention: tuple[Scales, ...] | None = None) -> Upscaled:
+    def run(self, frame: Frame, means: Overrides | None = None) -> Upscaled:
         """Upscale (H, W, 3) float32 RGB 0..255 of the plan's size, C-contiguous.
 
         Args:
-            attention: channel attention (width,) per block of another frame, to use instead of the frame's own.
+            means: attention and channel masks of another frame (`Upscaled.means`), to use instead of the frame's own.
         Raises:
             MemoryBudgetError: memory ran out even with the smallest tiles.
         """
         while True:
             plan = self.plan
             try:
-                return self._run(frame, Overrides(attention=attention), plan)
+                return self._run(frame, means or Overrides(), plan)
             except MemoryError as error:
                 self._shrink(plan, error)
 
@@ -107,13 +107,13 @@ class FrameRunner:
                 pass  # not so many at once: `run_picture` tries again and knows what else to do
         return at_once(self.run_picture(picture, like))
 
-    def kept(self, frame: Frame, attention: tuple[Scales, ...] | None) -> KeptFrame | None:
+    def kept(self, frame: Frame, means: Overrides) -> KeptFrame | None:
         """The frame computed with the features of all stages kept; None if they do not fit in memory."""
         if self.plan.keep != "features":
             return None
         try:
             kept = KeptFrame(self.engine, self._bounds.height, self._bounds.width)
-            kept.upscale(frame, Overrides(attention=attention))
+            kept.upscale(frame, means)
             return kept
         except MemoryError as error:
             log.info("memory: no room for the features of a frame (%s); regions are reused without them", error)
@@ -149,10 +149,8 @@ class FrameRunner:
     def _run(self, frame: Frame, overrides: Overrides, plan: FramePlan) -> Upscaled:
         if plan.tile is None:
             return self.engine.upscale(frame, overrides)
-        if overrides.attention is not None and plan.independent:
-            return self._independent(
-                frame, overrides.attention, cover(self._bounds, plan.independent, plan.independent)
-            )
+        if plan.independent and overrides.have_means(self.engine.weights.spec):
+            return self._independent(frame, overrides, cover(self._bounds, plan.independent, plan.independent))
         with self._lock:  # the stores are one frame's
             height, width = plan.height, plan.width
             if not self._stores:
@@ -162,20 +160,22 @@ class FrameRunner:
             staged = StagedFrame(self.engine, self._stores, height, width)
             return staged.upscale(frame, overrides, cover(self._bounds, plan.tile, plan.tile))
 
-    def _independent(self, frame: Frame, attention: tuple[Scales, ...], cores: Sequence[Window]) -> Upscaled:
-        """Tiles with the whole network's halo; right only because the attention is given."""
+    def _independent(self, frame: Frame, means: Overrides, cores: Sequence[Window]) -> Upscaled:
+        """Tiles with the whole network's halo; right only because the means are given."""
+        assert means.attention is not None, "as asked before"
+        channels = means.channels or ()
         weights = self.engine.weights
         scale = weights.scale
         result = np.empty((scale * frame.shape[0], scale * frame.shape[1], 3), np.float32)
         masks: tuple[Mask, ...] = tuple(np.empty(frame.shape[:2], np.uint8) for _ in weights.spec.blocks)
         for core in cores:
             window = core.expand(reach(weights.spec).needs, self._bounds)
-            part = self.engine.upscale(np.ascontiguousarray(frame[window.slices]), Overrides(attention=attention))
+            part = self.engine.upscale(np.ascontiguousarray(frame[window.slices]), means)
             inner = core.within(window)
             result[core.scaled(scale).slices] = part.frame[inner.scaled(scale).slices]
             for mask, new in zip(masks, part.masks, strict=True):
                 mask[core.slices] = new[inner.slices]
-        return Upscaled(result, masks, attention, sparsity(weights, masks))
+        return Upscaled(result, masks, means.attention, sparsity(weights, masks, channels), channels=channels)
 
     def _shrink(self, plan: FramePlan, error: MemoryError) -> None:
         """After memory ran out with that plan: smaller tiles, for this frame and all that follow.

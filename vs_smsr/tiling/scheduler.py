@@ -136,7 +136,7 @@ class Scheduler:
         """Load and compile what frames need, whole, in tiles or reused: it stays, so it counts as in use."""
         height, width = WARM_UP
         frame = np.zeros((height, width, 3), np.float32)
-        attention = self._engine.upscale(frame).attention
+        means = self._engine.upscale(frame).means
         if self._options.has_temporal_tiles:
             noise(frame, frame)
         if self._engine.capabilities.windows:
@@ -146,7 +146,7 @@ class Scheduler:
             staged.upscale(frame, Overrides(), tiles)
             if self._options.has_temporal_tiles:
                 kept = KeptFrame(self._engine, height, width)
-                kept.upscale(frame, Overrides(attention=attention))
+                kept.upscale(frame, means)
                 FeatureReuse(kept).update(frame, np.ones((height, width), np.bool_))
         if self._engine.profile:
             self._engine.profile.clear()  # compiling is no part of a frame

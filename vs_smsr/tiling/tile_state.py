@@ -200,7 +200,7 @@ class TileState:
     def _alone(self, frame: Frame) -> Frame:
         """Rows of the frame's result without reuse: with its own attention, if that has not been held by request."""
         with self._tiler.turn(frame, self._overhead) as runner:
-            own = runner.run(frame, self._holding.attention if self.held else None)
+            own = runner.run(frame, self._holding.means if self.held else None)
         return own.frame[::SAMPLED].copy()
 
 
@@ -210,7 +210,8 @@ def tiled(
     """The result of a frame with even sides, for the frame as it came."""
     whole = cropped(result, *frame.shape[:2])
     every = np.broadcast_to(np.True_, result.masks[0].shape) if computed is None else computed
-    return TiledFrame(whole.frame, whole.masks, whole.attention, whole.sparsity, every, held, alike)
+    found = whole.frame, whole.masks, whole.attention, whole.sparsity
+    return TiledFrame(*found, every, held, alike, channels=whole.channels)
 
 
 def psnr(a: Frame, b: Frame) -> float:

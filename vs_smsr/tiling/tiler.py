@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from functools import partial
 
-from vs_smsr.engine.contract import Engine, Frame, Scales, Upscaled, UpscaledPicture
+from vs_smsr.engine.contract import Engine, Frame, Overrides, Upscaled, UpscaledPicture
 from vs_smsr.engine.picture import Layout, Picture
 from vs_smsr.options import TilingOptions
 from vs_smsr.tiling.padding import cropped, padded
@@ -109,14 +109,14 @@ class Tiler:
         """
         return self._scheduler.plan(height + height % 2, width + width % 2, overhead)
 
-    def upscale(self, frame: Frame, attention: tuple[Scales, ...] | None = None, overhead: int = 0) -> Upscaled:
+    def upscale(self, frame: Frame, means: Overrides | None = None, overhead: int = 0) -> Upscaled:
         """Upscale (H, W, 3) float32 RGB 0..255 of any size to (scale * H, scale * W, 3).
 
         An odd side is padded to even by repeating the last row or column, since the mask branch works at half
         resolution; the result is cropped. Masks cover the padded frame.
 
         Args:
-            attention: channel attention (width,) per block of another frame, to use instead of the frame's own.
+            means: attention and channel masks of another frame (`Upscaled.means`), to use instead of the frame's own.
         Raises:
             MemoryBudgetError: the budget is too small, or memory ran out even with the smallest tiles.
             EngineError: the engine failed.
@@ -124,7 +124,7 @@ class Tiler:
         height, width = frame.shape[:2]
         frame = padded(frame)
         with self.turn(frame, overhead) as runner:
-            result = runner.run(frame, attention)
+            result = runner.run(frame, means)
         return cropped(result, height, width)
 
     def upscale_picture(self, picture: Picture, like: Layout | None = None, overhead: int = 0) -> UpscaledPicture:

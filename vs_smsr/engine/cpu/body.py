@@ -100,13 +100,20 @@ def bands(height: int, rows: int, layers: int) -> Iterator[Band]:
 
 
 class Body:
-    """Runs blocks over frames of one size; `sums` holds the channel sums of the newest fused features."""
+    """Runs blocks over frames of one size.
+
+    Attributes:
+        blocks: as they are packed for the current frame.
+        sums: channel sums of the newest fused features.
+        only: (H, W) the pixels that are computed; None: all.
+    """
 
     def __init__(self, network: PackedNetwork, launch: Launchers, arena: Arena) -> None:
         self._network, self._launch, self._arena = network, launch, arena
+        self.blocks = list(network.blocks)
         self.sums = np.zeros(network.channels, np.int64)
         self._by_quads = any(isinstance(layer.active, Packed) for block in network.blocks for layer in block.layers)
-        self.only: NDArray[np.bool_] | None = None  # (H, W)
+        self.only: NDArray[np.bool_] | None = None
 
     def resize(self, height: int, width: int) -> None:
         """From now on for frames of that size; the arena has it already."""
@@ -146,7 +153,7 @@ class Body:
     def run(self, block: int, features: Words, pixels: Pixels, fused: Words) -> None:
         """All layers and the fuse of one block: features (grid, channels) to fused (grid, channels) and `sums`."""
         self.sums[:] = 0
-        line, layers = self._network.line, len(self._network.blocks[block].layers)
+        line, layers = self._network.line, len(self.blocks[block].layers)
         all_bands = list(bands(self._height, self._rows, layers))
         counts = pixels.active.firsts
         most = int(max(counts[band.stop] - counts[band.start] for band in all_bands))
@@ -160,7 +167,7 @@ class Body:
 
     def _keep(self, block: int, pixels: Pixels, rows: Words, previous: Band, band: Band) -> None:
         """Move what the band needs of the previous one to where the band looks for it."""
-        for number, layer in enumerate(self._network.blocks[block].layers):
+        for number, layer in enumerate(self.blocks[block].layers):
             end = previous.end(number)
             old, first, last = (int(pixels.active.firsts[row]) for row in (previous.start, band.start, end))
             lines = rows[number].reshape(-1, self._network.line)
@@ -171,7 +178,7 @@ class Body:
             maps[1 : 1 + end - band.start] = maps[1 + band.start - previous.start : 1 + end - previous.start]
 
     def _run_band(self, block: int, features: Words, pixels: Pixels, rows: Words, fused: Words, band: Band) -> None:
-        launch, network, packed = self._launch, self._network, self._network.blocks[block]
+        launch, network, packed = self._launch, self._network, self.blocks[block]
         shift = band.start * self._pitch  # the band's maps begin one border row above its first row
         base = int(pixels.active.firsts[band.start])  # row numbers count from 1
         in_rows, dense, stride, source_shift = rows[0], features, network.line, 0

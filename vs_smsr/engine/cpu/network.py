@@ -8,13 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from vs_smsr.engine.contract import Dense, dense_channels
 from vs_smsr.engine.cpu.gemm import BF16, FP32
 from vs_smsr.engine.cpu.isa import Isa
-from vs_smsr.engine.cpu.packing import Floats, Packed, pack, pack_block, padded
+from vs_smsr.engine.cpu.packing import Floats, Packed, PackedBlock, pack, pack_block, padded
 from vs_smsr.engine.cpu.pixel_kernels import bicubic_phases
 from vs_smsr.engine.cpu.winograd import transformed
 from vs_smsr.errors import EngineError
-from vs_smsr.families import ChannelAttention, Convolution, DynamicChannels, LearnedMask, NetworkSpec
+from vs_smsr.families import ChannelAttention, Convolution, DynamicChannels, LearnedMask, MaskedBlock, NetworkSpec
 from vs_smsr.weights import Weights
 
 LINE = 8  # channels that the kernels take at a time
@@ -37,7 +38,7 @@ class PackedMask:
 
 
 class PackedNetwork:
-    """Everything that depends on the weights alone.
+    """Everything that depends on the weights alone, and blocks by the channel masks of frames.
 
     With bf16, maps hold bf16 and the large convolutions multiply bf16; the first convolution, the mask branch and the
     attention multiply float32 with float32 weights.
@@ -45,6 +46,8 @@ class PackedNetwork:
     Attributes:
         channels: of a pixel in a map.
         layers: masked layers of the block that has the most.
+        blocks: the masked blocks; those whose channel masks follow from the frame with dense channels only, as they
+            take the most memory, until `block_for` makes others.
         word, line, per_word: the type of a map's words, words of a pixel, channels of a word.
     Raises:
         EngineError: the kernels cannot run such a network; the message says why.
@@ -92,10 +95,23 @@ class PackedNetwork:
         self.tail = winograd(spec.tail)
         self.collect = winograd(spec.collect[1]) if spec.collect else None
         self.shares = [pack(isa, mode, share, bias) for share, bias in _shares(weights)]
-        self.blocks = [pack_block(isa, mode, weights, block) for block in range(len(spec.blocks))]
+        self._packing = isa, mode, weights
+        self._newest: dict[int, tuple[Dense, PackedBlock]] = {}  # by block: replaced as a whole, so threads may share
+        self.blocks = [
+            pack_block(isa, mode, weights, number, dense_channels(weights, number, _most_dense(block)))
+            for number, block in enumerate(spec.blocks)
+        ]
         self.masks = [mask(block.mask) if isinstance(block.mask, LearnedMask) else None for block in spec.blocks]
         self.attention = [_attention(tensors, block.attention) if block.attention else None for block in spec.blocks]
         self.phases = bicubic_phases(spec.scale)
+
+    def block_for(self, block: int, dense: Dense) -> PackedBlock:
+        """A block with these channel masks; packed anew only where they are not those of the call before."""
+        newest = self._newest.get(block)
+        if newest is None or not np.array_equal(newest[0], dense):
+            packed = pack_block(*self._packing, block, dense_channels(self._packing[2], block, dense))
+            newest = self._newest[block] = dense, packed
+        return newest[1]
 
     @property
     def mask_channels(self) -> int:
@@ -114,13 +130,19 @@ def check(spec: NetworkSpec) -> None:
     for block in spec.blocks:
         larger += block.mask.convolutions if block.mask else ()
         pointwise += [block.fuse, *(block.attention.convolutions if block.attention else ())]
-        if isinstance(block.channel_mask, DynamicChannels):
-            raise EngineError("cpu: channel masks must not depend on the frame. No engine runs this network yet.")
+        pointwise += block.channel_mask.convolutions if isinstance(block.channel_mask, DynamicChannels) else ()
     for convolutions, size in ((larger, 3), (pointwise, 1)):
         for convolution in filter(None, convolutions):
             found = convolution.size
             _require(found == size, f"{convolution.name} must be {size}x{size}, got {found}x{found}")
     _require(spec.width % LINE == 0, f"channels must be a multiple of {LINE}, got {spec.width}")
+
+
+def _most_dense(block: MaskedBlock) -> Dense | None:
+    """The channel masks that take the most memory, where the weights do not fix them."""
+    if not isinstance(block.channel_mask, DynamicChannels):
+        return None
+    return np.ones((len(block.layers), max(layer.outputs for layer in block.layers)), np.bool_)
 
 
 def _shares(weights: Weights) -> Iterator[tuple[Floats, Floats | None]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from vs_smsr.engine.contract import Features, Frame, Map, Mask, Scales, Sums, Wanted, statistic
+from vs_smsr.engine.contract import Dense, Features, Frame, Map, Mask, Scales, Sums, Wanted, statistic
 from vs_smsr.engine.cpu.arena import MAPS, Arena, zero_border
 from vs_smsr.engine.cpu.body import Body
 from vs_smsr.engine.cpu.index_lists import AllPixels, IndexLists, SomePixels
@@ -102,6 +102,14 @@ class Workspace:
 
     def give_mask(self, block: int, mask: Mask) -> None:
         self._masks[block] = np.ascontiguousarray(mask, np.uint8)
+
+    def feature_sums(self, source: Map, core: Window) -> Sums:
+        sums = np.zeros(self._network.channels, np.int64)
+        self._launch.run(self._launch.window_sums(self._maps[source], core, sums))
+        return sums
+
+    def give_channels(self, block: int, dense: Dense) -> None:
+        self._body.blocks[block] = self._network.block_for(block, dense)
 
     def masked_block(self, block: int, source: Map, core: Window) -> None:
         self._launch.block = self._block = block

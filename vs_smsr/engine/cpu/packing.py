@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vs_smsr.engine.contract import Dense
 from vs_smsr.engine.cpu.gemm import BF16, FP32
 from vs_smsr.engine.cpu.isa import Isa, RegisterTile
 from vs_smsr.engine.cpu.winograd import transformed
@@ -141,11 +143,14 @@ class PackedBlock:
     fuse_table: Integers
 
 
-def pack_block(isa: Isa, mode: int, weights: Weights, block: int) -> PackedBlock:
+def pack_block(isa: Isa, mode: int, weights: Weights, block: int, dense: Sequence[Dense]) -> PackedBlock:
     """Pack a block's masked layers and fuse.
 
     All layers are stored with `width` channels. Of what a layer does not have, or does not pass on, weights are zero or
     are not there at all: channels that are passed on lie first among the dense and among the sparse ones.
+
+    Args:
+        dense: per layer (outputs,), True where a channel is dense.
     """
     spec, width = weights.spec.blocks[block], weights.spec.width
     per_word = 1 if mode == FP32 else 2
@@ -153,7 +158,7 @@ def pack_block(isa: Isa, mode: int, weights: Weights, block: int) -> PackedBlock
     order, dense_inputs, passed_dense, passed = np.arange(width), width, width, 0
     for number, layer in enumerate(spec.layers):
         is_dense = np.zeros(width, np.bool_)
-        is_dense[: layer.outputs] = weights.dense_channels(block, number)
+        is_dense[: layer.outputs] = dense[number]
         goes_on = np.arange(width) >= spec.distilled
         next_order = np.lexsort((~goes_on, ~is_dense))
         dense_outputs = int(is_dense.sum())

@@ -21,6 +21,7 @@ from vs_smsr.engine.memory import Memory
 from vs_smsr.engine.picture import Layout, Picture
 from vs_smsr.engine.profile import Profile
 from vs_smsr.errors import EngineError, MemoryBudgetError
+from vs_smsr.families import LearnedMask
 from vs_smsr.options import EngineOptions
 from vs_smsr.weights import Weights
 
@@ -115,20 +116,24 @@ class CudaEngine:
         with self._explained(*even):
             space = self._take(*even)
             with space.launches(replay=self._repeats(overrides)):
-                interpreter.trunk(space, self.weights.spec, space.put_picture(picture), overrides)
+                frame = space.put_picture(picture)
+                channels = interpreter.trunk(space, self.weights, frame, overrides)
                 large, counts = space.take_picture(like, scale * height, scale * width)
 
         def finish() -> UpscaledPicture:
             with self._explained(*even):
                 space.device.synchronize()
             self._give(space)
-            return UpscaledPicture(large, sparsity_of(self.weights, list(counts[:, 0] / (even[0] * even[1]))))
+            active = list(counts[:, 0] / (even[0] * even[1]))
+            return UpscaledPicture(large, sparsity_of(self.weights, active, channels))
 
         return finish
 
     def _repeats(self, overrides: Overrides) -> bool:
-        """Nothing is uploaded on the way: the launches are those of every such frame."""
-        return overrides == Overrides() and all(block.mask and block.attention for block in self.weights.spec.blocks)
+        """Nothing is copied to or from the host on the way: the launches are those of every such frame."""
+        spec = self.weights.spec
+        computed = all(isinstance(block.mask, LearnedMask) and block.attention for block in spec.blocks)
+        return overrides == Overrides() and computed and not spec.dynamic
 
     @contextmanager
     def open(self, height: int, width: int) -> Iterator[Workspace]:

@@ -10,7 +10,7 @@ from numpy.typing import DTypeLike
 from cupy_kernels import geometry
 from cupy_kernels.geometry import CHANNELS, LAYERS
 from vs_smsr.engine.picture import MOST_NUMBERS
-from vs_smsr.families import NetworkSpec
+from vs_smsr.families import DynamicChannels, NetworkSpec
 
 Buffers = dict[str, tuple[tuple[int, ...], DTypeLike]]
 
@@ -34,12 +34,18 @@ def buffers(spec: NetworkSpec, height: int, width: int, half: bool) -> Buffers:
         "inverse": ((height, width), np.int32),
         "counts": ((blocks, 2), np.int32),
         "sums": ((blocks, LAYERS, CHANNELS), np.int64),
+        "feature sums": ((CHANNELS,), np.int64),
         "decoding": ((MOST_NUMBERS,), np.float32),
         "encoding": ((MOST_NUMBERS,), np.float32),
         "out": ((spec.scale * height, spec.scale * width, 3), np.float32),
         **{
             f"larger{number}": ((height << number + 1, width << number + 1, CHANNELS), element)
             for number in range(len(spec.upsampling))
+        },
+        **{
+            f"weights{number}": ((geometry.block_bytes(len(block.layers), half),), np.uint8)
+            for number, block in enumerate(spec.blocks)
+            if isinstance(block.channel_mask, DynamicChannels)
         },
         **{f"mask{block}": ((height, width), np.uint8) for block in range(blocks)},
         **{f"scales{block}": ((CHANNELS,), np.float32) for block in range(blocks)},

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cupy_kernels.geometry import ATTENTION_CHANNELS, CHANNELS, LAYERS, MASK_CHANNELS
+from vs_smsr.engine.contract import Dense, dense_channels
 from vs_smsr.errors import EngineError
 from vs_smsr.families import ChannelAttention, Convolution, DynamicChannels, LearnedMask, NetworkSpec
 from vs_smsr.weights import Weights
@@ -63,19 +64,20 @@ class Embedded:
         spec, c = weights.spec, CHANNELS
         first, *rest = spec.head
         self.head = self._pair(first, c, 3), *(self._pair(one, c, c) for one in rest)
-        self.blocks = tuple(map(self._block, range(len(spec.blocks))))
+        self.blocks = tuple(map(self.block, range(len(spec.blocks))))
         self.collect = self._pair(spec.collect[1], c, c) if spec.collect else None
         self.share_bias = self._bias(spec.collect[0], c) if spec.collect else np.zeros(c, np.float32)
         self.upsampling = tuple(map(self._shuffled, spec.upsampling))
         self.tail = self._pair(spec.tail, spec.tail.outputs, c)
 
-    def _block(self, block: int) -> Block:
+    def block(self, block: int, given: Dense | None = None) -> Block:
+        """A block with these channel masks; None: those of the weights, all sparse where they do not fix them."""
         weights, c = self._weights, CHANNELS
         spec, tensors = weights.spec.blocks[block], weights.tensors
         layers = range(len(spec.layers))
         return Block(
             mask=self._mask(spec.mask) if isinstance(spec.mask, LearnedMask) else None,
-            dense=np.stack([padded(weights.dense_channels(block, layer), c) for layer in layers]),
+            dense=np.stack([padded(dense, c) for dense in dense_channels(weights, block, given)]),
             layers=tuple(padded(tensors[f"{layer.name}.weight"], c, c) for layer in spec.layers),
             slopes=tuple(map(spec.slope_of, layers)),
             fuse=self._fuse(spec.fuse),
@@ -141,8 +143,7 @@ def check(spec: NetworkSpec) -> None:
     for block in spec.blocks:
         _require(not block.distilled, "layers must pass on all their channels, without distilling some")
         _require(not (block.attention and block.attention.contrast), "attention must be of means, without contrast")
-        if isinstance(block.channel_mask, DynamicChannels):
-            raise EngineError("cuda: channel masks must not depend on the frame. No engine runs this network yet.")
+        narrow += block.channel_mask.convolutions if isinstance(block.channel_mask, DynamicChannels) else ()
         wide += block.layers
         narrow.append(block.fuse)
         count = len(block.layers)

@@ -9,75 +9,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cupy_kernels import Device, Kernels, geometry, packing
-from cupy_kernels.geometry import CHANNELS, LAYERS
+from cupy_kernels.geometry import CHANNELS
+from vs_smsr.engine.contract import Dense
+from vs_smsr.engine.cuda import body
+from vs_smsr.engine.cuda.body import Array, Body, Channels, Fuse, Put
 from vs_smsr.engine.cuda.embedding import Block as Numbers
 from vs_smsr.engine.cuda.embedding import Embedded, Pair, padded
 from vs_smsr.weights import Weights
 
-Array = Any  # an array of the device
-
-
-@dataclass(frozen=True)
-class Channels:
-    """How the 64 outputs of a masked layer lie in memory: dense ones first.
-
-    Attributes:
-        order: (64,) channel of the network at each place.
-        dense: how many places hold dense channels.
-        stored: how many places are in the full map: dense, rounded up. The channels between are sparse and 0 at
-            inactive pixels, and no weight of the inactive pixels' convolution touches them.
-    """
-
-    order: NDArray[np.intp]
-    dense: int
-    stored: int
-
-    @classmethod
-    def of(cls, mask: NDArray[np.bool_]) -> Channels:
-        """From (64,) bool, True = dense."""
-        dense = int(mask.sum())
-        return cls(np.argsort(~mask, kind="stable"), dense, -(-dense // geometry.STEP) * geometry.STEP)
-
-
-ALL = Channels(np.arange(CHANNELS), CHANNELS, CHANNELS)  # features: a full map of all channels
-
-
-@dataclass(frozen=True)
-class MaskedLayer:
-    """One masked 3x3 convolution.
-
-    Attributes:
-        out: its output channels.
-        slope: of the leaky relu after it.
-        everything: weights at active pixels, from all to all channels.
-        dense: weights at inactive pixels, from dense to dense; None where that is nothing or all zeros.
-    """
-
-    out: Channels
-    slope: float
-    everything: Array
-    dense: Array | None
-
-
-@dataclass(frozen=True)
-class Fuse:
-    """The 1x1 convolution over a block's layers, for one of the two lists of pixels."""
-
-    table: Array
-    weights: Array
-
 
 @dataclass(frozen=True)
 class Block:
-    """One masked block; the tuples are in the order of the launchers' arguments."""
+    """One masked block but its body; the tuples are in the order of the launchers' arguments."""
 
     pool: tuple[Array, Array] | None
     decide: tuple[Array, Array, Array, Array] | None
-    layers: tuple[MaskedLayer, ...]
-    active: Fuse
-    inactive: Fuse
     bias: Array
-    attention: tuple[Array, Array, Array, Array, Array, Array] | None
+    attention: tuple[Array, Array, Array, Array] | None
     share: Array
 
 
@@ -87,6 +35,7 @@ class Network:
     Attributes:
         spec: the network.
         up: how many times the upsampling before the tail enlarges the sides; 1: there is none.
+        blocks, bodies: the masked blocks; a body whose channel masks follow from the frame is that of no dense channel.
         pairs: (channels in, channels out) of the inactive pixels' convolutions.
         bytes: device memory that all of it takes.
     Raises:
@@ -99,7 +48,7 @@ class Network:
         self._half = kernels.half
         self.spec = weights.spec
         self.up = 1 << len(weights.spec.upsampling)
-        self.pairs: set[tuple[int, int]] = set()
+        self._numbers = numbers
         self.bytes = 0
 
         first, *rest = numbers.head
@@ -107,6 +56,11 @@ class Network:
         self.head_first = self._upload(first[0].transpose(2, 3, 1, 0).reshape(27, CHANNELS)), self._upload(first[1])
         self.head = self._windowed(rest[0]) if rest else None
         self.blocks = tuple(map(self._block, numbers.blocks))
+        self.bodies = tuple(body.make(block, self._half, self._packed) for block in numbers.blocks)
+        self.pairs = {pair for one in self.bodies for pair in one.pairs}
+        if self.spec.dynamic:
+            steps = range(geometry.STEP, CHANNELS + 1, geometry.STEP)
+            self.pairs |= {(before, after) for before in steps for after in steps}
         self.share_bias = self._upload(numbers.share_bias)
         self.collect = self._windowed(numbers.collect) if numbers.collect else None
         self.upsampling = tuple(map(self._shuffled, numbers.upsampling))
@@ -118,6 +72,10 @@ class Network:
     def variants(self) -> list[tuple[str, Any]]:
         """Every (file, macros) that a frame needs."""
         return list(geometry.variants(self._half, self.spec.tail_scale, self.pairs, self.up))
+
+    def body_for(self, block: int, dense: Dense, put: Put) -> Body:
+        """The body of a block with these channel masks."""
+        return body.make(self._numbers.block(block, dense), self._half, put)
 
     def _upload(self, host: NDArray[Any], dtype: type[np.generic] = np.float32) -> Array:
         host = np.ascontiguousarray(host, dtype)
@@ -137,13 +95,6 @@ class Network:
         return self._packed(packed), self._upload(pair[1])
 
     def _block(self, block: Numbers) -> Block:
-        channels = [Channels.of(mask) for mask in block.dense]
-        before = [ALL, *channels[:-1]]
-        layers = map(self._layer, block.layers, before, channels, block.slopes)
-        fuse, bias = block.fuse
-        start = len(channels) - fuse.shape[1]  # layer that is fused first
-        parts = [fuse[:, layer][:, out.order] for layer, out in enumerate(channels[start:])]
-        stored = [part[:, : out.stored] for part, out in zip(parts, channels[start:], strict=True)]
         pool = decide = attention = None
         if block.mask:
             (first, first_bias), (second, second_bias), (last, last_bias) = block.mask
@@ -159,11 +110,7 @@ class Network:
             )
         if block.attention:
             (down, down_bias), (up, up_bias) = block.attention
-            unused = np.zeros((start * CHANNELS, CHANNELS), np.float32)
-            columns = padded(np.concatenate([unused, *(part.T for part in parts)]), LAYERS * CHANNELS)
             attention = (
-                self._upload(columns),
-                self._upload(bias),
                 self._upload(down.T),
                 self._upload(down_bias),
                 self._upload(up.T),
@@ -172,28 +119,10 @@ class Network:
         return Block(
             pool=pool,
             decide=decide,
-            layers=tuple(layers),
-            active=self._fuse(channels, start, np.concatenate(parts, 1), active=True),
-            inactive=self._fuse(channels, start, np.concatenate(stored, 1), active=False),
-            bias=self._upload(bias),
+            bias=self._upload(block.fuse[1]),
             attention=attention,
             share=self._packed(packing.product(block.share, self._half)),
         )
-
-    def _layer(self, weight: NDArray[np.float32], into: Channels, out: Channels, slope: float) -> MaskedLayer:
-        weight = weight[out.order][:, into.order]
-        dense = None
-        if out.dense and into.dense:
-            kept = weight[: out.stored, : into.stored].copy()
-            kept[out.dense :] = 0
-            kept[:, into.dense :] = 0
-            dense = self._packed(packing.listed(kept, self._half))
-            self.pairs.add((into.stored, out.stored))
-        return MaskedLayer(out, slope, self._packed(packing.listed(weight, self._half)), dense)
-
-    def _fuse(self, channels: list[Channels], first: int, matrix: NDArray[np.float32], *, active: bool) -> Fuse:
-        table = packing.chunk_table(tuple(out.stored for out in channels), active, self._half, first)
-        return Fuse(self._packed(table), self._packed(packing.product(matrix, self._half)))
 
     def _given_fused(self) -> tuple[Fuse, Array, Array]:
         """A `Fuse` that reads fused features as they were stored, exactly; factors and bias for it."""

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from cupy_kernels import Device, Kernels
 from cupy_kernels.geometry import CHANNELS
-from vs_smsr.engine.contract import Features, Frame, Map, Mask, Scales, Sums, Wanted
+from vs_smsr.engine.contract import Dense, Features, Frame, Map, Mask, Scales, Sums, Wanted
+from vs_smsr.engine.cuda.body import Array, Fuse, Room
 from vs_smsr.engine.cuda.buffers import buffers
-from vs_smsr.engine.cuda.network import Array, Fuse, Network
+from vs_smsr.engine.cuda.network import Network
 from vs_smsr.engine.cuda.pictures import Converter
 from vs_smsr.engine.picture import Layout, Picture
 from vs_smsr.engine.window import Window, whole
@@ -76,6 +77,8 @@ class Workspace:
         fused = Exact(self._at["collected"], self._at["fused low"])
         self._maps["fused"] = self._maps["features"] if network.collect else fused
         self._converter = Converter(device, self._kernels, self._at)
+        self._bodies = list(network.bodies)
+        self._dense: dict[int, Dense] = {}  # by which bodies were made
         self._layers = [self._split(block) for block in range(len(network.blocks))]
         self._no_rows = self._at["layers"][:0].reshape(height * width, 0)
         self._token = object()  # whose launches the device may have recorded: those with these buffers
@@ -102,7 +105,7 @@ class Workspace:
     def _split(self, block: int) -> tuple[Layer, ...]:
         """The layers' views of their buffer: the maps of all layers, then the rows of all layers."""
         area = self.height * self.width
-        stored = [layer.out.stored for layer in self._network.blocks[block].layers]
+        stored = [layer.out.stored for layer in self._bodies[block].layers]
         widths = [*stored, *(CHANNELS - channels for channels in stored)]
         starts = [area * sum(widths[:i]) for i in range(len(widths) + 1)]
         views = [self._at["layers"][start:end] for start, end in pairwise(starts)]
@@ -148,15 +151,31 @@ class Workspace:
         self._kernels.list_pixels(mask, at["partial"], at["active"], at["inactive"], at["inverse"], counts)
         return (at["active"], counts[:1]), (at["inactive"], counts[1:])
 
+    def feature_sums(self, source: Map, core: Window) -> Sums:
+        features, sums = self._maps[source], self._at["feature sums"]
+        self.device.zero(sums)
+        window = core.top, core.left, core.bottom, core.right
+        self._kernels.sum_features(features.high, features.low, sums, window)
+        host: Sums = self.device.download(sums)
+        return host[: self._network.spec.width]
+
+    def give_channels(self, block: int, dense: Dense) -> None:
+        """Weights are ordered anew only where the masks are not those of the frame before."""
+        if block in self._dense and np.array_equal(self._dense[block], dense):
+            return
+        self._bodies[block] = self._network.body_for(block, dense, Room(self.device, self._at[f"weights{block}"]))
+        self._layers[block] = self._split(block)
+        self._dense[block] = dense
+
     def masked_block(self, block: int, source: Map, core: Window) -> None:
-        weights = self._network.blocks[block]
+        body = self._bodies[block]
         active, inactive = self._select(block)
         self._core, self._sums = core, self._at["sums"][block]
         self.device.zero(self._sums)
         window = (core.top, core.left, core.bottom, core.right)
         before = Layer(self._maps[source].high, self._no_rows)
         conv = self._kernels.conv_listed
-        for number, (layer, out) in enumerate(zip(weights.layers, self._layers[block], strict=True)):
+        for number, (layer, out) in enumerate(zip(body.layers, self._layers[block], strict=True)):
             sums, result = self._sums[number], (out.dense, out.rows)
             given = before.dense, before.rows, self._at["inverse"]
             how: dict[str, Any] = {"slope": layer.slope, "window": window}
@@ -167,19 +186,20 @@ class Workspace:
                 self.device.zero(out.dense)
             conv(*given, layer.everything, *active, *result, sums, everything=True, **how)
             before = out
-        self._fused = Fused(((weights.active, active), (weights.inactive, inactive)), weights.bias)
+        self._fused = Fused(((body.active, active), (body.inactive, inactive)), self._network.blocks[block].bias)
 
     def sums(self) -> Sums:
         host: Sums = self.device.download(self._sums)
         return host
 
     def attention(self, block: int, pixels: int, sums: Sums | None = None) -> None:
-        weights = self._network.blocks[block].attention
-        assert weights is not None, "a block without attention is given ones"
+        weights = self._network.blocks[block]
+        assert weights.attention is not None, "a block without attention is given ones"
         on_device = self._at["sums"][block]
         if sums is not None:
             self.device.upload(on_device, sums)
-        self._kernels.attention_scales(on_device, *weights, self._at[f"scales{block}"], pixels)
+        means = self._bodies[block].columns, weights.bias
+        self._kernels.attention_scales(on_device, *means, *weights.attention, self._at[f"scales{block}"], pixels)
 
     def give_attention(self, block: int, scales: Scales) -> None:
         padded = np.zeros(CHANNELS, np.float32)

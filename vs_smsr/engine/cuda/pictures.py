@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cupy_kernels import Device, Kernels
-from vs_smsr.engine.cuda.network import Array
+from vs_smsr.engine.cuda.body import Array
 from vs_smsr.engine.picture import Floats, Layout, Picture
 
 
