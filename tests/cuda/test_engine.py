@@ -13,14 +13,17 @@ from typing import Any
 import numpy as np
 import pytest
 from host.device import HostDevice, HostMemory
-from networks import ALL, MIXED, NONE, image, masks, network, psnr
+from networks import ALL, MIXED, NONE, image, masks, network, psnr, shortened, weights_of
 
 from vs_smsr.engine import Overrides
 from vs_smsr.engine.cpu import CpuEngine
 from vs_smsr.engine.cuda import CudaEngine
 from vs_smsr.engine.cuda.buffers import buffers
+from vs_smsr.engine.picture import Picture
 from vs_smsr.errors import EngineError, MemoryBudgetError
+from vs_smsr.families import smsr
 from vs_smsr.families.smsr import MODULES
+from vs_smsr.tiling import Tiler
 from vs_smsr.weights import Weights
 
 pytestmark = pytest.mark.usefixtures("gpp")
@@ -243,6 +246,29 @@ def test_a_recorded_frame_is_replayed() -> None:
         frame = image(8, 10, seed)
         assert np.array_equal(cuda.upscale(frame, state).frame, plain.upscale(frame, state).frame)
     assert devices[-1].frames == ["first", "record", "replay", "replay"]  # given masks are copied in: never recorded
+
+
+def test_masks_by_gradient_are_those_of_the_frame() -> None:
+    """Pictures too, which the host does not convert otherwise; and launches are not replayed with another frame's."""
+    devices: list[Replaying] = []
+
+    def make() -> Replaying:
+        devices.append(Replaying(memory=memory))
+        return devices[-1]
+
+    weights, memory = weights_of(shortened(smsr.variant(2, gradient=30.0), 2)), HostMemory()
+    cuda = CudaEngine(weights, make, half=False)
+    for seed in range(3):
+        source = np.rint(image(9, 15, seed)).astype(np.uint8)
+        wanted = Tiler(CpuEngine(weights)).upscale(source.astype(np.float32))
+        got = Tiler(cuda).upscale(source.astype(np.float32))
+        assert all(np.array_equal(a, b) for a, b in zip(got.masks, wanted.masks, strict=True))
+        assert np.abs(got.frame - wanted.frame).max() < FP32_LIMIT
+        made = cuda.upscale_picture(Picture.of(source))
+        assert np.array_equal(made.picture.planes[0], np.rint(got.frame).astype(np.uint8))
+        assert made.sparsity == wanted.sparsity
+    assert 0.05 < np.mean(got.active) < 0.95
+    assert not any(device.frames for device in devices)
 
 
 def test_a_failing_device_is_an_engine_error() -> None:

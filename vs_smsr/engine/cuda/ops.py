@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 from cupy_kernels import Device, Kernels
 from cupy_kernels.geometry import CHANNELS
 from vs_smsr.engine.contract import Dense, Features, Frame, Map, Mask, Scales, Sums, Wanted
+from vs_smsr.engine.conversion import unpack
 from vs_smsr.engine.cuda.body import Array, Fuse, Room
 from vs_smsr.engine.cuda.buffers import buffers
 from vs_smsr.engine.cuda.network import Network
 from vs_smsr.engine.cuda.pictures import Converter
 from vs_smsr.engine.picture import Layout, Picture
 from vs_smsr.engine.window import Window, whole
+from vs_smsr.families import GradientMask
 
 LEFT_OUT = 2  # in a mask, beside 0 and 1: a pixel of neither list
 
@@ -255,10 +257,13 @@ class Workspace:
         """In place of the upload of a frame: upload a picture of these sides or one less, and convert it.
 
         Returns:
-            What `head` takes for that frame: it has no memory, only the shape.
+            What `head` takes for that frame: it has no memory, only the shape, unless masks follow from its pixels.
         """
         self._converter.unpack(picture, self._bytes("out"), self._at["frame"])  # "out" is free until the tail
-        self._frame = np.broadcast_to(np.float32(0), (self.height, self.width, 3))
+        if any(isinstance(block.mask, GradientMask) for block in self._network.spec.blocks):
+            self._frame = unpack(picture)
+        else:
+            self._frame = np.broadcast_to(np.float32(0), (self.height, self.width, 3))
         return self._frame
 
     def take_picture(self, layout: Layout, height: int, width: int) -> tuple[Picture, NDArray[np.int32]]:
