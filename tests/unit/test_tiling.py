@@ -134,7 +134,7 @@ def budget_for(engine: CpuEngine, keep: str, height: int, width: int) -> int:
     engine.memory.release()  # as the scheduler does before it plans: idle buffers do not count
     rich = plan(engine, height, width, TilingOptions(attention="held"))
     assert rich.keep == "features"
-    spared = {"features": 0, "regions": rich.bytes["features"] // 2}[keep]
+    spared = {"features": 0, "regions": rich.bytes["features"] * 7 // 8}[keep]
     return rich.total - spared + (1 << 20)
 
 

@@ -148,7 +148,10 @@ class Ops(Protocol):
         ...
 
     def residual(self, block: int, source: Map, *, collect: bool) -> None:
-        """ "features" = f_(k+1) = "fused" * attention + source; with `collect` also what `collect` does."""
+        """ "features" = f_(k+1) = "fused" * attention + source; with `collect` also what `collect` does.
+
+        "head" is undefined afterwards; `tail` still has f_0 if it is that of `head`.
+        """
         ...
 
     def collect(self, block: int) -> None:
@@ -170,7 +173,7 @@ class Ops(Protocol):
         ...
 
     def write(self, target: Map, values: Features) -> None:
-        """Fill a map from the host."""
+        """Fill a map from the host. A written "head" is for `tail` alone, and may overwrite "features"."""
         ...
 
     def read(self, source: Map, window: Window) -> Features:

@@ -12,8 +12,15 @@ from vs_smsr.engine.cpu.network import PackedNetwork
 from vs_smsr.engine.cpu.packing import Words, aligned
 
 BAND = 12 << 20  # bytes of a band's features, about
-MAPS = ("head", "features", "fused", "collected")
 QUAD_LISTS = ("active quads", "inactive quads", "passive quads")
+
+
+def maps(network: PackedNetwork) -> tuple[str, ...]:
+    """Names of the maps of all channels. f_0 lies where later f_k do, unless something but a tail needs it in the end.
+
+    A tail is linear, so what it makes of f_0 can be taken before f_0 goes.
+    """
+    return "features", "fused", "collected", *(["head"] if network.collect and network.upsampling else [])
 
 
 def ahead(network: PackedNetwork) -> int:
@@ -43,7 +50,7 @@ def sizes(network: PackedNetwork, height: int, width: int) -> dict[str, tuple[in
     pixels, grid = height * width, (height + 2) * (width + 2)
     half = (height // 2 + 2) * (width // 2 + 2)
     band = min(1 + band_rows(network, height, width) + ahead(network), height)
-    table = dict.fromkeys(MAPS, (grid * network.line, network.word))
+    table = dict.fromkeys(maps(network), (grid * network.line, network.word))
     table |= {f"dense {layer}": ((band + 2) * (width + 2) * network.dense_stride(layer), network.word)
               for layer in range(network.layers)}  # fmt: skip
     levels, part = len(network.upsampling), upsampling_rows(network, height, width) if network.upsampling else 0

@@ -236,14 +236,28 @@ class Launchers:
         self, packed: Packed, quads: Positions, source: Words, mean: Floats, scale: int, frame: Frame,
         pitch: int | None = None,
     ) -> Call:  # fmt: skip
-        """3x3 and pixel shuffle, added to the bicubic base in `frame` (sH, sW, 3); a pitch if not that of the maps."""
-        pitch = pitch or self._pitch
+        """3x3 and pixel shuffle, added to what `frame` (sH, sW, 3) holds; the mean too, and a clamp to 0..255.
+
+        Args:
+            pitch: of the source, if not that of the maps.
+        """
+        return self._tail(packed, packed.bias, quads, source, (mean, 0, 255), scale, frame, pitch or self._pitch)
+
+    def part_of_tail(self, packed: Packed, quads: Positions, source: Words, scale: int, frame: Frame) -> Call:
+        """As `tail`, but for the bias, the mean and the clamp: the tail of a sum is the sum of its parts' tails."""
+        nothing = np.zeros(3, np.float32), -np.inf, np.inf
+        return self._tail(packed, np.zeros_like(packed.bias), quads, source, nothing, scale, frame, self._pitch)
+
+    def _tail(
+        self, packed: Packed, bias: Floats, quads: Positions, source: Words, mean: tuple[Floats, float, float],
+        scale: int, frame: Frame, pitch: int,
+    ) -> Call:  # fmt: skip
         check("source", source, self._word, int(quads.max(initial=0) + pitch + 2) * self._line)
         if packed.outputs != 3 * scale**2:
             raise ValueError(f"cpu: the tail must have {3 * scale**2} outputs, got {packed.outputs}.")
         return winograd_kernels.tail_convolution(*packed.literals, self._channels), (
-            quads, pitch, source, packed.data, packed.group_stride, packed.tap_starts, packed.groups, packed.bias,
-            mean, scale, frame,
+            quads, pitch, source, packed.data, packed.group_stride, packed.tap_starts, packed.groups, bias,
+            mean[0], np.float32(mean[1]), np.float32(mean[2]), scale, frame,
         )  # fmt: skip
 
     def centre(self, frame: Frame, mean: Floats, grid: Floats) -> Call:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from vs_smsr.engine.contract import Dense, Features, Frame, Map, Mask, Scales, Sums, Wanted, statistic
-from vs_smsr.engine.cpu.arena import MAPS, Arena, zero_border
+from vs_smsr.engine.cpu.arena import Arena, maps, zero_border
 from vs_smsr.engine.cpu.body import Body
 from vs_smsr.engine.cpu.index_lists import AllPixels, IndexLists, SomePixels
 from vs_smsr.engine.cpu.launchers import Launchers
@@ -20,7 +20,8 @@ from vs_smsr.engine.window import Window, whole
 class Workspace:
     """The ops of one frame size at a time, on buffers that are reused from frame to frame.
 
-    Maps live on the grid, the frame with a border of one zero pixel: four of all channels, then the body's own.
+    Maps live on the grid, the frame with a border of one zero pixel: three of all channels (see `arena.maps`), then the
+    body's own. "head" and "features" are one map: what is written to one, the other holds.
     """
 
     def __init__(self, network: PackedNetwork, pool: Pool, profile: Profile | None = None) -> None:
@@ -47,6 +48,8 @@ class Workspace:
         self._some: IndexLists | None = None
         self._body.only = None
         self._collecting = False
+        self._frame: Frame | None = None  # of the head that is in its map
+        self._result: Frame | None = None  # from when f_0 goes
         self._block, self._core = 0, whole(height, width)
 
     def _resize(self, height: int, width: int) -> None:
@@ -54,7 +57,8 @@ class Workspace:
         self._launch.resize(height, width)
         self._pitch, self._half_pitch = width + 2, width // 2 + 2
         line = self._network.line
-        self._maps = {name: self._arena.take_map(name, height + 2, self._pitch, line) for name in MAPS}
+        self._maps = {name: self._arena.take_map(name, height + 2, self._pitch, line) for name in maps(self._network)}
+        self._maps.setdefault("head", self._maps["features"])
         self._every: IndexLists | None = None  # made when it is needed first
         self._body.resize(height, width)
 
@@ -68,7 +72,7 @@ class Workspace:
 
     def head(self, frame: Frame) -> None:
         launch, (first, second), line = self._launch, self._network.head, self._network.line
-        launch.block = None
+        launch.block, self._frame = None, frame
         hidden = self._maps["fused" if second else "head"]  # "fused" is free until the first masked block
         with self._arena.scratch("frame", 3 * self._grid_size) as scratch:
             centred = self._centre(frame, scratch)
@@ -139,6 +143,8 @@ class Workspace:
         self._scales[block] = np.ascontiguousarray(scales, np.float32)
 
     def residual(self, block: int, source: Map, *, collect: bool) -> None:
+        if source == "head" and self._frame is not None:
+            self._result = self._begun(self._frame)
         self._residual(block, self._maps[source], self._maps["fused"], self._scales[block], collect)
 
     def collect(self, block: int) -> None:
@@ -158,20 +164,31 @@ class Workspace:
 
     def tail(self, frame: Frame) -> Frame:
         launch, network, maps = self._launch, self._network, self._maps
+        result, self._result = self._begun(frame) if self._result is None else self._result, None
         launch.block = None
-        height, width = self.size
         features = maps["features"]
         if network.collect:
             features = maps["fused"]  # free after the last residual
-            launch.run(launch.winograd(network.collect, self._lists.quads, maps["collected"], features, maps["head"]))
+            added = maps["head"] if network.upsampling else None
+            launch.run(launch.winograd(network.collect, self._lists.quads, maps["collected"], features, added))
+        if network.upsampling:
+            self._upsampler.run(features, *self.size, self._body.only, result)
+        else:
+            launch.run(launch.tail(network.tail, self._lists.quads, features, network.mean, network.scale, result))
+        return result
+
+    def _begun(self, frame: Frame) -> Frame:
+        """The bicubic base, and what the tail makes of f_0 where it is added to the collect."""
+        launch, network = self._launch, self._network
+        launch.block = None
+        height, width = self.size
         result = np.empty((height * network.scale, width * network.scale, 3), np.float32)
         with self._arena.scratch("frame", 3 * self._grid_size) as scratch:
             grid = self._centre(frame, scratch).reshape(-1, self._pitch, 3)
             launch.run(launch.bicubic(grid, *network.phases, result))
-        if network.upsampling:
-            self._upsampler.run(features, height, width, self._body.only, result)
-        else:
-            launch.run(launch.tail(network.tail, self._lists.quads, features, network.mean, network.scale, result))
+        if network.collect and not network.upsampling:
+            head = self._maps["head"]
+            launch.run(launch.part_of_tail(network.tail, self._lists.quads, head, network.scale, result))
         return result
 
     def restrict(self, wanted: Wanted) -> None:

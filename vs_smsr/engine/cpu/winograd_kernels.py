@@ -180,13 +180,14 @@ def shuffled_convolution(lanes: int, vectors: int, pixels: int, mode: int, chann
 
 @cache
 def tail_convolution(lanes: int, vectors: int, pixels: int, mode: int, channels: int) -> Any:
-    """3x3 to 3 * s * s outputs, pixel shuffle, added to the bicubic base in `frame` (sH, sW, 3), mean, clamp."""
+    """3x3 to 3 * s * s outputs, pixel shuffle, added with the mean to what is in `frame` (sH, sW, 3), within limits."""
     words = channels // 2 if mode == BF16 else channels
 
     @compiled
     def kernel(
-        claimed, thread_id, quads, width, source, weights, group_stride, starts, groups, bias, mean, scale, frame
-    ):
+        claimed, thread_id, quads, width, source, weights, group_stride, starts, groups, bias, mean, least, most,
+        scale, frame,
+    ):  # fmt: skip
         span = groups * vectors * lanes
         points, sums = np.zeros(POINTS * QUADS * words, source.dtype), np.empty(POINTS * QUADS * span, np.float32)
         tile = np.empty(4 * span, np.float32)
@@ -213,7 +214,7 @@ def tail_convolution(lanes: int, vectors: int, pixels: int, mode: int, channels:
                                 for c in range(3):
                                     detail = tile[p * span + (c * scale + dy) * scale + dx]
                                     value = frame[y * scale + dy, x * scale + dx, c] + detail + mean[c]
-                                    value = min(max(value, np.float32(0)), np.float32(255))
+                                    value = min(max(value, least), most)
                                     frame[y * scale + dy, x * scale + dx, c] = value
 
     return kernel
