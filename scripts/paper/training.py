@@ -17,13 +17,13 @@ from torch import Tensor, nn
 
 from vs_smsr.evaluation.bicubic import crop_to_multiple, imresize
 from vs_smsr.network.dhp import DHP
-from vs_smsr.network.masked import HARD, MaskedNetwork
+from vs_smsr.network.masked import HARD
 
 MASKS = "spa_mask", "ch_mask", "predict"  # in names of parameters that decide masks
 LOGITS = "ch_mask", "5.bias"  # of those, ends of the names of what is a logit itself
 LOGIT_LR = 0.02  # Adam's rate for logits: they must come far from where they begin
 PENALTY = 30.0  # of each share (0..1) that is computed beyond the wanted one, in units of the L1 loss
-SEEN, SHIFT = 5, 8.0  # images that masks are settled on; the farthest that logits are shifted
+SEEN, SHIFT = 8, 8.0  # images that masks are settled on; the farthest that logits are shifted
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,6 @@ class Recipe:
         batch, patch: crops of a step and their side in source pixels.
         shrink: for networks that prune themselves, the proximal step after each update.
         sparsity: the mean over blocks that masks are held to; None: no masks, everything is computed.
-        guided: None: masks are drawn. Else so many blocks, the first ones, have dense channels alone, the others none,
-            and spatial masks are taught to be active where the picture is steep.
         settled: share of the steps, the last ones, in which masks are decided as inference decides them.
     """
 
@@ -48,7 +46,6 @@ class Recipe:
     sparsity: float | None = None
     shrink: float = 0
     mask_lr: float = 4.0
-    guided: int | None = None
     settled: float = 0.75
 
     @property
@@ -92,20 +89,11 @@ class Crops:
         turns, flip = int(rng.integers(4)), rng.random() < 0.5
         return tuple(np.rot90(part[:, ::-1] if flip else part, turns) for part in (lr, hr))  # type: ignore[return-value]
 
-    def steepest(self, share: float) -> float:
-        """How steep the pixels are, as `slope` measures it, that so large a share of all pixels is steeper than."""
-        slopes = [slope(_tensor((small,))).flatten() for small, _ in self._pairs]
-        return float(np.quantile(torch.cat(slopes).numpy(), 1 - share))
-
-    def whole(self, count: int) -> list[Tensor]:
-        """(1, 3, H, W) the first so many LR images, their sides even."""
-        return [_tensor((small[: len(small) & -2, : small.shape[1] & -2],)) for small, _ in self._pairs[:count]]
-
-
-def slope(images: Tensor) -> Tensor:
-    """(B, 3, H, W) -> (B, 1, H, W): how far luma goes up and down in 3x3 pixels, in the mean of 3x3 of these."""
-    luma = images.mean(1, keepdim=True)
-    return F.avg_pool2d(F.max_pool2d(luma, 3, 1, 1) + F.max_pool2d(-luma, 3, 1, 1), 3, 1, 1)
+    def small(self, count: int) -> list[Tensor]:
+        """(1, 3, H, W) some LR images at half their size, as those of test sets are; the sides are even."""
+        step = max(len(self._pairs) // count, 1)
+        halves = [imresize(crop_to_multiple(small, 4), 1 / 2) for small, _ in self._pairs[::step][:count]]
+        return [_tensor((half,)) for half in halves]
 
 
 def _tensor(crops: tuple[NDArray[np.uint8], ...]) -> Tensor:
@@ -127,9 +115,6 @@ def train(
         seconds: to stop after.
         stop: step to stop at.
     """
-    steep = math.inf
-    if recipe.guided is not None:
-        steep = crops.steepest(_prepared(network, recipe))
     optimizer = torch.optim.Adam(_groups(network), lr=recipe.lr, betas=(0.9, 0.99))
     average = {name: value.detach().clone() for name, value in network.named_parameters()}
     step, spent, begun = 0, 0.0, time.monotonic()
@@ -143,7 +128,7 @@ def train(
         if recipe.sparsity is not None and step == recipe.drawn:
             settle(network, recipe, crops)
             average = {name: value.detach().clone() for name, value in network.named_parameters()}
-        _step(network, recipe, crops, optimizer, step, steep)
+        _step(network, recipe, crops, optimizer, step)
         step += 1
         decay = min(0.99, (1 + step) / (10 + step))
         with torch.no_grad():
@@ -169,22 +154,7 @@ def _groups(network: nn.Module) -> list[dict[str, Any]]:
     return [{"params": found} for found in groups.values()]
 
 
-@torch.no_grad()
-def _prepared(network: nn.Module, recipe: Recipe) -> float:
-    """Make a guided network's channel masks; returns the share of pixels that its other blocks are active at."""
-    assert isinstance(network, MaskedNetwork), "only such a network has masks"
-    assert recipe.guided is not None, "as above"
-    assert recipe.sparsity is not None, "as above"
-    for number, block in enumerate(network.spec.blocks):
-        logits = network.get_parameter(str(block.channel_mask))
-        logits[..., 0], logits[..., 1] = float(number < recipe.guided), 0.5
-    dense = recipe.guided / len(network.spec.blocks)
-    return (1 - recipe.sparsity - dense) / (1 - dense)
-
-
-def _step(
-    network: nn.Module, recipe: Recipe, crops: Crops, optimizer: torch.optim.Optimizer, step: int, steep: float
-) -> None:
+def _step(network: nn.Module, recipe: Recipe, crops: Crops, optimizer: torch.optim.Optimizer, step: int) -> None:
     progress = step / recipe.steps
     fall = min(1, (step + 1) / 50) * (0.5 + 0.5 * math.cos(math.pi * progress))
     for group, rate in zip(optimizer.param_groups, (recipe.lr, recipe.lr * recipe.mask_lr, LOGIT_LR), strict=True):
@@ -193,16 +163,8 @@ def _step(
     small, large = crops.draw(np.random.default_rng(step), recipe.batch, recipe.patch)
     drawn = step / max(recipe.drawn, 1)  # above 1: masks are settled
     tau = None if recipe.sparsity is None else max(1 - drawn, 0.3) if drawn < 1 else HARD
-    if recipe.guided is None:
-        out, shares = network(small, tau)
-        loss = F.l1_loss(out, large)
-    else:
-        tau, logits = HARD, list[Tensor]()
-        wanted = (slope(small) > steep).float()
-        out, shares = network(small, HARD, wanted if drawn < 1 else None, logits)
-        loss = F.l1_loss(out, large)
-        if drawn < 1:
-            loss = loss + sum(F.binary_cross_entropy_with_logits(one, wanted) for one in logits)
+    out, shares = network(small, tau)
+    loss = F.l1_loss(out, large)
     if tau and recipe.sparsity is not None:
         wanted = 1 - recipe.sparsity * min(1, 2 * drawn)
         loss = loss + PENALTY * (shares.mean() - wanted).clamp(min=0)
@@ -224,9 +186,8 @@ def settle(network: nn.Module, recipe: Recipe, crops: Crops) -> None:
     Masks that are drawn compute another share than those decided by the same logits.
     """
     assert recipe.sparsity is not None, "only masks are settled"
-    images = crops.whole(SEEN)
-    kinds = LOGITS if recipe.guided is None else LOGITS[1:]
-    logits = {name: value for name, value in network.named_parameters() if name.endswith(kinds)}
+    images = crops.small(SEEN)
+    logits = {name: value for name, value in network.named_parameters() if name.endswith(LOGITS)}
     begun = {name: value.clone() for name, value in logits.items()}
     low, high = -SHIFT, SHIFT
     for _ in range(12):

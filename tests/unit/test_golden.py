@@ -1,8 +1,8 @@
 """Results of the shipped weights, bit for bit: hashes of what an earlier version made, in every way that there is.
 
 The hashes of fp32 are those of every instruction set. New weights change them: then record them anew from a checkout
-whose other tests pass, and say so in the commit. So does another order of adding. Those of bf16 need AVX-512 BF16: since
-the order last changed, no such machine was at hand to record them, and nothing is held to them until one is.
+whose other tests pass, and say so in the commit. So does another order of adding. Those of bf16 need AVX-512 BF16: no
+such machine was at hand to record them since the order last changed, and nothing is held to them until one is.
 """
 
 from __future__ import annotations

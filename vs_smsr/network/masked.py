@@ -59,17 +59,12 @@ class MaskedNetwork(nn.Module):
         self._numbers[f"{self.spec.head[0].name}.weight"].mul_(1 / 60)  # pixels are up to 127 from the mean
         self._numbers[f"{self.spec.tail.name}.weight"].mul_(4)
 
-    def forward(
-        self, x: Tensor, tau: float | None, given: Tensor | None = None, logits: list[Tensor] | None = None
-    ) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, tau: float | None) -> tuple[Tensor, Tensor]:
         """The enlarged images (B, 3, sH, sW), and per block (K,) the share of positions that are computed.
 
         Args:
             x: (B, 3, H, W).
             tau: temperature of the masks that are drawn; `HARD`; or None, which computes everything everywhere.
-            given: (B, 1, H, W) of 0 and 1, a spatial mask for all blocks in place of the learned ones.
-            logits: takes those of each learned mask, (B, 1, H, W), above 0 where it is active; no gradient goes from
-                them into the features.
         """
         spec, centred = self.spec, x - self.mean
         features = self._conv(spec.head[0], centred)
@@ -77,10 +72,7 @@ class MaskedNetwork(nn.Module):
             features = self._conv(convolution, F.leaky_relu(features, spec.slope))
         start, outputs, shares = features, [], []
         for block in spec.blocks:
-            if logits is not None and isinstance(block.mask, LearnedMask):
-                pair = self._logits(block.mask, features.detach())
-                logits.append(pair[:, 1:] - pair[:, :1])
-            masks = Masks(None, None) if tau is None else self._masks(block, x, features, tau, given)
+            masks = Masks(None, None) if tau is None else self._masks(block, x, features, tau)
             body = self._body(block, features, masks)
             features = body * self._attention(block, body) + features
             outputs.append(features)
@@ -94,11 +86,9 @@ class MaskedNetwork(nn.Module):
         base = F.interpolate(centred, scale_factor=spec.scale, mode="bicubic", align_corners=False)
         return detail + base + self.mean, torch.stack(shares)
 
-    def _masks(self, block: MaskedBlock, x: Tensor, features: Tensor, tau: float, given: Tensor | None) -> Masks:
+    def _masks(self, block: MaskedBlock, x: Tensor, features: Tensor, tau: float) -> Masks:
         active = dense = None
-        if given is not None and block.mask is not None:
-            active = given
-        elif isinstance(block.mask, LearnedMask):
+        if isinstance(block.mask, LearnedMask):
             logits = self._logits(block.mask, features)
             active = (logits[:, 1:] > logits[:, :1]).float() if tau == HARD else gumbel_pair(logits, tau, 1)
         elif isinstance(block.mask, GradientMask):
