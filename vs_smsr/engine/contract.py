@@ -180,6 +180,10 @@ class Ops(Protocol):
         """A copy of part of a map on the host; reading "fused" may overwrite "features" where there is a collect."""
         ...
 
+    def view(self, source: Map, window: Window) -> Features:
+        """As `read`, but it may be the map itself: not to be changed, and right only until that changes or ops end."""
+        ...
+
     def read_mask(self, block: int) -> Mask:
         """A copy of the block's mask on the host; undefined after `collect` or a written "fused"."""
         ...

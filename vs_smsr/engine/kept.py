@@ -5,7 +5,8 @@ The frame is computed whole; then windows of single stages are computed again (s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -53,8 +54,9 @@ class KeptFrame:
         self.attention, self.channels = result.attention, result.channels
         return result
 
-    def head(self, core: Window, only: Wanted) -> Features:
-        """Stage 0 in a window of the frame.
+    @contextmanager
+    def head(self, core: Window, only: Wanted) -> Iterator[Features]:
+        """Stage 0 in a window of the frame; it may lie in the engine's own map, as long as the block lasts.
 
         Args:
             only: (H, W) of the frame, here as in `masked` and `end`: the result is undefined but for pixels around
@@ -64,7 +66,7 @@ class KeptFrame:
         with self._engine.open(window.height, window.width) as ops:
             ops.restrict(only[window.slices])
             ops.head(self._input(window))
-            return ops.read("head", core.within(window))
+            yield ops.view("head", core.within(window))
 
     def mask(self, block: int, core: Window, only: Wanted) -> Mask:
         """A block's learned mask in a window, right where `only` (H, W) is set."""
@@ -77,7 +79,8 @@ class KeptFrame:
             ops.mask(block, "features")
             return ops.read_mask(block)[core.within(window).slices]
 
-    def masked(self, block: int, core: Window, only: Wanted) -> Features:
+    @contextmanager
+    def masked(self, block: int, core: Window, only: Wanted) -> Iterator[Features]:
         """Stage block + 1 in a window by the mask in `masks`; see `head`."""
         window = core.expand(around(self.reach.blocks[block].layers), self.bounds)
         inner = core.within(window)
@@ -89,10 +92,11 @@ class KeptFrame:
                 ops.give_channels(block, dense)
             ops.masked_block(block, "features", inner)
             if block == len(self.spec.blocks) - 1:
-                return ops.read("fused", inner)
+                yield ops.view("fused", inner)
+                return
             ops.give_attention(block, self.attention[block])
             ops.residual(block, "features", collect=False)
-            return ops.read("features", inner)
+            yield ops.view("features", inner)
 
     def end(self, core: Window, only: Wanted) -> Frame:
         """The result for a window, (scale * h, scale * w, 3), from what all stages left; see `head`."""

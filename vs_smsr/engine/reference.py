@@ -223,6 +223,9 @@ class ReferenceOps:
         values: Features = self._maps[source][0].permute(1, 2, 0).numpy()[window.slices].copy()
         return values
 
+    def view(self, source: Map, window: Window) -> Features:
+        return self.read(source, window)
+
     def read_mask(self, block: int) -> Mask:
         host: Mask = self._masks[block][0, 0].numpy().astype(np.uint8)
         return host

@@ -68,7 +68,8 @@ class FeatureReuse(Reuse):
         only = affected(wanted, around(self._reach.head - self._spec.head[0].radius))
         differs = np.zeros_like(changed)
         for core in self._cores(wanted, needs):
-            self._put(0, core, self._kept.head(core, only), wanted, differs)
+            with self._kept.head(core, only) as features:
+                self._put(0, core, features, wanted, differs)
         return differs
 
     def _mask(self, block: int, changed: Changed) -> Changed:
@@ -97,7 +98,8 @@ class FeatureReuse(Reuse):
         only = affected(wanted, later_layers)
         differs = np.zeros_like(changed)
         for core in self._cores(wanted, layers):
-            self._put(block + 1, core, self._kept.masked(block, core, only), wanted, differs)
+            with self._kept.masked(block, core, only) as features:
+                self._put(block + 1, core, features, wanted, differs)
         return differs
 
     def _end(self, changed: Changed) -> Changed:

@@ -204,6 +204,10 @@ class Workspace:
         self._launch.run(self._launch.copy(values, inner))
         return values
 
+    def view(self, source: Map, window: Window) -> Features:
+        inside: Features = self._inner(source)[window.slices]
+        return inside
+
     def read_mask(self, block: int) -> Mask:
         return self._masks[block]
 

@@ -305,6 +305,9 @@ class Workspace:
         parts = [self.device.download(array[rows])[:, window.left : window.right] for array in maps]
         return np.concatenate(parts, -1)
 
+    def view(self, source: Map, window: Window) -> Features:
+        return self.read(source, window)
+
     def read_mask(self, block: int) -> Mask:
         host: Mask = self.device.download(self._at[f"mask{block}"])
         return host
