@@ -8,7 +8,7 @@
 // Work:   one block; thread (part, channel) sums 64 of the 256 inputs of a channel.
 // Launch: 1 block of 256 threads.
 // Needs:  (256 + 64 + 4) floats of shared memory.
-// Same as: attention of the cpu engine (tests/cuda/test_kernels.py::test_attention).
+// Same as: attention of the cpu engine (tests/cuda/test_late_kernels.py::test_attention).
 extern "C" KERNEL(256) attention_scales(
     const int64* __restrict__ sums,
     const float* __restrict__ collect,
@@ -56,7 +56,7 @@ constexpr int GROUPS = CHANNELS / 4;
 // Work:   a thread takes 4 channels of a pixel; blocks take every gridDim.x-th SUMMED pixels.
 // Launch: min(ceil(pixels / SUMMED), resident blocks) blocks of SUMMED * 16 threads.
 // Needs:  SUMMED * 64 * 8 shared bytes.
-// Same as: window_sums of the cpu engine (tests/cuda/test_kernels.py::test_sum_features).
+// Same as: window_sums of the cpu engine (tests/cuda/test_late_kernels.py::test_sum_features).
 extern "C" KERNEL(256) sum_features(
     const element* __restrict__ high,
     const element* __restrict__ low,
@@ -101,7 +101,7 @@ constexpr int FEATURE_BYTES = TILE_PIXELS * SLICE_BYTES;  // one slice of the ne
 // Launch: min(ceil(height * width / TILE_PIXELS), resident blocks) blocks of TILE_PIXELS threads, once per list.
 // Needs:  max(STAGES * STAGE_BYTES, SLICES * FEATURE_BYTES + STAGES * 64 * SLICE_BYTES) + 4 * TILE_PIXELS shared bytes;
 //         high_out, low_out may be high, low. With active pixels in the list, place in the list = row.
-// Same as: residual of the cpu engine (tests/cuda/test_kernels.py::test_residual).
+// Same as: residual of the cpu engine (tests/cuda/test_late_kernels.py::test_residual).
 extern "C" KERNEL(THREADS, 2) residual(
     const element* __restrict__ layers,
     const int4* __restrict__ table,

@@ -48,8 +48,8 @@ DEVICE void share_out(unsigned (&values)[N]) {
 // What:   a leaky relu of conv3(source) at the listed pixels; adds each channel's sum over those in the window to sums.
 // In/Out: source: dense (height, width, dense_in), rows (active, IN - dense_in), inverse (height, width); weights (STEPS,
 //         OUT, slice); list, count: pixels as y << 16 | x; out: dense_out (height, width, dense_channels), rows_out
-//         (active, OUT - dense_channels); sums (OUT,) in units of 1 / SUM_SCALE; slope: of the leaky relu; window: rows top <= y < bottom, columns
-//         left <= x < right.
+//         (active, OUT - dense_channels); sums (OUT,) in units of 1 / SUM_SCALE; slope: of the leaky relu; window: rows
+//         top <= y < bottom, columns left <= x < right.
 // Work:   a block computes tiles of TILE_PIXELS pixels, a warp 32 of them; blocks take every gridDim.x-th tile.
 // Launch: min(ceil(height * width / TILE_PIXELS), resident blocks) blocks of TILE_PIXELS threads.
 // Needs:  STAGES * STAGE_BYTES + 11 * TILE_PIXELS * 4 shared bytes; dense_in = IN or a multiple of 16 below it.

@@ -32,7 +32,7 @@ DEVICE int look(float (&weights)[4], int fine) {
 // Work:   a block computes a window of 16x8 pixels, then its threads share the SCALE^2 * 128 pixels of the result.
 // Launch: ceil(height / 8) * ceil(width / 16) blocks of TILE_PIXELS threads.
 // Needs:  max(2 * REACH_BYTES + STAGES * OUT * SLICE_BYTES, 4 * (TILE_PIXELS * (OUT + 1) + BASE_WIDTH * BASE_HEIGHT * 3)) shared bytes.
-// Same as: tail of the cpu engine (tests/cuda/test_kernels.py::test_tail).
+// Same as: tail of the cpu engine (tests/cuda/test_late_kernels.py::test_tail).
 extern "C" KERNEL(THREADS, 2) tail(
     const element* __restrict__ source,
     const element* __restrict__ weights,

@@ -8,7 +8,7 @@
 //         window's source follow each other.
 // Launch: 4 * ceil(height / 8) * ceil(width / 16) blocks of TILE_PIXELS threads.
 // Needs:  2 * REACH_BYTES + STAGES * 64 * SLICE_BYTES shared bytes.
-// Same as: upsampling of the cpu engine (tests/cuda/test_kernels.py::test_conv_shuffle).
+// Same as: upsampling of the cpu engine (tests/cuda/test_late_kernels.py::test_conv_shuffle).
 extern "C" KERNEL(THREADS, 2) conv_shuffle(
     const element* __restrict__ source,
     const element* __restrict__ weights,

@@ -149,9 +149,17 @@ def _groups(network: nn.Module) -> list[dict[str, Any]]:
     """Parameters by how fast they learn: most, those of mask branches, and logits."""
     groups: dict[str, list[nn.Parameter]] = {"others": [], "masks": [], "logits": []}
     for name, value in network.named_parameters():
-        mask = any(part in name for part in MASKS)
-        groups["logits" if mask and name.endswith(LOGITS) else "masks" if mask else "others"].append(value)
+        kind = "logits" if _is_logit(name) else "masks" if _decides_masks(name) else "others"
+        groups[kind].append(value)
     return [{"params": found} for found in groups.values()]
+
+
+def _decides_masks(name: str) -> bool:
+    return any(part in name for part in MASKS)
+
+
+def _is_logit(name: str) -> bool:
+    return _decides_masks(name) and name.endswith(LOGITS)
 
 
 def _step(network: nn.Module, recipe: Recipe, crops: Crops, optimizer: torch.optim.Optimizer, step: int) -> None:
@@ -161,12 +169,13 @@ def _step(network: nn.Module, recipe: Recipe, crops: Crops, optimizer: torch.opt
         group["lr"] = rate * fall
     torch.manual_seed(step)
     small, large = crops.draw(np.random.default_rng(step), recipe.batch, recipe.patch)
-    drawn = step / max(recipe.drawn, 1)  # above 1: masks are settled
-    tau = None if recipe.sparsity is None else max(1 - drawn, 0.3) if drawn < 1 else HARD
+    tau, drawn = None, recipe.sparsity is not None and step < recipe.drawn
+    if recipe.sparsity is not None:
+        tau = max(1 - step / recipe.drawn, 0.3) if drawn else HARD
     out, shares = network(small, tau)
     loss = F.l1_loss(out, large)
-    if tau and recipe.sparsity is not None:
-        wanted = 1 - recipe.sparsity * min(1, 2 * drawn)
+    if drawn and recipe.sparsity is not None:
+        wanted = 1 - recipe.sparsity * min(1, 2 * step / recipe.drawn)
         loss = loss + PENALTY * (shares.mean() - wanted).clamp(min=0)
     optimizer.zero_grad()
     loss.backward()
@@ -187,7 +196,7 @@ def settle(network: nn.Module, recipe: Recipe, crops: Crops) -> None:
     """
     assert recipe.sparsity is not None, "only masks are settled"
     images = crops.small(SEEN)
-    logits = {name: value for name, value in network.named_parameters() if name.endswith(LOGITS)}
+    logits = {name: value for name, value in network.named_parameters() if _is_logit(name)}
     begun = {name: value.clone() for name, value in logits.items()}
     low, high = -SHIFT, SHIFT
     for _ in range(12):

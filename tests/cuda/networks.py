@@ -57,6 +57,16 @@ def image(height: int, width: int, seed: int = 0) -> NDArray[np.float32]:
     return np.clip(values, 0, 255).astype(np.float32)
 
 
+def moving(first: NDArray[np.float32], brighter: float = 30) -> list[NDArray[np.float32]]:
+    """The frame (H, W, 3) and two more, on which a square moves that is so much brighter."""
+    clip = [first]
+    for n in range(2):
+        following = clip[-1].copy()
+        following[12 + 4 * n : 20 + 4 * n, 20:28] += brighter
+        clip.append(np.clip(following, 0, 255))
+    return clip
+
+
 def masks(share: float, height: int, width: int) -> tuple[NDArray[np.uint8], ...]:
     """Five random masks with that share of active pixels."""
     rng = np.random.default_rng(5)

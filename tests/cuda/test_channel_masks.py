@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from host.device import HostDevice, HostMemory
-from networks import image, psnr, shortened, weights_of
+from networks import image, moving, psnr, shortened, weights_of
 
 from vs_smsr.engine import Overrides, Upscaled
 from vs_smsr.engine.cuda import CudaEngine
@@ -97,11 +97,7 @@ def test_tiles_change_no_bit(precision: str) -> None:
 
 
 def test_held_masks_and_reuse_change_no_bit() -> None:
-    cuda, clip = engine(weights(), "fp16"), [image(40, 48)]
-    for n in range(2):
-        following = clip[-1].copy()
-        following[12 + 4 * n : 20 + 4 * n, 20:28] += 90
-        clip.append(np.clip(following, 0, 255))
+    cuda, clip = engine(weights(), "fp16"), moving(image(40, 48), brighter=90)
     options = TilingOptions(attention="held", memory=8 << 30)
     reusing, plain = Sequence(Tiler(cuda, options)), Sequence(Tiler(cuda, replace(options, reuse="off")))
     first = cuda.upscale(clip[0])

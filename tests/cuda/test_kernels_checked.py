@@ -15,7 +15,8 @@ pytestmark = pytest.mark.usefixtures("gpp")
 
 
 def test_kernels_under_the_sanitizers() -> None:
-    tests = [str(Path(__file__).with_name(name)) for name in ("test_kernels.py", "test_plane_kernels.py")]
+    names = "test_kernels.py", "test_late_kernels.py", "test_plane_kernels.py"
+    tests = [str(Path(__file__).with_name(name)) for name in names]
     done = checked.run(["-m", "pytest", "-q", "-p", "no:cacheprovider", *tests], timeout=900)
     assert done.returncode == 0, done.stdout[-6000:]
     passed = re.search(r"(\d+) passed", done.stdout)

@@ -14,6 +14,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from host.device import HostDevice, HostMemory
+from networks import moving
 from torch import Tensor, nn
 
 from vs_smsr import families
@@ -203,12 +204,7 @@ def test_tiles_change_no_bit(kind):
 
 @pytest.mark.parametrize("kind", [kind for kind in ENGINES if kind != "reference"])
 def test_reuse_changes_no_bit(kind):
-    made = engine(kind)
-    clip = [frame(48, 64)]
-    for n in range(2):
-        following = clip[-1].copy()
-        following[12 + 4 * n : 20 + 4 * n, 20:28] += 30
-        clip.append(np.clip(following, 0, 255))
+    made, clip = engine(kind), moving(frame(48, 64))
     options = TilingOptions(attention="held", memory=4 << 30)
     reusing, plain = Sequence(Tiler(made, options)), Sequence(Tiler(made, replace(options, reuse="off")))
     for n, source in enumerate(clip):

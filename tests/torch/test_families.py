@@ -28,7 +28,13 @@ from vs_smsr.options import TilingOptions
 from vs_smsr.tiling import Sequence, Tiler
 from vs_smsr.weights import Weights, load, store
 
+UPSAMPLING = replace(  # a collect, which adds f_0, and upsampling after it
+    smsr.spec(4),
+    upsampling=(Convolution(name="up", inputs=64, outputs=256),),
+    tail=Convolution(name="tail.0", inputs=64, outputs=12),
+)
 NETWORKS = {
+    "smsr with upsampling": UPSAMPLING,
     "smsr without channel masks": smsr.variant(2, "none"),
     "smsr by gradient": smsr.variant(2, gradient=30.0),
     "srresnet": srresnet.spec(4),

@@ -82,8 +82,8 @@ class Launchers:
             raise ValueError(f"cpu: {packed.words} words and {outputs} outputs do not fit the convolution.")
         return sparse_kernels.convolution(*packed.literals), (
             list_, pitch, source, packed.words, source_stride, source_shift, packed.data, packed.group_stride,
-            packed.tap_starts, packed.groups, packed.bias, np.float32(slope), target, False, target, target_stride,
-            target_shift, outputs,
+            packed.tap_starts, packed.groups, packed.bias, np.float32(slope), target, target_stride, target_shift,
+            outputs,
         )  # fmt: skip
 
     def active_layer(
@@ -241,23 +241,23 @@ class Launchers:
         Args:
             pitch: of the source, if not that of the maps.
         """
-        return self._tail(packed, packed.bias, quads, source, (mean, 0, 255), scale, frame, pitch or self._pitch)
+        return self._tail(packed, packed.bias, quads, source, mean, (0, 255), scale, frame, pitch or self._pitch)
 
     def part_of_tail(self, packed: Packed, quads: Positions, source: Words, scale: int, frame: Frame) -> Call:
         """As `tail`, but for the bias, the mean and the clamp: the tail of a sum is the sum of its parts' tails."""
-        nothing = np.zeros(3, np.float32), -np.inf, np.inf
-        return self._tail(packed, np.zeros_like(packed.bias), quads, source, nothing, scale, frame, self._pitch)
+        bias, mean, limits = np.zeros_like(packed.bias), np.zeros(3, np.float32), (-np.inf, np.inf)
+        return self._tail(packed, bias, quads, source, mean, limits, scale, frame, self._pitch)
 
     def _tail(
-        self, packed: Packed, bias: Floats, quads: Positions, source: Words, mean: tuple[Floats, float, float],
-        scale: int, frame: Frame, pitch: int,
+        self, packed: Packed, bias: Floats, quads: Positions, source: Words, mean: Floats,
+        limits: tuple[float, float], scale: int, frame: Frame, pitch: int,
     ) -> Call:  # fmt: skip
         check("source", source, self._word, int(quads.max(initial=0) + pitch + 2) * self._line)
         if packed.outputs != 3 * scale**2:
             raise ValueError(f"cpu: the tail must have {3 * scale**2} outputs, got {packed.outputs}.")
         return winograd_kernels.tail_convolution(*packed.literals, self._channels), (
             quads, pitch, source, packed.data, packed.group_stride, packed.tap_starts, packed.groups, bias,
-            mean[0], np.float32(mean[1]), np.float32(mean[2]), scale, frame,
+            mean, *map(np.float32, limits), scale, frame,
         )  # fmt: skip
 
     def centre(self, frame: Frame, mean: Floats, grid: Floats) -> Call:

@@ -143,6 +143,7 @@ class Workspace:
         self._scales[block] = np.ascontiguousarray(scales, np.float32)
 
     def residual(self, block: int, source: Map, *, collect: bool) -> None:
+        """The first one overwrites f_0, so the result begins before it."""
         if source == "head" and self._frame is not None:
             self._result = self._begun(self._frame)
         self._residual(block, self._maps[source], self._maps["fused"], self._scales[block], collect)

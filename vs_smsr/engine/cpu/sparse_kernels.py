@@ -68,17 +68,15 @@ def activate(row: Any, slope: Any, count: Any) -> None:
 
 @cache
 def convolution(lanes: int, vectors: int, pixels: int, mode: int) -> Any:
-    """3x3 over the pixels of a list, map to map: target = act(bias + conv(source)) + added?."""
+    """3x3 over the pixels of a list, map to map: target = act(bias + conv(source))."""
 
     @compiled
     def kernel(
         claimed, thread_id, list_, width, source, words, source_stride, source_shift,
-        weights, group_stride, tap_starts, groups, bias, slope, added, with_added,
-        target, target_stride, target_shift, outputs,
+        weights, group_stride, tap_starts, groups, bias, slope, target, target_stride, target_shift, outputs,
     ):  # fmt: skip
         span = groups * vectors * lanes
         tile = np.empty(BLOCK * span, np.float32)
-        ones = np.ones(span, np.float32)
         indirection = np.empty(9 * BLOCK, np.int64)
         count = list_.shape[0]
         while True:
@@ -97,10 +95,7 @@ def convolution(lanes: int, vectors: int, pixels: int, mode: int) -> Any:
                 activate(pointer(tile, 0), slope, BLOCK * span)
                 for p in range(min(BLOCK, count - first)):
                     here = (np.int64(list_[first + p]) - target_shift) * target_stride
-                    row = pointer(tile, p * span)
-                    if with_added:
-                        scale_add(row, row, pointer(ones, 0), pointer(added, here), outputs)
-                    store_channels(pointer(target, here), row, outputs)
+                    store_channels(pointer(target, here), pointer(tile, p * span), outputs)
 
     return kernel
 
