@@ -9,15 +9,14 @@ from numpy.typing import DTypeLike
 
 from cupy_kernels import geometry
 from cupy_kernels.check import Check
+from cupy_kernels.conversions import Conversions
 from cupy_kernels.device import Device, Macros
 from cupy_kernels.geometry import CHANNELS, TILES
 
-Pair = tuple[int, int]
-PADDING, LARGE_PADDING = 1, 4  # rows and columns that a frame may have more than its picture; enlarged
 RESIDENT = 4  # blocks of a persistent grid per multiprocessor: at least as many as can be resident
 
 
-class Kernels:
+class Kernels(Conversions):
     """The kernels of one precision on one device.
 
     Every method raises TypeError for an array of another dtype and ValueError for one of another shape, device or
@@ -29,47 +28,9 @@ class Kernels:
     """
 
     def __init__(self, device: Device, half: bool) -> None:
-        self.device = device
+        super().__init__(device)
         self.half = half
         self.element: DTypeLike = np.float16 if half else np.float32
-
-    def unpack_picture(self, picture: Any, frame: Any, *, white: int, planar: bool) -> None:
-        """RGB (rows, columns, 3), or planar (3, rows, columns), uint8, uint16, half or float, to floats 0..255.
-
-        The frame has even sides; where it has a row or column more than the picture, that repeats the last one.
-        """
-        height, width, *picture_sides = self._rgb(Check(self.device, "unpack_picture"), picture, frame, planar, PADDING)
-        arguments = picture, frame, np.float32(255 / white), height, width, *picture_sides, np.int32(planar)
-        self._convert("unpack_picture", picture, height * width, arguments)
-
-    def pack_picture(self, frame: Any, picture: Any, *, white: int, planar: bool) -> None:
-        """The inverse; integers are rounded."""
-        _, width, *picture_sides = self._rgb(Check(self.device, "pack_picture"), picture, frame, planar, LARGE_PADDING)
-        numbers = np.float32(255 / white), np.float32(white), width, *picture_sides, np.int32(planar)
-        self._convert("pack_picture", picture, picture_sides[0] * picture_sides[1], (frame, picture, *numbers))
-
-    def unpack_planes(
-        self, luma: Any, blue: Any, red: Any, table: Any, frame: Any, *, firsts: Pair, shifts: Pair
-    ) -> None:
-        """Planes of uint8 or uint16 to floats 0..255 RGB; the chroma of grey has shape (0, 0).
-
-        Args:
-            table: matrix of decoding and weights; see the kernel.
-            firsts, shifts: down and across, where chroma is and how far apart; see picture.cu.
-        """
-        check, planes = Check(self.device, "unpack_planes"), (luma, blue, red)
-        height, width, *sides = self._planes(check, planes, table, frame, firsts, shifts, PADDING)
-        numbers = height, width, *sides, *map(np.int32, firsts), *map(np.int32, shifts)
-        self._convert("unpack_planes", luma, height * width, (*planes, table, frame, *numbers))
-
-    def pack_planes(
-        self, frame: Any, table: Any, luma: Any, blue: Any, red: Any, *, peak: int, firsts: Pair, shifts: Pair
-    ) -> None:
-        """The inverse, rounded, with the matrix and weights of encoding; peak is the greatest code."""
-        check, planes = Check(self.device, "pack_planes"), (luma, blue, red)
-        _, width, *sides = self._planes(check, planes, table, frame, firsts, shifts, LARGE_PADDING)
-        numbers = np.float32(peak), width, *sides, *map(np.int32, firsts), *map(np.int32, shifts)
-        self._convert("pack_planes", luma, sides[0] * sides[1] + sides[2] * sides[3], (frame, table, *planes, *numbers))
 
     def head_first(self, frame: Any, mean: Any, weights: Any, bias: Any, out: Any, *, slope: float = 0.0) -> None:
         """head_first before another convolution: an activation follows."""
@@ -113,7 +74,9 @@ class Kernels:
         shared = geometry.window_bytes(16)
         self._launch("mask.cu", "mask_pool", blocks, TILES["TILE_PIXELS"], shared, arguments)
 
-    def mask_decide(self, pooled: Any, weights: Any, bias: Any, up_weights: Any, up_bias: Any, mask: Any) -> None:
+    def mask_decide(
+        self, pooled: Any, weights: Any, bias: Any, up_weights: Any, up_bias: Any, mask: Any, *, quads: bool
+    ) -> None:
         check = Check(self.device, "mask_decide")
         rows, columns = check("pooled", pooled, np.float32, None, None, 16)[:2]
         check("weights", weights, np.float32, 9, 16, 16)
@@ -123,7 +86,8 @@ class Kernels:
         check("mask", mask, np.uint8, 2 * rows, 2 * columns)
         side = TILES["MASK_SIDE"]
         blocks = -(-rows // (side - 1)) * -(-columns // (side - 1))
-        arguments = (pooled, weights, bias, up_weights, up_bias, mask, np.int32(rows), np.int32(columns))
+        sizes = np.int32(rows), np.int32(columns), np.int32(quads)
+        arguments = (pooled, weights, bias, up_weights, up_bias, mask, *sizes)
         self._launch("mask.cu", "mask_decide", blocks, side * side, geometry.mask_bytes(), arguments)
 
     def count_pixels(self, mask: Any, partial: Any) -> None:
@@ -281,14 +245,19 @@ class Kernels:
         blocks, memory = self._persistent(height * width), geometry.residual_bytes(self.half)
         self._launch("attention.cu", "residual", blocks, TILES["TILE_PIXELS"], memory, arguments)
 
-    def conv_shuffle(self, source: Any, weights: Any, bias: Any, out: Any, *, slope: float = 0.0) -> None:
+    def conv_shuffle(
+        self, source: Any, weights: Any, bias: Any, mask: Any, out: Any, *, level: int, slope: float = 0.0
+    ) -> None:
+        """The source has 2**level times the mask's sides."""
         check = Check(self.device, "conv_shuffle")
         height, width = check("source", source, self.element, None, None, CHANNELS)[:2]
         slice_channels = geometry.SLICE_BYTES // self._bytes
         check("weights", weights, self.element, 4, 9 * CHANNELS // slice_channels, CHANNELS, slice_channels)
         check("bias", bias, np.float32, 4, CHANNELS)
+        check("mask", mask, np.uint8, height >> level, width >> level)
         check("out", out, self.element, 2 * height, 2 * width, CHANNELS)
-        arguments = (source, weights, bias, np.float32(slope), out, np.int32(height), np.int32(width))
+        sizes = np.int32(height), np.int32(width)
+        arguments = (source, weights, bias, np.float32(slope), mask, np.int32(level), out, *sizes)
         blocks, shared = 4 * geometry.window_blocks(height, width), geometry.window_bytes(CHANNELS)
         self._launch("upsample.cu", "conv_shuffle", blocks, TILES["TILE_PIXELS"], shared, arguments)
 
@@ -303,50 +272,6 @@ class Kernels:
         blocks, shared = geometry.window_blocks(height, width), geometry.tail_bytes(scale, up)
         threads = TILES["TILE_PIXELS"]
         self._launch("tail.cu", "tail", blocks, threads, shared, arguments, OUT=outputs, SCALE=scale, UP=up)
-
-    def _rgb(self, check: Check, picture: Any, frame: Any, planar: bool, padding: int) -> list[np.int32]:
-        """Check both arrays; returns height and width of the frame and of the picture."""
-        height, width = self._sides(check, frame)
-        shape = (3, None, None) if planar else (None, None, 3)
-        found = check("picture", picture, geometry.PICTURE_TYPES, *shape)
-        rows, columns = found[1:] if planar else found[:2]
-        check.within("picture", rows, columns, height, width, padding)
-        return [np.int32(side) for side in (height, width, rows, columns)]
-
-    def _planes(
-        self,
-        check: Check,
-        planes: tuple[Any, Any, Any],
-        table: Any,
-        frame: Any,
-        firsts: Pair,
-        shifts: Pair,
-        padding: int,
-    ) -> list[np.int32]:
-        """Check all arrays; returns height and width of the frame, of luma and of chroma."""
-        height, width = self._sides(check, frame)
-        luma, blue, red = planes
-        rows, columns = check("luma", luma, geometry.PICTURE_TYPES[:2], None, None)
-        check.within("luma", rows, columns, height, width, padding)
-        chroma = check("blue", blue, luma.dtype, None, None)
-        if chroma != (0, 0):
-            chroma = tuple(-(-side >> shift) for side, shift in zip((rows, columns), shifts, strict=True))
-        check("blue", blue, luma.dtype, *chroma)
-        check("red", red, luma.dtype, *chroma)
-        for first, shift in zip(firsts, shifts, strict=True):
-            if not (0 <= shift <= 2 and 0 <= first < 2 << shift):
-                raise ValueError(f"{check.where}: shifts must be 0, 1 or 2, and firsts fit, got {shifts} and {firsts}.")
-        check("table", table, np.float32, 12 + sum(4 << shift for shift in shifts))
-        return [np.int32(side) for side in (height, width, rows, columns, *chroma)]
-
-    def _sides(self, check: Check, frame: Any) -> tuple[int, ...]:
-        height, width = check("frame", frame, np.float32, None, None, 3)[:2]
-        check.sides(height, width)
-        return height, width
-
-    def _convert(self, kernel: str, picture: Any, threads: Any, arguments: tuple[Any, ...]) -> None:
-        macros: Macros = {"TYPE": geometry.PICTURE_TYPES.index(picture.dtype.name)}
-        self.device.launch("picture.cu", kernel, macros, -(-int(threads) // 256), 256, 0, arguments)
 
     @property
     def _bytes(self) -> int:

@@ -50,7 +50,8 @@ extern "C" KERNEL(THREADS, 2) mask_pool(
 
 // What:   hidden = relu(conv3(pooled)); logits = transposed conv3, stride 2; mask = logits[1] > logits[0].
 // In/Out: pooled (rows, columns, 16) at half resolution; weights (9, 16, 16) tap, in, out; bias (16,);
-//         up_weights (9, 16, 2) tap, in, out; up_bias (2,); mask (2 * rows, 2 * columns) bytes.
+//         up_weights (9, 16, 2) tap, in, out; up_bias (2,); mask (2 * rows, 2 * columns) bytes; quads: a 2x2 with an
+//         active pixel is active as a whole.
 // Work:   a thread computes one position of hidden, then its 2x2 pixels; a block's last row and column serve the others.
 // Launch: ceil(rows / (MASK_SIDE - 1)) * ceil(columns / (MASK_SIDE - 1)) blocks of MASK_SIDE^2 threads.
 // Needs:  4 * 16 * ((MASK_SIDE + 2)^2 + MASK_SIDE^2 + 9 * 18) shared bytes.
@@ -63,7 +64,8 @@ extern "C" KERNEL(MASK_THREADS) mask_decide(
     const float* __restrict__ up_bias,
     unsigned char* __restrict__ mask,
     int rows,
-    int columns
+    int columns,
+    int quads
 ) {
     float* near = reinterpret_cast<float*>(dynamic_shared());   // (16, POOLED_SIDE^2)
     float* hidden = near + HIDDEN * POOLED_SIDE * POOLED_SIDE;  // (16, HIDDEN_SIDE^2)
@@ -103,9 +105,9 @@ extern "C" KERNEL(MASK_THREADS) mask_decide(
     barrier();
 
     if (row == TILE_SIDE || column == TILE_SIDE || !inside) return;
+    unsigned pairs[2] = {0, 0};
 #pragma unroll
     for (int odd_y = 0; odd_y < 2; ++odd_y) {
-        unsigned pair = 0;
 #pragma unroll
         for (int odd_x = 0; odd_x < 2; ++odd_x) {
             float off = up_bias[0], on = up_bias[1];
@@ -121,9 +123,12 @@ extern "C" KERNEL(MASK_THREADS) mask_decide(
                     on = fmaf(value, up_taps[(tap * HIDDEN + channel) * 2 + 1], on);
                 }
             }
-            pair |= unsigned(on > off) << (8 * odd_x);
+            pairs[odd_y] |= unsigned(on > off) << (8 * odd_x);
         }
+    }
+    if (quads) pairs[0] = pairs[1] = pairs[0] | pairs[1] ? 0x0101 : 0;
+    for (int odd_y = 0; odd_y < 2; ++odd_y) {
         const size_t place = (size_t(2 * (top + row) + odd_y) * columns + left + column) * 2;
-        *reinterpret_cast<unsigned short*>(mask + place) = static_cast<unsigned short>(pair);
+        *reinterpret_cast<unsigned short*>(mask + place) = static_cast<unsigned short>(pairs[odd_y]);
     }
 }

@@ -5,21 +5,19 @@ from __future__ import annotations
 import numpy as np
 
 from vs_smsr.engine.contract import Mask
-from vs_smsr.families import NetworkSpec
+from vs_smsr.families import LearnedMask, NetworkSpec
 from vs_smsr.weights import Weights
 
 
 def dense_macs(spec: NetworkSpec) -> int:
     """Of the network without masks, for one pixel: the work of the dense contenders."""
-    branches = [block.mask for block in spec.blocks if block.mask]
-    masks = sum(mask.first.macs + mask.second.macs // 4 + mask.decide.macs for mask in branches)
-    return spec.macs - masks
+    return spec.macs - sum(mask.macs for mask in spec.masks if isinstance(mask, LearnedMask))
 
 
 def branch_macs(spec: NetworkSpec, block: int) -> float:
     """Of a block's mask branch, for one pixel; two of its convolutions work at a quarter of the pixels."""
-    mask = spec.blocks[block].mask
-    return mask.first.macs + mask.second.macs / 4 + mask.decide.macs / 4 if mask else 0
+    mask = spec.masks[block]
+    return mask.first.macs + mask.second.macs / 4 + mask.decide.macs / 4 if isinstance(mask, LearnedMask) else 0
 
 
 def used_macs(weights: Weights, masks: tuple[Mask, ...]) -> float:
@@ -28,7 +26,7 @@ def used_macs(weights: Weights, masks: tuple[Mask, ...]) -> float:
     total: float = pixels * dense_macs(spec)
     for block, mask in enumerate(masks):
         inactive = pixels - int(np.count_nonzero(mask))
-        total += pixels * branch_macs(spec, block) - inactive * (spec.body_macs(block) - _inactive(weights, block))
+        total += pixels * branch_macs(spec, block) - inactive * (spec.masked_macs[block] - _inactive(weights, block))
     return total
 
 

@@ -64,9 +64,9 @@ def table() -> dict[str, dict[str, float]]:
         row |= {"paper_params": int(printed.params), "paper_gflops": printed.gflops}
         if printed.used:
             skipped = row["gflops_720p"] - printed.used
-            body = sum(map(spec.body_macs, range(len(spec.blocks)))) * HR_PIXELS / spec.scale**2 / 1e9
+            body = sum(spec.masked_macs) * HR_PIXELS / spec.scale**2 / 1e9
             row |= {"sparsity": skipped / body, "gflops_dense": row["gflops_720p"]}
-            used = gflops_720p(spec, [skipped / body] * len(spec.blocks))
+            used = gflops_720p(spec, [skipped / body] * len(spec.masks))
             row |= {"gflops_used": used, "paper_gflops_used": printed.used}
             if spec.family != "smsr":  # the paper prints what is used
                 row["gflops_720p"] = used

@@ -66,12 +66,12 @@ def _module(make: Callable[[], nn.Module]) -> Row:
 
 ROWS = {  # in the order in which they are trained
     "srresnet_trunk": Row(lambda: srresnet.spec(4, masked=False), Recipe(steps=TRUNK)),
-    "srresnet_x4_masked_52": Row(lambda: srresnet.spec(4), _masked(0.918), "srresnet_trunk"),
+    "srresnet_x4_masked_52": Row(lambda: srresnet.spec(4), _masked(0.567), "srresnet_trunk"),
     "srresnet_x4": Row(lambda: srresnet.spec(4, masked=False), DENSE, "srresnet_trunk"),
     "imdn_trunk": Row(lambda: imdn.spec(4, masked=False), Recipe(steps=TRUNK)),
     "imdn_x4_masked_42": Row(lambda: imdn.spec(4), _masked(0.552), "imdn_trunk"),
     "imdn_x4": Row(lambda: imdn.spec(4, masked=False), DENSE, "imdn_trunk"),
-    "srresnet_x4_masked_35": Row(lambda: srresnet.spec(4), _masked(0.647), "srresnet_trunk"),
+    "srresnet_x4_masked_35": Row(lambda: srresnet.spec(4), _masked(0.401), "srresnet_trunk"),
     "imdn_x4_masked_22": Row(lambda: imdn.spec(4), _masked(0.318), "imdn_trunk"),
     "smsr_x2_none": _table_1("none"),
     "smsr_x2_static": _table_1("static"),

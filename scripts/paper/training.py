@@ -17,13 +17,13 @@ from torch import Tensor, nn
 
 from vs_smsr.evaluation.bicubic import crop_to_multiple, imresize
 from vs_smsr.network.dhp import DHP
-from vs_smsr.network.masked import HARD
+from vs_smsr.network.masked import HARD, MaskedNetwork
 
 MASKS = "spa_mask", "ch_mask", "predict"  # in names of parameters that decide masks
 LOGITS = "ch_mask", "5.bias"  # of those, ends of the names of what is a logit itself
 LOGIT_LR = 0.02  # Adam's rate for logits: they must come far from where they begin
 PENALTY = 30.0  # of each share (0..1) that is computed beyond the wanted one, in units of the L1 loss
-SEEN, SHIFT = 8, 8.0  # images that masks are settled on; the farthest that logits are shifted
+SEEN, SIDE, SHIFT = 16, 64, 8.0  # images that masks are settled on, their sides at most; how far logits are shifted
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Recipe:
         lr: Adam's rate at the start; what decides masks learns `mask_lr` times as fast.
         batch, patch: crops of a step and their side in source pixels.
         shrink: for networks that prune themselves, the proximal step after each update.
-        sparsity: the mean over blocks that masks are held to; None: no masks, everything is computed.
+        sparsity: the share of multiply-adds under masks that is to be skipped; None: no masks, everything is computed.
         settled: share of the steps, the last ones, in which masks are decided as inference decides them.
     """
 
@@ -90,10 +90,10 @@ class Crops:
         return tuple(np.rot90(part[:, ::-1] if flip else part, turns) for part in (lr, hr))  # type: ignore[return-value]
 
     def small(self, count: int) -> list[Tensor]:
-        """(1, 3, H, W) some LR images at half their size, as those of test sets are; the sides are even."""
+        """(1, 3, H, W) of some LR images at half their size, as those of test sets are; the sides are even."""
         step = max(len(self._pairs) // count, 1)
         halves = [imresize(crop_to_multiple(small, 4), 1 / 2) for small, _ in self._pairs[::step][:count]]
-        return [_tensor((half,)) for half in halves]
+        return [_tensor((half[:SIDE, :SIDE],)) for half in halves]
 
 
 def _tensor(crops: tuple[NDArray[np.uint8], ...]) -> Tensor:
@@ -118,17 +118,19 @@ def train(
     optimizer = torch.optim.Adam(_groups(network), lr=recipe.lr, betas=(0.9, 0.99))
     average = {name: value.detach().clone() for name, value in network.named_parameters()}
     step, spent, begun = 0, 0.0, time.monotonic()
+    held = 1.0  # what decided masks compute of crops, which are livelier than whole pictures
     if checkpoint.exists():
         state = torch.load(checkpoint, weights_only=True)
         network.load_state_dict(state["network"])
         optimizer.load_state_dict(state["optimizer"])
-        average, step, spent = state["average"], state["step"], state["seconds"]
+        average, step, spent, held = (state[name] for name in ("average", "step", "seconds", "held"))
     last = recipe.steps if stop is None else stop
     while step < last and time.monotonic() - begun < seconds:
         if recipe.sparsity is not None and step == recipe.drawn:
             settle(network, recipe, crops)
+            held = _share_of_crops(network, recipe, crops)
             average = {name: value.detach().clone() for name, value in network.named_parameters()}
-        _step(network, recipe, crops, optimizer, step)
+        _step(network, recipe, crops, optimizer, step, held)
         step += 1
         decay = min(0.99, (1 + step) / (10 + step))
         with torch.no_grad():
@@ -137,12 +139,20 @@ def train(
         if step % 25 == 0 or step == last:
             now = spent + time.monotonic() - begun
             state = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "average": average}
-            torch.save(state | {"step": step, "seconds": now}, checkpoint.with_suffix(".new"))
+            torch.save(state | {"step": step, "seconds": now, "held": held}, checkpoint.with_suffix(".new"))
             checkpoint.with_suffix(".new").replace(checkpoint)
     network.load_state_dict(average, strict=False)
     if recipe.sparsity is not None and step == recipe.steps:
         settle(network, recipe, crops)
     return step >= recipe.steps
+
+
+def _computed(network: nn.Module, shares: Tensor) -> Tensor:
+    """The share of multiply-adds under masks that is done, from those of the masks."""
+    if not isinstance(network, MaskedNetwork):
+        return shares.mean()
+    macs = shares.new_tensor(network.spec.masked_macs)
+    return (shares * macs).sum() / macs.sum()
 
 
 def _groups(network: nn.Module) -> list[dict[str, Any]]:
@@ -162,7 +172,17 @@ def _is_logit(name: str) -> bool:
     return _decides_masks(name) and name.endswith(LOGITS)
 
 
-def _step(network: nn.Module, recipe: Recipe, crops: Crops, optimizer: torch.optim.Optimizer, step: int) -> None:
+@torch.no_grad()
+def _share_of_crops(network: nn.Module, recipe: Recipe, crops: Crops) -> float:
+    """Computed by decided masks, mean of some steps' crops."""
+    rng = np.random.default_rng(0)
+    shares = [network(crops.draw(rng, recipe.batch, recipe.patch)[0], HARD)[1] for _ in range(SEEN)]
+    return float(np.mean([_computed(network, one).item() for one in shares]))
+
+
+def _step(
+    network: nn.Module, recipe: Recipe, crops: Crops, optimizer: torch.optim.Optimizer, step: int, held: float
+) -> None:
     progress = step / recipe.steps
     fall = min(1, (step + 1) / 50) * (0.5 + 0.5 * math.cos(math.pi * progress))
     for group, rate in zip(optimizer.param_groups, (recipe.lr, recipe.lr * recipe.mask_lr, LOGIT_LR), strict=True):
@@ -173,10 +193,10 @@ def _step(network: nn.Module, recipe: Recipe, crops: Crops, optimizer: torch.opt
     if recipe.sparsity is not None:
         tau = max(1 - step / recipe.drawn, 0.3) if drawn else HARD
     out, shares = network(small, tau)
-    loss = F.l1_loss(out, large)
-    if drawn and recipe.sparsity is not None:
-        wanted = 1 - recipe.sparsity * min(1, 2 * step / recipe.drawn)
-        loss = loss + PENALTY * (shares.mean() - wanted).clamp(min=0)
+    loss, computed = F.l1_loss(out, large), _computed(network, shares)
+    if recipe.sparsity is not None:
+        wanted = 1 - recipe.sparsity * min(1, 2 * step / recipe.drawn) if drawn else held
+        loss = loss + PENALTY * (computed - wanted).clamp(min=0)
     optimizer.zero_grad()
     loss.backward()
     nn.utils.clip_grad_norm_(network.parameters(), 5.0)
@@ -185,7 +205,7 @@ def _step(network: nn.Module, recipe: Recipe, crops: Crops, optimizer: torch.opt
         assert isinstance(network, DHP), "only such a network prunes itself"
         network.shrink(recipe.shrink * fall)
     if step % 25 == 0:
-        print(f"{step} loss {loss.item():.3f} computed {shares.mean().item():.3f}", flush=True)
+        print(f"{step} loss {loss.item():.3f} computed {computed.item():.3f}", flush=True)
 
 
 @torch.no_grad()
@@ -204,6 +224,6 @@ def settle(network: nn.Module, recipe: Recipe, crops: Crops) -> None:
         for name, value in logits.items():
             kind = 0 if name.endswith("ch_mask") else 1  # of (dense, sparse) the first, of (off, on) the second
             value[..., kind] = begun[name][..., kind] + shift
-        computed = float(np.mean([network(image, HARD)[1].mean().item() for image in images]))
+        computed = float(np.mean([_computed(network, network(image, HARD)[1]).item() for image in images]))
         low, high = (low, shift) if computed > 1 - recipe.sparsity else (shift, high)
     print(f"settled: computed {computed:.3f}, shifted by {shift:.3f}", flush=True)

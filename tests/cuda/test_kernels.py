@@ -5,11 +5,14 @@ Head, mask branch, lists of pixels, convolutions at listed pixels; see `kernel_b
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import references
 from cases import EITHER, KINDS, LISTED, MASKS, PAIRS, SIZES, WATCHED_SIZE, Kind, with_kinds
 from kernel_bench import CHANNELS, HALF_ERROR, SUM_ERROR, Array, Bench, Lists, build, same_with_all_seeds
+from numpy.typing import NDArray
 
 from cupy_kernels import geometry, packing
 
@@ -70,8 +73,8 @@ def test_conv_frame(kind: Kind, size: tuple[int, int]) -> None:
     same_with_all_seeds(kind, run, size)
 
 
-@with_kinds("size", *SIZES)
-def test_mask(kind: Kind, size: tuple[int, int]) -> None:
+@with_kinds("size, quads", *((size, False) for size in SIZES), *((size, True) for size in SIZES[:2]))
+def test_mask(kind: Kind, size: tuple[int, int], quads: bool) -> None:
     def run(bench: Bench) -> list[Array]:
         height, width = size
         f = bench.floats(*size, CHANNELS, scale=30)
@@ -96,24 +99,34 @@ def test_mask(kind: Kind, size: tuple[int, int]) -> None:
             bench.put(up.transpose(2, 3, 0, 1).reshape(9, 16, 2)),
             bench.put(up_bias),
             mask,
+            quads=quads,
         )
         hidden = np.maximum(references.conv3(pooled, again) + offset, 0)
         logits = references.transposed_conv3(hidden, up) + up_bias
         margin = logits[..., 1] - logits[..., 0]
-        clear = np.abs(margin) > 1e-5 * np.abs(logits).max()
+        clear, active = np.abs(margin) > 1e-5 * np.abs(logits).max(), margin > 0
+        if quads:
+            clear, active = (_of_quads(part, some) for part, some in ((clear, np.all), (active, np.any)))
         assert clear.mean() > 0.9
-        np.testing.assert_array_equal(mask[clear], margin[clear] > 0)
+        np.testing.assert_array_equal(mask[clear], active[clear])
         assert set(np.unique(mask)) <= {0, 1}
         return [pooled, mask]
 
     same_with_all_seeds(kind, run, size)
 
 
+def _of_quads(pixels: NDArray[np.bool_], some: Any) -> NDArray[np.bool_]:
+    """(H, W): at all pixels of a 2x2, what `some` says of them."""
+    height, width = pixels.shape
+    found: NDArray[np.bool_] = some(pixels.reshape(height // 2, 2, width // 2, 2), axis=(1, 3))
+    return found.repeat(2, 0).repeat(2, 1)
+
+
 def test_mask_of_equal_logits_is_inactive() -> None:
     bench = Bench(KINDS[0], 1)
     mask = bench.empty(8, 12, dtype=np.uint8)
     zeros = [bench.put(np.zeros(shape, np.float32)) for shape in ((4, 6, 16), (9, 16, 16), (16,), (9, 16, 2), (2,))]
-    bench.kernels.mask_decide(*zeros, mask)
+    bench.kernels.mask_decide(*zeros, mask, quads=True)
     assert not mask.any()
 
 

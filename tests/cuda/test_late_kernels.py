@@ -150,18 +150,26 @@ def test_residual(
     same_with_all_seeds(kind, run, size)
 
 
+@pytest.mark.parametrize(("level", "share"), [(0, 0.0), (0, 0.1), (1, 0.1), (0, 1.0)])
 @with_kinds("size", *SIZES)
-def test_conv_shuffle(kind: Kind, size: tuple[int, int]) -> None:
+def test_conv_shuffle(kind: Kind, size: tuple[int, int], level: int, share: float) -> None:
+    """Where masks of all marks are: 0, 1, and 2 for what is not wanted."""
+
     def run(bench: Bench) -> list[Array]:
         source = bench.values(*size, CHANNELS, scale=20)
         weight, bias = bench.values(4, CHANNELS, CHANNELS, 3, 3, scale=0.05), bench.floats(4, CHANNELS)
         packed = bench.put(np.stack([packing.windowed(one, bench.half) for one in weight]))
         out = bench.empty(2 * size[0], 2 * size[1], CHANNELS)
-        bench.kernels.conv_shuffle(bench.features(source), packed, bench.put(bias), out, slope=0.25)
+        chosen = np.random.default_rng(3).random((size[0] >> level, size[1] >> level)) < share
+        mask = chosen.astype(np.uint8)
+        mask[::2][~chosen[::2]] = 2
+        given = bench.features(source), packed, bench.put(bias), bench.put(mask)
+        bench.kernels.conv_shuffle(*given, out, level=level, slope=0.25)
         order = weight.swapaxes(0, 1).reshape(-1, *weight.shape[2:]), bias.T.reshape(-1)  # as PyTorch has them
         wanted = references.pixel_shuffle(references.conv3(source, order[0]) + order[1], 2)
         terms = references.pixel_shuffle(references.conv3_terms(source, order[0]) + np.abs(order[1]), 2)
-        bench.close(out, np.maximum(wanted, wanted / 4), terms)
+        active = (mask == 1).repeat(2 << level, 0).repeat(2 << level, 1)[..., None]
+        bench.close(out, np.where(active, np.maximum(wanted, wanted / 4), 0), terms * active)
         return [out]
 
     same_with_all_seeds(kind, run, size)

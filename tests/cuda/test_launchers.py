@@ -71,8 +71,11 @@ def arguments(device: HostDevice, element: Any) -> dict[str, tuple[list[tuple[st
             {},
         ),
         "conv_shuffle": (
-            [("source", maps()), ("weights", e(4, *window.shape)), ("bias", f(4, 64)), ("out", e(2 * H, 2 * W, 64))],
-            {},
+            [
+                *[("source", maps()), ("weights", e(4, *window.shape)), ("bias", f(4, 64))],
+                *[("mask", i(np.uint8, H, W)), ("out", e(2 * H, 2 * W, 64))],
+            ],
+            {"level": 0},
         ),
         "sum_features": ([*exact, ("sums", i(np.int64, 64))], {"window": (0, 0, H, W)}),
         "conv_head": ([("source", maps()), ("weights", window), ("bias", f(64)), *exact], {}),
@@ -94,7 +97,7 @@ def arguments(device: HostDevice, element: Any) -> dict[str, tuple[list[tuple[st
                 *[("pooled", f(H // 2, W // 2, 16)), ("weights", f(9, 16, 16)), ("bias", f(16))],
                 *[("up_weights", f(9, 16, 2)), ("up_bias", f(2)), ("mask", i(np.uint8, H, W))],
             ],
-            {},
+            {"quads": False},
         ),
         "count_pixels": (select, {}),
         "list_pixels": (
@@ -204,6 +207,7 @@ def test_wrong_arrays_are_refused(name: str, element: Any) -> None:
         ("tail", "out", (3 * H, 3 * W, 3)),
         ("head_first", "out", (W, H, 64)),
         ("conv_shuffle", "out", (H, W, 64)),
+        ("conv_shuffle", "mask", (2 * H, 2 * W)),
         ("list_pixels", "partial", (2,)),
         ("unpack_planes", "blue", (H, W)),
         ("pack_planes", "red", (0, 0)),

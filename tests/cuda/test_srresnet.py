@@ -66,8 +66,9 @@ def test_it_is_the_network_in_pytorch(size: tuple[int, int], kind: str, precisio
     if kind == "masked" and size != (2, 2):
         assert 0.05 < np.mean(got.active) < 0.95, "masks that decide something"
         assert 0.05 < np.mean(got.sparsity) < 0.95
+        assert 0 < got.active[-1] < 1, "a mask of the upsampling that decides something"
     if kind == "dense":
-        assert got.active == (1.0,) * 3
+        assert got.active == (1.0,) * 3, "no mask of the upsampling"
     bicubic = Weights(weights.spec, {name: np.zeros_like(value) for name, value in weights.tensors.items()})
     base = Tiler(ReferenceEngine(bicubic)).upscale(source)
     assert np.abs(got.frame - base.frame).mean() > 1, "a result that is more than the bicubic base"
@@ -78,7 +79,7 @@ def test_it_is_the_network_in_pytorch(size: tuple[int, int], kind: str, precisio
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_given_masks(precision: str, share: float, dense: int) -> None:
     weights, source = split(weights_of(SPECS["masked"], seed=dense), dense), image(10, 22)
-    masks = tuple((np.random.default_rng(k).random((10, 22)) < share).astype(np.uint8) for k in range(3))
+    masks = tuple((np.random.default_rng(k).random((10, 22)) < share).astype(np.uint8) for k in range(4))
     wanted = ReferenceEngine(weights).upscale(source, Overrides(masks=masks))
     got = engine(weights, precision).upscale(source, Overrides(masks=masks))
     assert near(got.frame, wanted.frame, precision)
@@ -137,7 +138,7 @@ def test_all_sixteen_blocks_fit() -> None:
     weights, source = weights_of(srresnet.spec(4)), image(6, 8)
     for block in weights.spec.blocks:
         weights.tensors[f"{block.layers[-1].name}.weight"] *= 0.3  # or features would grow from block to block
-    masks = tuple((np.random.default_rng(k).random((6, 8)) < 0.5).astype(np.uint8) for k in range(16))
+    masks = tuple((np.random.default_rng(k).random((6, 8)) < 0.5).astype(np.uint8) for k in range(17))
     wanted = ReferenceEngine(weights).upscale(source, Overrides(masks=masks))
     got = engine(weights, "fp32").upscale(source, Overrides(masks=masks))
     assert np.abs(got.frame - wanted.frame).max() < FP32_LIMIT

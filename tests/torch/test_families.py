@@ -38,6 +38,7 @@ NETWORKS = {
     "smsr without channel masks": smsr.variant(2, "none"),
     "smsr by gradient": smsr.variant(2, gradient=30.0),
     "srresnet": srresnet.spec(4),
+    "srresnet, upsampling everywhere": replace(srresnet.spec(4), upsampling_mask=None),
     "srresnet, dense": srresnet.spec(4, masked=False),
     "imdn": imdn.spec(4),
     "imdn x3": imdn.spec(3),
@@ -142,11 +143,13 @@ class SRResNet(nn.Module):
         super().__init__()
         self.conv_first, self.body = conv(3, 64), nn.Sequential(*(ResidualBlock() for _ in range(blocks)))
         self.upconv1, self.upconv2, self.conv_last = conv(64, 256), conv(64, 256), conv(64, 3)
+        self.upconv = nn.ModuleDict({"spa_mask": spatial_mask(8)})
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.body(self.conv_first(x - torch.tensor(smsr.MEAN).view(1, 3, 1, 1)))
-        for up in (self.upconv1, self.upconv2):
-            y = F.leaky_relu(F.pixel_shuffle(up(y), 2), 0.1)
+        quads = F.max_pool2d(decided(self.upconv["spa_mask"], y), 2)
+        for up, larger in ((self.upconv1, 4), (self.upconv2, 8)):
+            y = F.leaky_relu(F.pixel_shuffle(up(y), 2), 0.1) * F.interpolate(quads, scale_factor=larger)
         return self.conv_last(y) + F.interpolate(x, scale_factor=4, mode="bicubic", align_corners=False)
 
 
@@ -234,7 +237,7 @@ def test_the_cpu_engine_is_near_the_reference(name, precision):
     source = frame(31, 45)
     expected = Tiler(ReferenceEngine(found)).upscale(source)
     rng = np.random.default_rng(1)
-    masks = tuple((rng.random((32, 46)) < 0.1 + 0.3 * k).astype(np.uint8) for k in range(3))
+    masks = tuple((rng.random((32, 46)) < 0.1 + 0.3 * (k % 3)).astype(np.uint8) for k in range(len(found.spec.masks)))
     padded = np.pad(source, ((0, 1), (0, 1), (0, 0)), mode="edge")
     engine = CpuEngine(found, precision=precision)
     given = engine.upscale(padded, Overrides(masks=masks))
@@ -276,6 +279,7 @@ def test_tiles_and_reuse_change_no_bit(name, precision):
     for n, one in enumerate(clip):
         a, b = reusing.upscale(one), plain.upscale(one)
         assert np.array_equal(a.frame, b.frame)
+        assert all(np.array_equal(x, y) for x, y in zip(a.masks, b.masks, strict=True))
         assert n < 2 or 0 < a.reused < 1  # the second frame is kept for the third
 
 
@@ -332,6 +336,10 @@ def test_a_spec_refuses_what_no_engine_runs(change, rule):
         replace(spec, blocks=(replace(block, layers=layers), *spec.blocks[1:]))
     with pytest.raises(ValueError, match="scale must be a multiple of 4 for its upsampling, got 2"):
         replace(spec, scale=2)
+    with pytest.raises(ValueError, match="without upsampling there is nothing to mask"):
+        replace(imdn.spec(4), upsampling_mask=spec.upsampling_mask)
+    with pytest.raises(ValueError, match="upsampling that is masked must follow the last block, got a collect"):
+        replace(UPSAMPLING, upsampling_mask=spec.upsampling_mask)
     with pytest.raises(ValueError, match="must have one or two convolutions, got 3"):
         replace(spec, head=(Convolution(name="x", inputs=3, outputs=64),) * 3)
 

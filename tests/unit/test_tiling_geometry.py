@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -14,14 +16,16 @@ from vs_smsr.engine.reach import around, reach
 from vs_smsr.engine.staged import StagedFrame
 from vs_smsr.engine.stores import InMemory
 from vs_smsr.engine.window import Window, whole
-from vs_smsr.families import smsr
+from vs_smsr.families import NetworkSpec, smsr, srresnet
 from vs_smsr.tiling.changes import affected
 from vs_smsr.tiling.geometry import cover, rectangles
 from vs_smsr.weights import Weights
 
 SPEC = smsr.spec(2)
 NETWORK = reach(SPEC)
-HEAD, BLOCK, END = around(NETWORK.head), NETWORK.blocks[0], around(NETWORK.end)
+HEAD, BLOCK, END = around(NETWORK.head), NETWORK.blocks[0], NETWORK.end
+UPSAMPLED = replace(srresnet.spec(4), blocks=srresnet.spec(4).blocks[:1])  # with a mask of its upsampling
+UPSAMPLED_END = reach(UPSAMPLED).end
 evens = st.integers(1, 60).map(lambda half: 2 * half)
 
 
@@ -63,7 +67,10 @@ def test_scattered_changes_do_not_make_many_rectangles() -> None:
 
 @pytest.mark.parametrize(
     ("needs", "affects"),
-    [(HEAD, HEAD), (BLOCK.needs, BLOCK.affects), (END, END), (NETWORK.needs, NETWORK.affects)],
+    [
+        (HEAD, HEAD),
+        *((part.needs, part.affects) for part in (BLOCK, END, NETWORK, UPSAMPLED_END, reach(UPSAMPLED))),
+    ],
 )
 def test_needs_and_affects_are_two_views_of_one_thing(needs, affects) -> None:
     for x in range(200, 204):
@@ -79,15 +86,15 @@ def test_the_reach_that_the_paper_network_has() -> None:
     assert Window(100, 100, 200, 200).expand(NETWORK.needs, whole(400, 400)) == Window(64, 64, 244, 244)
 
 
-def lively_weights(seed: int) -> Weights:
+def lively_weights(seed: int, spec: NetworkSpec = SPEC) -> Weights:
     """Weights with which masks flip at a touch and changes do not fade."""
     rng = np.random.default_rng(seed)
     tensors = {}
-    for name, shape in SPEC.shapes.items():
+    for name, shape in spec.shapes.items():
         fan_in = int(np.prod(shape[1:])) if len(shape) > 1 else 10
-        gain = 1 / 80 if name == "head.0.weight" else 1.4
+        gain = 1 / 80 if name == f"{spec.head[0].name}.weight" else 1.4
         tensors[name] = (rng.standard_normal(shape) * gain / np.sqrt(fan_in)).astype(np.float32)
-    return Weights(SPEC, tensors)
+    return Weights(spec, tensors)
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +143,7 @@ def test_an_impulse_outside_a_stage_s_halo_does_not_change_its_core(
         needs, maps = BLOCK.needs, left[:stage]
         compute = lambda: staged.block(stage - 1, core, np.zeros(1, np.int64))[0]  # noqa: E731
     else:
-        needs, compute, maps = END, lambda: staged.end(core), [frame, *left]
+        needs, compute, maps = END.needs, lambda: staged.end(core), [frame, *left]
     no_halo_but_this(compute, maps, core, needs, 4 if stage in (0, SPEC.stages) else 1)
 
 
@@ -144,13 +151,24 @@ def test_an_impulse_outside_a_stage_s_halo_does_not_change_its_core(
 def test_nor_does_one_outside_the_halo_of_what_is_kept(kept: KeptFrame, core: Window) -> None:
     every, left = np.ones((SIDE, SIDE), np.bool_), [stage.read(kept.bounds) for stage in kept.stages]
     no_halo_but_this(lambda: copied(kept.head(core, every)), [kept.frame], core, HEAD, 4)
-    no_halo_but_this(lambda: kept.end(core, every), [kept.frame, *left], core, END, 4)
+    no_halo_but_this(lambda: kept.end(core, every)[0], [kept.frame, *left], core, END.needs, 4)
     for block in range(len(SPEC.blocks)):
         around_layers = around(NETWORK.blocks[block].layers)
         no_halo_but_this(lambda at=block: copied(kept.masked(at, core, every)), [left[block]], core, around_layers, 0)
         no_halo_but_this(
             lambda at=block: kept.mask(at, core, every), [left[block]], core, NETWORK.blocks[block].mask.needs, 0
         )
+
+
+@pytest.mark.parametrize("core", [Window(40, 44, 60, 70), Window(42, 40, 44, 42)])
+def test_nor_does_one_outside_the_halo_of_a_masked_upsampling(core: Window) -> None:
+    made = KeptFrame(CpuEngine(lively_weights(0, UPSAMPLED), threads=1, precision="fp32"), SIDE, SIDE)
+    masks = made.upscale(random_frame(), Overrides()).masks
+    assert 0.05 < masks[-1].mean() < 0.95, "a mask that decides something"
+    every = np.ones((SIDE, SIDE), np.bool_)
+    stages = [stage.read(made.bounds) for stage in made.stages]
+    for part in range(2):
+        no_halo_but_this(lambda at=part: made.end(core, every)[at], stages, core, UPSAMPLED_END.needs, 0)
 
 
 def copied(features) -> np.ndarray:
@@ -216,7 +234,7 @@ def test_an_impulse_outside_the_network_s_halo_does_not_change_a_tile(engine: Cp
 def test_what_is_affected_holds_what_a_pixel_affects(y: int, x: int) -> None:
     changed = np.zeros((40, 40), np.bool_)
     changed[y, x] = True
-    for affects in (HEAD, BLOCK.affects, END):
+    for affects in (HEAD, BLOCK.affects, END.affects, UPSAMPLED_END.affects):
         (top, bottom), (left, right) = affects((y, y + 1)), affects((x, x + 1))
         reached = affected(changed, affects)
         assert reached[max(top, 0) : bottom, max(left, 0) : right].all()

@@ -42,8 +42,10 @@ def draw(source: Path, folder: Path, frames: int, engine_options: EngineOptions,
     plan = tiler.plan(*frame.shape[:2])
     side = plan.tile or GRID
     tiles = cover(whole(*result.masks[0].shape), side, side)
+    spec = tiler.engine.weights.spec
+    names = [f"smm_{k}.png" for k, _ in enumerate(spec.blocks, 1)] + ["upsampling.png"] * bool(spec.upsampling_mask)
     drawn = {
-        **{f"smm_{k}.png": charts.mask_overlay(frame, mask) for k, mask in enumerate(result.masks, 1)},
+        **{name: charts.mask_overlay(frame, mask) for name, mask in zip(names, result.masks, strict=True)},
         "work.png": charts.work_overlay(frame, result.masks, result.computed, tiles),
         "sparsity.png": charts.sparsity_chart([one for one, _ in results], [reused for _, reused in results]),
         "channels.png": charts.channel_chart(tiler.engine.weights),
@@ -52,7 +54,7 @@ def draw(source: Path, folder: Path, frames: int, engine_options: EngineOptions,
     for name, picture in drawn.items():
         write_image(folder / name, Image(picture), overwrite=True)
     active = " ".join(f"{share:.0%}" for share in result.active)
-    say(f"{folder}: {len(drawn)} pictures of {len(results)} frames; active pixels of each SMM in the last: {active}")
+    say(f"{folder}: {len(drawn)} pictures of {len(results)} frames; active pixels of each mask in the last: {active}")
 
 
 def _frames(source: Path) -> Iterator[Frame]:

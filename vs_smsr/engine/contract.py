@@ -34,7 +34,7 @@ class Overrides:
     """What is given to a frame instead of being computed from it; None = compute it.
 
     Attributes:
-        masks: a mask (H, W) per block.
+        masks: a mask (H, W) for each of `spec.masks`: per block, then the upsampling's where it has one.
         attention: channel attention (width,) per block.
         channels: channel masks per block; those of a block whose weights fix them are not looked at.
     """
@@ -54,9 +54,9 @@ class Upscaled:
 
     Attributes:
         frame: (scale * H, scale * W, 3) float32 RGB, 0..255; a new array.
-        masks: a mask (H, W) per block, as they were used.
+        masks: a mask (H, W) for each of `spec.masks`, as they were used: that of the upsampling by whole 2x2.
         attention: channel attention (width,) per block, as it was used.
-        sparsity: per block, the share of skipped (pixel, channel) positions as the paper counts them, 0..1.
+        sparsity: per mask, the share of skipped (pixel, channel) positions as the paper counts them, 0..1.
         channels: per block, its channel masks where they follow from the frame, else None; empty: none does.
     """
 
@@ -73,12 +73,12 @@ class Upscaled:
 
     @property
     def active(self) -> tuple[float, ...]:
-        """Per block, the share of active pixels, 0..1."""
+        """Per mask, the share of active pixels, 0..1."""
         return tuple(float(mask.mean()) for mask in self.masks)
 
     @property
     def skipped(self) -> float:
-        """Mean sparsity over the blocks, 0..1."""
+        """Mean sparsity over the masks, 0..1."""
         return sum(self.sparsity) / len(self.sparsity)
 
 
@@ -96,15 +96,15 @@ class UpscaledPicture:
 
     @property
     def skipped(self) -> float:
-        """Mean sparsity over the blocks, 0..1."""
+        """Mean sparsity over the masks, 0..1."""
         return sum(self.sparsity) / len(self.sparsity)
 
 
 class Ops(Protocol):
     """What an engine does with a frame or a window of one, on buffers of that size.
 
-    Features stay on the device, in the maps that `Map` names; a block's mask and attention stay there too, by the
-    block's number. Blocks count from 0.
+    Features stay on the device, in the maps that `Map` names; masks, by their number in `spec.masks`, and attention, by
+    the block's, stay there too. Blocks count from 0.
     """
 
     def head(self, frame: Frame) -> None:
@@ -112,11 +112,14 @@ class Ops(Protocol):
         ...
 
     def mask(self, block: int, source: Map) -> None:
-        """The block's spatial mask from the features in `source`; decided in float32 in every precision."""
+        """A block's spatial mask from the features in `source`; decided in float32 in every precision.
+
+        For the block after the last one, the mask of the upsampling: active by whole 2x2.
+        """
         ...
 
     def give_mask(self, block: int, mask: Mask) -> None:
-        """Take the block's mask from the host instead."""
+        """Take the mask from the host instead; the upsampling's by whole 2x2."""
         ...
 
     def feature_sums(self, source: Map, core: Window) -> Sums:
@@ -185,7 +188,7 @@ class Ops(Protocol):
         ...
 
     def read_mask(self, block: int) -> Mask:
-        """A copy of the block's mask on the host; undefined after `collect` or a written "fused"."""
+        """A copy of the mask on the host; undefined after `collect` or a written "fused"."""
         ...
 
     def read_attention(self, block: int) -> Scales:
@@ -315,7 +318,7 @@ def dense_channels(weights: Weights, block: int, given: Dense | None) -> list[De
 def sparsity(
     weights: Weights, masks: tuple[Mask, ...], channels: Sequence[Dense | None] | None = None
 ) -> tuple[float, ...]:
-    """Per block, the share of skipped (pixel, channel) positions: sparse channels at inactive pixels, over layers.
+    """Per mask, the share of skipped (pixel, channel) positions: sparse channels at inactive pixels, over layers.
 
     Args:
         channels: as in `Upscaled`.
@@ -326,9 +329,16 @@ def sparsity(
 def sparsity_of(
     weights: Weights, active: Sequence[float], channels: Sequence[Dense | None] | None = None
 ) -> tuple[float, ...]:
-    """As `sparsity`, from the share of active pixels per block."""
-    shares = []
-    for block, (share, given) in enumerate(zip(active, channels or [None] * len(active), strict=True)):
+    """As `sparsity`, from the share of active pixels per mask."""
+    blocks, shares = len(weights.spec.blocks), []
+    for block, (share, given) in enumerate(zip(active[:blocks], channels or [None] * blocks, strict=True)):
         sparse = np.mean([1 - dense.mean() for dense in dense_channels(weights, block, given)])
         shares.append(float((1 - share) * sparse))
-    return tuple(shares)
+    return *shares, *(float(1 - share) for share in active[blocks:])
+
+
+def whole_quads(mask: Mask) -> Mask:
+    """(H, W) of even sides: active at all four pixels of a 2x2 that has an active one."""
+    quads = mask.reshape(len(mask) // 2, 2, -1, 2).max((1, 3))
+    widened: Mask = quads.repeat(2, 0).repeat(2, 1)
+    return widened

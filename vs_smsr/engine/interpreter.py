@@ -29,6 +29,7 @@ from vs_smsr.engine.contract import (
     UpscaledPicture,
     predicted_channels,
     sparsity,
+    whole_quads,
 )
 from vs_smsr.engine.conversion import Run, alone, pack, unpack
 from vs_smsr.engine.picture import Layout, Picture
@@ -67,9 +68,8 @@ def run(ops: Ops, weights: Weights, frame: Frame, overrides: Overrides, on_stage
     """The whole network over one frame (H, W, 3), H and W even; `on_stage` as in `trunk`."""
     channels = trunk(ops, weights, frame, overrides, on_stage)
     result = ops.tail(frame)
-    blocks = range(len(weights.spec.blocks))
-    masks = tuple(ops.read_mask(block) for block in blocks)
-    attention = tuple(ops.read_attention(block) for block in blocks)
+    masks = tuple(ops.read_mask(number) for number in range(len(weights.spec.masks)))
+    attention = tuple(ops.read_attention(block) for block in range(len(weights.spec.blocks)))
     return Upscaled(result, masks, attention, sparsity(weights, masks, channels), channels=channels)
 
 
@@ -105,16 +105,18 @@ def trunk(
         source = "features"
         if on_stage:
             on_stage(block + 1, source if block < last else "fused")
+    if spec.upsampling_mask:
+        decide(ops, spec, last + 1, source, bounds, masks[last + 1])
     return tuple(channels)
 
 
 def given_masks(spec: NetworkSpec, frame: Frame, overrides: Overrides) -> tuple[Mask | None, ...]:
-    """Per block, the mask (H, W) that does not depend on features; None: it does, or there is none."""
+    """Per mask of the spec, the (H, W) that does not depend on features; None: it does, or there is none."""
     if overrides.masks is not None:
-        return overrides.masks
-    kinds = [block.mask for block in spec.blocks]
-    fixed = {mask: gradient_mask(frame, mask) for mask in set(kinds) if isinstance(mask, GradientMask)}
-    return tuple(fixed[mask] if isinstance(mask, GradientMask) else None for mask in kinds)
+        blocks = len(spec.blocks)
+        return *overrides.masks[:blocks], *map(whole_quads, overrides.masks[blocks:])
+    fixed = {mask: gradient_mask(frame, mask) for mask in set(spec.masks) if isinstance(mask, GradientMask)}
+    return tuple(fixed[mask] if isinstance(mask, GradientMask) else None for mask in spec.masks)
 
 
 def gradient_mask(frame: Frame, mask: GradientMask) -> Mask:
@@ -129,14 +131,14 @@ def gradient_mask(frame: Frame, mask: GradientMask) -> Mask:
     return active
 
 
-def decide(ops: Ops, spec: NetworkSpec, block: int, source: Map, window: Window, given: Mask | None) -> None:
-    """The block's mask in a window: the one that is given (H, W), or a learned one; all ones where it has none."""
+def decide(ops: Ops, spec: NetworkSpec, number: int, source: Map, window: Window, given: Mask | None) -> None:
+    """A mask of the spec in a window: the one that is given (H, W), or a learned one; all ones where there is none."""
     if given is not None:
-        ops.give_mask(block, given)
-    elif isinstance(spec.blocks[block].mask, LearnedMask):
-        ops.mask(block, source)
+        ops.give_mask(number, given)
+    elif isinstance(spec.masks[number], LearnedMask):
+        ops.mask(number, source)
     else:
-        ops.give_mask(block, np.ones((window.height, window.width), np.uint8))
+        ops.give_mask(number, np.ones((window.height, window.width), np.uint8))
 
 
 def channel_masks(

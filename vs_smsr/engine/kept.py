@@ -98,9 +98,11 @@ class KeptFrame:
             ops.residual(block, "features", collect=False)
             yield ops.view("features", inner)
 
-    def end(self, core: Window, only: Wanted) -> Frame:
-        """The result for a window, (scale * h, scale * w, 3), from what all stages left; see `head`."""
-        window = core.expand(around(self.reach.end), self.bounds)
+    def end(self, core: Window, only: Wanted) -> tuple[Frame, Mask | None]:
+        """The result for a window, (scale * h, scale * w, 3), from what all stages left, and the mask of its
+        upsampling where it has one; see `head`."""
+        window, mask = core.expand(self.reach.end.needs, self.bounds), None
+        inner = core.within(window)
         last, collecting = len(self.spec.blocks) - 1, self.spec.collect is not None
         with self._engine.open(window.height, window.width) as ops:
             ops.restrict(only[window.slices])
@@ -113,8 +115,11 @@ class KeptFrame:
             ops.residual(last, "features", collect=collecting)
             if collecting:
                 ops.write("head", self.stages[0].read(window))
+            if self.spec.upsampling_mask:
+                ops.mask(last + 1, "features")
+                mask = ops.read_mask(last + 1)[inner.slices]
             result = ops.tail(self._input(window))
-        return result[core.within(window).scaled(self.spec.scale).slices]
+        return result[inner.scaled(self.spec.scale).slices], mask
 
     def _input(self, window: Window) -> Frame:
         return np.ascontiguousarray(self.frame[window.slices])

@@ -23,6 +23,11 @@ def _grown(span: Span, pixels: int) -> Span:
     return span[0] - pixels, span[1] + pixels
 
 
+def _quads(span: Span) -> Span:
+    """Moved out to whole 2x2."""
+    return span[0] & -2, span[1] + 1 & -2
+
+
 def _hull(a: Span, b: Span) -> Span:
     return min(a[0], b[0]), max(a[1], b[1])
 
@@ -71,32 +76,57 @@ class BlockReach:
         return _hull(layers, _grown(self.mask.affects(features), self.masked)) if self.mask else layers
 
 
+class EndReach:
+    """Collect, upsampling and tail: the result, counted in input pixels, and the last block's.
+
+    Attributes:
+        radius: of the convolutions; each step back through the upsampling halves it, rounded up, and adds its own.
+    """
+
+    def __init__(self, spec: NetworkSpec) -> None:
+        self._mask = MaskReach(spec.upsampling_mask) if spec.upsampling_mask else None
+        radius = self._masked = spec.tail.radius
+        for convolution in reversed(spec.upsampling):
+            self._masked = -(-radius // 2)  # how far around a result the upsampling's mask counts
+            radius = self._masked + convolution.radius
+        self.radius = sum(convolution.radius for convolution in spec.collect or ()) + radius
+
+    def needs(self, output: Span) -> Span:
+        layers = _grown(output, self.radius)
+        return _hull(layers, self._mask.needs(_quads(_grown(output, self._masked)))) if self._mask else layers
+
+    def affects(self, features: Span) -> Span:
+        layers = _grown(features, self.radius)
+        return _hull(layers, _grown(_quads(self._mask.affects(features)), self._masked)) if self._mask else layers
+
+
 class NetworkReach:
     """All stages of a network.
 
     Attributes:
-        head, end: radius of the head, and of collect, upsampling and tail, whose needs and effects are the same.
+        head: radius of the head, whose needs and effects are the same.
         blocks: the masked blocks.
+        end: what follows them.
     """
 
     def __init__(self, spec: NetworkSpec) -> None:
         self.head = sum(convolution.radius for convolution in spec.head)
-        self.end = sum(convolution.radius for convolution in spec.collect or ()) + _tail_radius(spec)
         self.blocks = tuple(map(BlockReach, spec.blocks))
+        self.end = EndReach(spec)
 
     @property
     def midway(self) -> int:
         """Pixels that a change has come half the way through the network, and that are computed around it."""
-        return self.head + self.end + sum(block.layers for block in self.blocks) // 2
+        return self.head + self.end.radius + sum(block.layers for block in self.blocks) // 2
 
     def stage_needs(self, features: Span) -> Span:
         """What the stage that reaches furthest needs."""
-        needs = [around(self.head)(features), around(self.end)(features), *(b.needs(features) for b in self.blocks)]
+        needs = [around(self.head)(features), self.end.needs(features), *(b.needs(features) for b in self.blocks)]
         return min(first for first, _ in needs), max(end for _, end in needs)
 
     def needs(self, output: Span) -> Span:
         """Input pixels for output pixels (counted in input pixels), the attention being given."""
-        features = _grown(output, self.end)
+        features = self.end.needs(output)
         for block in reversed(self.blocks):
             features = block.needs(features)
         return _hull(_grown(features, self.head), _grown(output, BICUBIC))
@@ -106,15 +136,7 @@ class NetworkReach:
         features = _grown(frame, self.head)
         for block in self.blocks:
             features = block.affects(features)
-        return _hull(_grown(features, self.end), _grown(frame, BICUBIC))
-
-
-def _tail_radius(spec: NetworkSpec) -> int:
-    """Of upsampling and tail, in source pixels: each step back halves the radius, rounded up, and adds its own."""
-    radius = spec.tail.radius
-    for convolution in reversed(spec.upsampling):
-        radius = -(-radius // 2) + convolution.radius
-    return radius
+        return _hull(self.end.affects(features), _grown(frame, BICUBIC))
 
 
 @cache

@@ -114,15 +114,18 @@ class ReferenceOps:
         self._maps["head"] = values
 
     def mask(self, block: int, source: Map) -> None:
-        from torch.nn.functional import avg_pool2d, conv_transpose2d
+        from torch.nn.functional import avg_pool2d, conv_transpose2d, interpolate, max_pool2d
 
-        branch = self._spec.blocks[block].mask
+        branch = self._spec.masks[block]
         assert isinstance(branch, LearnedMask), "other masks are given"
         pooled = avg_pool2d(self._conv(branch.first, self._maps[source]).relu(), 2)
         hidden = self._conv(branch.second, pooled).relu()
         weight, bias = (self._tensors[f"{branch.decide.name}.{part}"] for part in ("weight", "bias"))
         logits = conv_transpose2d(hidden, weight, bias, stride=2, padding=1, output_padding=1)
-        self._masks[block] = (logits[:, 1:] > logits[:, :1]).float()
+        active = (logits[:, 1:] > logits[:, :1]).float()
+        if block == len(self._spec.blocks):
+            active = interpolate(max_pool2d(active, 2), scale_factor=2)
+        self._masks[block] = active
 
     def give_mask(self, block: int, mask: Mask) -> None:
         import torch
@@ -203,8 +206,10 @@ class ReferenceOps:
         if spec.collect:
             assert self._collected is not None, "the blocks come before the tail"
             features = self._conv(spec.collect[1], self._act(self._collected, spec.slope)) + self._maps["head"]
-        for convolution in spec.upsampling:
+        for level, convolution in enumerate(spec.upsampling, 1):
             features = self._act(pixel_shuffle(self._conv(convolution, features), 2), spec.slope)
+            if spec.upsampling_mask:
+                features = features * interpolate(self._masks[len(spec.blocks)], scale_factor=1 << level)
         detail = pixel_shuffle(self._conv(spec.tail, features), spec.tail_scale)
         base = interpolate(self._centred(frame), scale_factor=spec.scale, mode="bicubic", align_corners=False)
         result = (detail + base)[0].permute(1, 2, 0).contiguous().numpy() + self._weights.mean

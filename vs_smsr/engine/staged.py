@@ -48,10 +48,10 @@ class StagedFrame:
         self._spec = engine.weights.spec
         self._reach = reach(self._spec)
         self._bounds = whole(height, width)
-        self._masks: tuple[Mask, ...] = tuple(np.zeros((height, width), np.uint8) for _ in self._spec.blocks)
+        self._masks: tuple[Mask, ...] = tuple(np.zeros((height, width), np.uint8) for _ in self._spec.masks)
         self._attention: list[Scales] = []
         self._channels: list[Dense | None] = []
-        self._given: tuple[Mask | None, ...] = (None,) * len(self._spec.blocks)
+        self._given: tuple[Mask | None, ...] = (None,) * len(self._spec.masks)
         self._frame: Frame | None = None
 
     def upscale(self, frame: Frame, overrides: Overrides, cores: Sequence[Window]) -> Upscaled:
@@ -99,13 +99,11 @@ class StagedFrame:
     def block(self, block: int, core: Window, sums: Sums) -> tuple[Features, Sums, Scales]:
         """A block's fused layers in a window; its sums added to those of the tiles before, and the attention that
         these give. The mask goes to the frame's."""
-        window, given = core.expand(self._reach.blocks[block].needs, self._bounds), self._given[block]
+        window = core.expand(self._reach.blocks[block].needs, self._bounds)
         inner = core.within(window)
         with self._engine.open(window.height, window.width) as ops:
             self._features(ops, block, window, collect=False)
-            decide(ops, self._spec, block, "features", window, None if given is None else given[window.slices])
-            if given is None:
-                self._masks[block][core.slices] = ops.read_mask(block)[inner.slices]
+            self._decide(ops, block, core, window)
             if (dense := self._channels[block]) is not None:
                 ops.give_channels(block, dense)
             ops.masked_block(block, "features", inner)
@@ -116,14 +114,23 @@ class StagedFrame:
 
     def end(self, core: Window) -> Frame:
         """The result for a window, (scale * h, scale * w, 3), from what all stages left."""
-        window = core.expand(around(self._reach.end), self._bounds)
+        window, last = core.expand(self._reach.end.needs, self._bounds), len(self._spec.blocks)
         collecting = self._spec.collect is not None
         with self._engine.open(window.height, window.width) as ops:
-            self._features(ops, len(self._spec.blocks), window, collect=collecting)
+            self._features(ops, last, window, collect=collecting)
             if collecting:
                 ops.write("head", self._stores[0].read(window))
+            if self._spec.upsampling_mask:
+                self._decide(ops, last, core, window)
             result = ops.tail(self._input(window))
         return result[core.within(window).scaled(self._spec.scale).slices]
+
+    def _decide(self, ops: Ops, number: int, core: Window, window: Window) -> None:
+        """A mask in a window; what is wanted of it goes to the frame's."""
+        given = self._given[number]
+        decide(ops, self._spec, number, "features", window, None if given is None else given[window.slices])
+        if given is None:
+            self._masks[number][core.slices] = ops.read_mask(number)[core.within(window).slices]
 
     def _features(self, ops: Ops, stage: int, window: Window, *, collect: bool) -> None:
         """f of a stage in the map "features": f_0 and what the blocks before it add."""

@@ -21,6 +21,6 @@ HR_PIXELS = 1280 * 720
 
 
 def gflops_720p(spec: NetworkSpec, sparsity: Sequence[float] = ()) -> float:
-    """10^9 multiply-adds for an HR frame of 1280x720 at this sparsity, a share 0..1 per block; none: dense."""
-    skipped = sum(share * spec.body_macs(block) for block, share in enumerate(sparsity))
+    """10^9 multiply-adds for an HR frame of 1280x720 at this sparsity, a share 0..1 per mask; none: dense."""
+    skipped = sum(share * macs for share, macs in zip(sparsity, spec.masked_macs, strict=bool(sparsity)))
     return (spec.macs - skipped) * HR_PIXELS / spec.scale**2 / 1e9

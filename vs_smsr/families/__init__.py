@@ -7,17 +7,16 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from vs_smsr.families import imdn, smsr, srresnet
-from vs_smsr.families.spec import (
-    SUM_UNIT,
+from vs_smsr.families.parts import (
     ChannelAttention,
     Convolution,
     DynamicChannels,
     GradientMask,
     LearnedMask,
     MaskedBlock,
-    NetworkSpec,
     Shapes,
 )
+from vs_smsr.families.spec import SUM_UNIT, NetworkSpec
 
 __all__ = [
     "SUM_UNIT",

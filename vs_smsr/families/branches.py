@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vs_smsr.families.spec import ChannelAttention, Convolution, LearnedMask
+from vs_smsr.families.parts import ChannelAttention, Convolution, LearnedMask
 
 DIV2K_MEAN = (114.44400024414062, 111.46049499511719, 103.02000427246094)  # 0.4488, 0.4371, 0.4040 in float32
 

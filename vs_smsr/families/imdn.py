@@ -10,7 +10,8 @@ from __future__ import annotations
 from functools import cache
 
 from vs_smsr.families.branches import DIV2K_MEAN, attention, learned_mask
-from vs_smsr.families.spec import Convolution, MaskedBlock, NetworkSpec
+from vs_smsr.families.parts import Convolution, MaskedBlock
+from vs_smsr.families.spec import NetworkSpec
 
 FAMILY, VERSION = "imdn", 1
 CHANNELS, DISTILLED, MODULES, MASK_CHANNELS, ATTENTION_CHANNELS = 64, 16, 6, 12, 4

@@ -9,7 +9,8 @@ from __future__ import annotations
 from functools import cache
 
 from vs_smsr.families.branches import DIV2K_MEAN, attention, learned_mask
-from vs_smsr.families.spec import Convolution, DynamicChannels, GradientMask, MaskedBlock, NetworkSpec
+from vs_smsr.families.parts import Convolution, DynamicChannels, GradientMask, MaskedBlock
+from vs_smsr.families.spec import NetworkSpec
 
 FAMILY, VERSION = "smsr", 1
 CHANNELS, MASK_CHANNELS, ATTENTION_CHANNELS = 64, 16, 4

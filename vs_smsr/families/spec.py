@@ -7,12 +7,13 @@ A network of this kind enlarges an RGB frame x (0..255) by `scale`; act is a lea
     g_k = fuse_k([what is kept of a_1 .. a_L]), or a_L                     their body
     a_l = act(mask_l(conv(dense part of what a_(l-1) passes on) + M * conv(its sparse part)))
     y   = conv(act(conv1x1([f_1 .. f_K]))) + f_0, or f_K                   the collect
-    y   = act(pixel_shuffle(conv(y), 2)), any number of times              upsampling
+    y   = act(pixel_shuffle(conv(y), 2)) * U, any number of times          upsampling
     out = pixel_shuffle(conv(y)) + bicubic(x)                              the tail
 
 M is the block's spatial mask (1 at active pixels); mask_l keeps a layer's dense channels everywhere and its sparse
-channels at active pixels. The first layer's input counts as all dense. Head, mask branches, collect, upsampling and
-tail are computed at every pixel. All 3x3 convolutions are padded with zeros.
+channels at active pixels. The first layer's input counts as all dense. U is 1 where a 2x2 of source pixels has one that
+is active for the upsampling's mask, and everywhere without one. Head, mask branches, collect and tail are computed at
+every pixel. All 3x3 convolutions are padded with zeros.
 """
 
 from __future__ import annotations
@@ -24,177 +25,17 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from vs_smsr.families.parts import (
+    ChannelAttention,
+    Convolution,
+    DynamicChannels,
+    GradientMask,
+    LearnedMask,
+    MaskedBlock,
+    Shapes,
+)
+
 SUM_UNIT = 2.0**-20  # channel sums are integers of this unit, so that any order of adding gives the same bits
-Shapes = dict[str, tuple[int, ...]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Convolution:
-    """One convolution and the names of its tensors: `<name>.weight` (outputs, inputs, size, size), `<name>.bias`.
-
-    Attributes:
-        size: side of the kernel, odd; the padding is size // 2.
-        transposed: stride 2, twice the height and width (padding 1, output padding 1); weight (inputs, outputs, 3, 3).
-    """
-
-    name: str
-    inputs: int
-    outputs: int
-    size: int = 3
-    bias: bool = True
-    transposed: bool = False
-
-    @property
-    def radius(self) -> int:
-        """Pixels that it reads to every side."""
-        return self.size // 2
-
-    @property
-    def macs(self) -> int:
-        """Multiply-adds for a pixel: the numbers of its kernel, as papers count them."""
-        return self.inputs * self.outputs * self.size**2
-
-    def shapes(self) -> Iterator[tuple[str, tuple[int, ...]]]:
-        """Name and shape of its tensors."""
-        first, second = (self.inputs, self.outputs) if self.transposed else (self.outputs, self.inputs)
-        yield f"{self.name}.weight", (first, second, self.size, self.size)
-        if self.bias:
-            yield f"{self.name}.bias", (self.outputs,)
-
-
-@dataclass(frozen=True, kw_only=True)
-class LearnedMask:
-    """A branch that decides per pixel: logits = decide(relu(second(mean2x2(relu(first(f)))))), active if [1] > [0]."""
-
-    first: Convolution
-    second: Convolution  # at half the height and width
-    decide: Convolution  # transposed, two outputs
-
-    @property
-    def convolutions(self) -> tuple[Convolution, ...]:
-        return self.first, self.second, self.decide
-
-
-@dataclass(frozen=True, kw_only=True)
-class GradientMask:
-    """Active where the frame's luma changes by more than `threshold` (of 255) from a pixel to one beside it."""
-
-    threshold: float
-
-    @property
-    def convolutions(self) -> tuple[Convolution, ...]:
-        return ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class ChannelAttention:
-    """One scale per channel from all pixels of the frame: sigmoid(up(relu(down(mean)))).
-
-    Attributes:
-        contrast: of mean + standard deviation instead of the mean; engines then add up squares too.
-    """
-
-    down: Convolution
-    up: Convolution
-    contrast: bool = False
-
-    @property
-    def convolutions(self) -> tuple[Convolution, ...]:
-        return self.down, self.up
-
-
-@dataclass(frozen=True, kw_only=True)
-class DynamicChannels:
-    """Channel masks that follow from the frame: logits = up(relu(down(mean of f_(k-1)))), (dense, sparse) by layers.
-
-    Output (channel * layers + layer) * 2 + kind is a logit.
-    """
-
-    down: Convolution
-    up: Convolution
-
-    @property
-    def convolutions(self) -> tuple[Convolution, ...]:
-        return self.down, self.up
-
-
-@dataclass(frozen=True, kw_only=True)
-class MaskedBlock:
-    """Masked 3x3 convolutions one after the other, and what becomes of their outputs.
-
-    Attributes:
-        mask: where pixels are active; None: everywhere.
-        layers: the masked convolutions, without bias.
-        channel_mask: name of the tensor (1, width, layers, 2) of logits (dense, sparse), or how they are predicted;
-            None: all channels are sparse.
-        fuse: a 1x1 from what is kept of all layers to width channels; None: the last layer's output is the result.
-        attention: None: the result is added as it is.
-        distilled: the first so many outputs of each layer go to the fuse and no further, the others to the next layer
-            alone; the last layer has no others. 0: all outputs go both ways.
-        slope: of the leaky relu after each layer.
-        linear: there is none after the last layer.
-    """
-
-    mask: LearnedMask | GradientMask | None
-    layers: tuple[Convolution, ...]
-    channel_mask: str | DynamicChannels | None
-    fuse: Convolution | None
-    attention: ChannelAttention | None
-    distilled: int = 0
-    slope: float = 0.0
-    linear: bool = False
-
-    @property
-    def body(self) -> tuple[Convolution, ...]:
-        """What the masks save work in."""
-        return (*self.layers, self.fuse) if self.fuse else self.layers
-
-    @property
-    def radius(self) -> int:
-        """Pixels that its layers read to every side, one after the other."""
-        return sum(layer.radius for layer in self.layers)
-
-    def slope_of(self, layer: int) -> float:
-        """What a layer's negative outputs are multiplied by: 0 is a relu, 1 no activation at all."""
-        return 1.0 if self.linear and layer == len(self.layers) - 1 else self.slope
-
-    def kept(self, layer: int) -> int:
-        """How many outputs of a layer, the first ones, go to the fuse (without one: are the result)."""
-        last = layer == len(self.layers) - 1
-        if not self.fuse:
-            return self.layers[layer].outputs if last else 0
-        return self.distilled if self.distilled and not last else self.layers[layer].outputs
-
-    def shapes(self) -> Iterator[tuple[str, tuple[int, ...]]]:
-        """Name and shape of its tensors."""
-        for convolution in self.mask.convolutions if self.mask else ():
-            yield from convolution.shapes()
-        if isinstance(self.channel_mask, str):
-            yield self.channel_mask, (1, self.layers[0].outputs, len(self.layers), 2)
-        elif self.channel_mask:
-            for convolution in self.channel_mask.convolutions:
-                yield from convolution.shapes()
-        for convolution in (*self.body, *(self.attention.convolutions if self.attention else ())):
-            yield from convolution.shapes()
-
-    def widths(self, width: int) -> Iterator[tuple[Convolution, int, int]]:
-        """Its convolutions, with the channels that each must take and give in a network of that width."""
-        inputs, last = width, len(self.layers) - 1
-        for number, layer in enumerate(self.layers):
-            narrow = self.distilled > 0 and number == last
-            yield layer, inputs, layer.outputs if narrow else width
-            inputs = width - self.distilled
-        if self.fuse:
-            yield self.fuse, sum(map(self.kept, range(len(self.layers)))), width
-        if isinstance(self.mask, LearnedMask):
-            yield self.mask.first, width, self.mask.second.inputs
-            yield self.mask.decide, self.mask.second.outputs, 2
-        if isinstance(self.channel_mask, DynamicChannels):
-            yield self.channel_mask.down, width, self.channel_mask.up.inputs
-            yield self.channel_mask.up, self.channel_mask.down.outputs, 2 * len(self.layers) * width
-        if self.attention:
-            yield self.attention.down, width, self.attention.up.inputs
-            yield self.attention.up, self.attention.down.outputs, width
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,6 +48,7 @@ class NetworkSpec:
         head: one or two convolutions, 3 -> width (-> width).
         collect: a 1x1 from len(blocks) * width to width channels, and a 3x3; None: the last block's result goes on.
         upsampling: convolutions from width to 4 * width channels, each at twice the size of the one before.
+        upsampling_mask: where upsampling is computed, by the last block's result; None: everywhere.
         tail: to 3 * (scale / 2**len(upsampling))**2 channels.
         slope: of the leaky relu in head, collect and upsampling.
     Raises:
@@ -222,6 +64,7 @@ class NetworkSpec:
     collect: tuple[Convolution, Convolution] | None
     tail: Convolution
     upsampling: tuple[Convolution, ...] = ()
+    upsampling_mask: LearnedMask | None = None
     slope: float = 0.0
 
     def __post_init__(self) -> None:
@@ -237,6 +80,9 @@ class NetworkSpec:
                 f"{convolution.name} must map {inputs} to {outputs} channels, got "
                 f"{convolution.inputs} to {convolution.outputs}",
             )
+        if self.upsampling_mask:
+            _require(bool(self.upsampling), "without upsampling there is nothing to mask")
+            _require(self.collect is None, "upsampling that is masked must follow the last block, got a collect")
         for block in self.blocks:
             _require(block.fuse is not None or not block.distilled, "distilled channels must have a fuse to go to")
             for layer in block.layers:
@@ -256,6 +102,8 @@ class NetworkSpec:
             yield self.collect[1], c, c
         for convolution in self.upsampling:
             yield convolution, c, 4 * c
+        if self.upsampling_mask:
+            yield from self.upsampling_mask.widths(c)
         yield self.tail, c, 3 * self.tail_scale**2
 
     @property
@@ -272,6 +120,12 @@ class NetworkSpec:
     def stages(self) -> int:
         """Stages whose result is kept when a frame goes stage by stage: the head and the K blocks."""
         return len(self.blocks) + 1
+
+    @property
+    def masks(self) -> tuple[LearnedMask | GradientMask | None, ...]:
+        """By number: each block's, then the upsampling's where it has one."""
+        last = (self.upsampling_mask,) if self.upsampling_mask else ()
+        return *(block.mask for block in self.blocks), *last
 
     @property
     def dynamic(self) -> bool:
@@ -291,7 +145,8 @@ class NetworkSpec:
             table |= convolution.shapes()
         for block in self.blocks:
             table |= block.shapes()
-        for convolution in self.convolutions[len(self.head) :]:
+        branch = self.upsampling_mask.convolutions if self.upsampling_mask else ()
+        for convolution in (*branch, *self.convolutions[len(self.head) :]):
             table |= convolution.shapes()
         return table
 
@@ -304,16 +159,20 @@ class NetworkSpec:
         by the numbers of its kernel too.
         """
         plain: int = sum(convolution.macs for convolution in (*self.head, *(self.collect or ())))
-        larger: int = sum(
-            convolution.macs * (1 << 2 * n) for n, convolution in enumerate((*self.upsampling, self.tail))
-        )
-        masks = [block.mask for block in self.blocks if isinstance(block.mask, LearnedMask)]
-        branches = sum(mask.first.macs + mask.second.macs // 4 + mask.decide.macs for mask in masks)
-        return plain + larger + branches + sum(self.body_macs(block) for block in range(len(self.blocks)))
+        branches = sum(mask.macs for mask in self.masks if isinstance(mask, LearnedMask))
+        bodies = sum(convolution.macs for block in self.blocks for convolution in block.body)
+        tail = self.tail.macs << 2 * len(self.upsampling)
+        return plain + branches + bodies + self._upsampling_macs + tail
 
-    def body_macs(self, block: int) -> int:
-        """Multiply-adds of a block's masked body for a source pixel when nothing is skipped."""
-        return sum(convolution.macs for convolution in self.blocks[block].body)
+    @property
+    def masked_macs(self) -> tuple[int, ...]:
+        """Multiply-adds of a source pixel that each of `masks` can save: those of a block's body, or the upsampling."""
+        bodies = (sum(convolution.macs for convolution in block.body) for block in self.blocks)
+        return *bodies, *([self._upsampling_macs] if self.upsampling_mask else [])
+
+    @property
+    def _upsampling_macs(self) -> int:
+        return sum(convolution.macs << 2 * level for level, convolution in enumerate(self.upsampling))
 
     def to_json(self) -> str:
         """The spec as text, for a weights file."""
@@ -343,6 +202,7 @@ def _spec(fields: Mapping[str, Any]) -> NetworkSpec:
 
     red, green, blue = fields["mean"]
     first, second = convolutions("collect") or (None, None)
+    mask = fields.get("upsampling_mask")
     return NetworkSpec(
         **{
             **fields,
@@ -351,24 +211,26 @@ def _spec(fields: Mapping[str, Any]) -> NetworkSpec:
             "blocks": tuple(map(_block, fields["blocks"])),
             "collect": (first, second) if first else None,
             "upsampling": convolutions("upsampling"),
+            "upsampling_mask": mask and LearnedMask(**_parts(mask)),
             "tail": Convolution(**fields["tail"]),
         }
     )
 
 
 def _block(fields: Mapping[str, Any]) -> MaskedBlock:
-    def parts(name: str) -> dict[str, Any]:
-        """The record's fields, convolutions among them."""
-        return {k: Convolution(**v) if isinstance(v, Mapping) else v for k, v in fields[name].items()}
-
     mask, channels = fields["mask"], fields["channel_mask"]
     return MaskedBlock(
         **{
             **fields,
-            "mask": mask and (GradientMask if "threshold" in mask else LearnedMask)(**parts("mask")),
+            "mask": mask and (GradientMask if "threshold" in mask else LearnedMask)(**_parts(mask)),
             "layers": tuple(Convolution(**layer) for layer in fields["layers"]),
-            "channel_mask": DynamicChannels(**parts("channel_mask")) if isinstance(channels, Mapping) else channels,
+            "channel_mask": DynamicChannels(**_parts(channels)) if isinstance(channels, Mapping) else channels,
             "fuse": fields["fuse"] and Convolution(**fields["fuse"]),
-            "attention": fields["attention"] and ChannelAttention(**parts("attention")),
+            "attention": fields["attention"] and ChannelAttention(**_parts(fields["attention"])),
         }
     )
+
+
+def _parts(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """A record's fields, convolutions among them."""
+    return {name: Convolution(**value) if isinstance(value, Mapping) else value for name, value in fields.items()}

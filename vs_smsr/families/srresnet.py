@@ -11,7 +11,8 @@ from __future__ import annotations
 from functools import cache
 
 from vs_smsr.families.branches import DIV2K_MEAN, learned_mask
-from vs_smsr.families.spec import Convolution, MaskedBlock, NetworkSpec
+from vs_smsr.families.parts import Convolution, MaskedBlock
+from vs_smsr.families.spec import NetworkSpec
 
 FAMILY, VERSION = "srresnet", 1
 CHANNELS, BLOCKS, MASK_CHANNELS = 64, 16, 8
@@ -37,6 +38,7 @@ def spec(scale: int, masked: bool = True) -> NetworkSpec:
         blocks=tuple(_block(f"body.{k}", masked) for k in range(BLOCKS)),
         collect=None,
         upsampling=tuple(Convolution(name=f"upconv{n}", inputs=c, outputs=4 * c) for n in (1, 2)),
+        upsampling_mask=learned_mask("upconv.spa_mask", c, MASK_CHANNELS) if masked else None,
         tail=Convolution(name="conv_last", inputs=c, outputs=3),
         slope=SLOPE,
     )

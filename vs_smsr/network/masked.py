@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vs_smsr.families import Convolution, DynamicChannels, GradientMask, LearnedMask, MaskedBlock, NetworkSpec
-from vs_smsr.network.smsr import gumbel_pair
+from vs_smsr.network.smsr import gumbel_margin, gumbel_pair
 
 HARD = 0.0  # in place of a temperature: masks as inference decides them
 LUMA = (0.299, 0.587, 0.114)  # of BT.601
@@ -54,13 +54,14 @@ class MaskedNetwork(nn.Module):
                 value.normal_(0, (2 / value[0].numel()) ** 0.5)
         for block in self.spec.blocks:
             self._numbers[f"{block.body[-1].name}.weight"].mul_(0.1)
-            if isinstance(block.mask, LearnedMask):
-                self._numbers[f"{block.mask.decide.name}.bias"][1] = 2.0
+        for mask in self.spec.masks:
+            if isinstance(mask, LearnedMask):
+                self._numbers[f"{mask.decide.name}.bias"][1] = 2.0
         self._numbers[f"{self.spec.head[0].name}.weight"].mul_(1 / 60)  # pixels are up to 127 from the mean
         self._numbers[f"{self.spec.tail.name}.weight"].mul_(4)
 
     def forward(self, x: Tensor, tau: float | None) -> tuple[Tensor, Tensor]:
-        """The enlarged images (B, 3, sH, sW), and per block (K,) the share of positions that are computed.
+        """The enlarged images (B, 3, sH, sW), and per mask of `spec.masks` the share of positions that are computed.
 
         Args:
             x: (B, 3, H, W).
@@ -80,17 +81,28 @@ class MaskedNetwork(nn.Module):
         if spec.collect:
             merged = self._conv(spec.collect[0], torch.cat(outputs, 1))
             features = self._conv(spec.collect[1], F.leaky_relu(merged, spec.slope)) + start
-        for convolution in spec.upsampling:
-            features = F.leaky_relu(F.pixel_shuffle(self._conv(convolution, features), 2), spec.slope)
+        features, computed = self._upsampled(features, tau)
         detail = F.pixel_shuffle(self._conv(spec.tail, features), spec.tail_scale)
         base = F.interpolate(centred, scale_factor=spec.scale, mode="bicubic", align_corners=False)
-        return detail + base + self.mean, torch.stack(shares)
+        return detail + base + self.mean, torch.stack([*shares, *computed])
+
+    def _upsampled(self, features: Tensor, tau: float | None) -> tuple[Tensor, list[Tensor]]:
+        """Features at the size that the tail takes, and where the spec has a mask for it the share that is computed."""
+        mask, quads = self.spec.upsampling_mask, None
+        if mask and tau is not None:
+            quads = _active(F.max_pool2d(self._margin(mask, features), 2), tau)
+        for level, convolution in enumerate(self.spec.upsampling):
+            features = F.leaky_relu(F.pixel_shuffle(self._conv(convolution, features), 2), self.spec.slope)
+            if quads is not None:
+                features = features * F.interpolate(quads, scale_factor=4 << level)
+        if mask is None:
+            return features, []
+        return features, [features.new_ones(()) if quads is None else quads.mean()]
 
     def _masks(self, block: MaskedBlock, x: Tensor, features: Tensor, tau: float) -> Masks:
         active = dense = None
         if isinstance(block.mask, LearnedMask):
-            logits = self._logits(block.mask, features)
-            active = (logits[:, 1:] > logits[:, :1]).float() if tau == HARD else gumbel_pair(logits, tau, 1)
+            active = _active(self._margin(block.mask, features), tau)
         elif isinstance(block.mask, GradientMask):
             active = gradient_mask(x, block.mask.threshold)
         if block.channel_mask is not None:
@@ -98,11 +110,13 @@ class MaskedNetwork(nn.Module):
             dense = (kinds[..., 0] >= kinds[..., 1]).float() if tau == HARD else 1 - gumbel_pair(kinds, tau, 3)[..., 0]
         return Masks(active, dense, tau == HARD)
 
-    def _logits(self, mask: LearnedMask, features: Tensor) -> Tensor:
+    def _margin(self, mask: LearnedMask, features: Tensor) -> Tensor:
+        """How far the logit of activity is above the other, (B, 1, H, W)."""
         hidden = F.avg_pool2d(self._conv(mask.first, features).relu(), 2)
         hidden = self._conv(mask.second, hidden).relu()
         weight, bias = self._of(mask.decide)
-        return F.conv_transpose2d(hidden, weight, bias, stride=2, padding=1, output_padding=1)
+        logits = F.conv_transpose2d(hidden, weight, bias, stride=2, padding=1, output_padding=1)
+        return logits[:, 1:] - logits[:, :1]
 
     def _channel_logits(self, block: MaskedBlock, features: Tensor) -> Tensor:
         """(B or 1, width, layers, 2)."""
@@ -170,6 +184,14 @@ class MaskedNetwork(nn.Module):
 
     def _conv(self, convolution: Convolution, x: Tensor) -> Tensor:
         return F.conv2d(x, *self._of(convolution), padding=convolution.radius)
+
+
+def _active(margin: Tensor, tau: float) -> Tensor:
+    """Masks by that margin. Hard ones pass gradients on as if they were as soft as a sigmoid."""
+    if tau != HARD:
+        return gumbel_margin(margin, tau)
+    soft = margin.sigmoid()
+    return (margin > 0).float() + (soft - soft.detach())
 
 
 def gradient_mask(x: Tensor, threshold: float) -> Tensor:

@@ -34,13 +34,18 @@ class HardResult:
 
 
 def gumbel_pair(logits: Tensor, tau: float, dim: int) -> Tensor:
-    """A Gumbel-softmax sample of two classes along `dim`: the soft weight of the second, 0..1, `dim` kept with size 1.
+    """A Gumbel-softmax sample of two classes along `dim`: the second's soft weight, 0..1, `dim` kept with size 1."""
+    first, second = torch.chunk(logits.float(), 2, dim)
+    return gumbel_margin(second - first, tau)
+
+
+def gumbel_margin(margin: Tensor, tau: float) -> Tensor:
+    """As `gumbel_pair`, of how far the second logit is above the first.
 
     The difference of two Gumbel variables is logistic, so one sigmoid replaces two draws and a softmax.
     """
-    first, second = torch.chunk(logits.float(), 2, dim)
-    uniform = torch.rand_like(first).clamp(1e-7, 1 - 1e-7)
-    return torch.sigmoid((second - first + torch.logit(uniform)) / tau)
+    uniform = torch.rand_like(margin).clamp(1e-7, 1 - 1e-7)
+    return torch.sigmoid((margin + torch.logit(uniform)) / tau)
 
 
 def conv(inputs: int, outputs: int, size: int, bias: bool = True) -> nn.Conv2d:

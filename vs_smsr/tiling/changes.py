@@ -104,13 +104,16 @@ class FeatureReuse(Reuse):
 
     def _end(self, changed: Changed) -> Changed:
         """The result where the input or a stage changed; returns where it was computed."""
-        needs, scale = around(self._reach.end), self._spec.scale
-        wanted = affected(changed, needs)
+        needs, scale = self._reach.end.needs, self._spec.scale
+        wanted = affected(changed, self._reach.end.affects)
         only = affected(wanted, needs)
         for core in self._cores(wanted, needs):
-            result = self._kept.end(core, only)
-            where = wanted[core.slices].repeat(scale, 0).repeat(scale, 1)
-            np.copyto(self.output[core.scaled(scale).slices], result, where=where[..., None])
+            result, mask = self._kept.end(core, only)
+            here = wanted[core.slices]
+            large = here.repeat(scale, 0).repeat(scale, 1)
+            np.copyto(self.output[core.scaled(scale).slices], result, where=large[..., None])
+            if mask is not None:
+                np.copyto(self.masks[-1][core.slices], mask, where=here)
         return wanted
 
     def _put(self, stage: int, core: Window, values: Features, wanted: Changed, differs: Changed) -> None:

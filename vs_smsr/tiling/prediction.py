@@ -73,6 +73,6 @@ def _computed(engine: Engine, plan: FramePlan) -> float:
     if plan.tile is None:
         return frame.area
     network = reach(engine.weights.spec)
-    stages = [around(network.head), *(block.needs for block in network.blocks), around(network.end)]
+    stages = [around(network.head), *(block.needs for block in network.blocks), network.end.needs]
     tiles = cover(frame, plan.tile, plan.tile)
     return sum(tile.expand(needs, frame).area for tile in tiles for needs in stages) / len(stages)

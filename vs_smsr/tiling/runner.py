@@ -167,7 +167,7 @@ class FrameRunner:
         weights = self.engine.weights
         scale = weights.scale
         result = np.empty((scale * frame.shape[0], scale * frame.shape[1], 3), np.float32)
-        masks: tuple[Mask, ...] = tuple(np.empty(frame.shape[:2], np.uint8) for _ in weights.spec.blocks)
+        masks: tuple[Mask, ...] = tuple(np.empty(frame.shape[:2], np.uint8) for _ in weights.spec.masks)
         for core in cores:
             window = core.expand(reach(weights.spec).needs, self._bounds)
             part = self.engine.upscale(np.ascontiguousarray(frame[window.slices]), means)

@@ -289,6 +289,10 @@ class Launchers:
         check("pixel_to_row", pixel_to_row, INT32, self._grid)
         return pixel_kernels.select, (mask, only, some, *lists, *firsts, pixel_to_row)
 
+    def clear(self, target: Words) -> Call:
+        """target = 0, row by row."""
+        return copy_rows, (target, np.broadcast_to(target.dtype.type(0), target.shape))
+
     def copy(self, target: Words, source: Words) -> Call:
         """target = source, row by row."""
         return copy_rows, (target, source)

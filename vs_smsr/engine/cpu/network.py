@@ -101,7 +101,7 @@ class PackedNetwork:
             pack_block(isa, mode, weights, number, dense_channels(weights, number, _most_dense(block)))
             for number, block in enumerate(spec.blocks)
         ]
-        self.masks = [mask(block.mask) if isinstance(block.mask, LearnedMask) else None for block in spec.blocks]
+        self.masks = [mask(one) if isinstance(one, LearnedMask) else None for one in spec.masks]
         self.attention = [_attention(tensors, block.attention) if block.attention else None for block in spec.blocks]
         self.phases = bicubic_phases(spec.scale)
 
@@ -127,8 +127,8 @@ def check(spec: NetworkSpec) -> None:
     """Raise EngineError if a part of the network has no kernel."""
     first, second = spec.collect or (None, None)
     larger, pointwise = [*spec.head, second, *spec.upsampling, spec.tail], [first]
+    larger += [convolution for mask in spec.masks if mask for convolution in mask.convolutions]
     for block in spec.blocks:
-        larger += block.mask.convolutions if block.mask else ()
         pointwise += [block.fuse, *(block.attention.convolutions if block.attention else ())]
         pointwise += block.channel_mask.convolutions if isinstance(block.channel_mask, DynamicChannels) else ()
     for convolutions, size in ((larger, 3), (pointwise, 1)):

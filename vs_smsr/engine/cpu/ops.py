@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from vs_smsr.engine.contract import Dense, Features, Frame, Map, Mask, Scales, Sums, Wanted, statistic
+from vs_smsr.engine.contract import Dense, Features, Frame, Map, Mask, Scales, Sums, Wanted, statistic, whole_quads
 from vs_smsr.engine.cpu.arena import Arena, maps, zero_border
 from vs_smsr.engine.cpu.body import Body
 from vs_smsr.engine.cpu.index_lists import AllPixels, IndexLists, SomePixels
@@ -84,9 +84,9 @@ class Workspace:
             launch.run(launch.winograd(second, self._lists.quads, hidden, self._maps["head"]))
 
     def mask(self, block: int, source: Map) -> None:
-        launch, branch = self._launch, self._network.masks[block]
+        launch, branch, upsampling = self._launch, self._network.masks[block], block == len(self._network.blocks)
         assert branch is not None, "a block without a mask is given one"
-        launch.block = block
+        launch.block = None if upsampling else block
         (height, width), pitch, channels = self.size, self._half_pitch, branch.channels
         half = (height // 2 + 2) * pitch
         mask = np.empty((height, width), np.uint8)
@@ -102,7 +102,7 @@ class Workspace:
                 outputs=channels,
             ))  # fmt: skip
             launch.run(launch.decide(hidden.reshape(-1, pitch, channels), *branch.decide, mask))
-        self._masks[block] = mask
+        self._masks[block] = whole_quads(mask) if upsampling else mask
 
     def give_mask(self, block: int, mask: Mask) -> None:
         self._masks[block] = np.ascontiguousarray(mask, np.uint8)
@@ -173,7 +173,9 @@ class Workspace:
             added = maps["head"] if network.upsampling else None
             launch.run(launch.winograd(network.collect, self._lists.quads, maps["collected"], features, added))
         if network.upsampling:
-            self._upsampler.run(features, *self.size, self._body.only, result)
+            mask = self._masks[len(network.blocks)] if network.spec.upsampling_mask else None
+            wanted = np.ones(self.size, np.bool_) if self._body.only is None else self._body.only
+            self._upsampler.run(features, wanted, mask, result)
         else:
             launch.run(launch.tail(network.tail, self._lists.quads, features, network.mean, network.scale, result))
         return result

@@ -3,13 +3,15 @@
 Level n is the frame at 2**n times its size. An upsampling convolution reads level n and writes level n + 1, the tail
 reads the last level and adds to the result. For a band of the frame's rows each level is computed one row (of the
 frame) further than the next one reads; these few rows are computed again for the next band, to the same bits.
+
+Where a mask leaves pixels of the frame inactive, by whole quads, every level but the frame itself is zero.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from vs_smsr.engine.contract import Frame, Wanted
+from vs_smsr.engine.contract import Frame, Mask, Wanted
 from vs_smsr.engine.cpu.arena import Arena, upsampling_rows
 from vs_smsr.engine.cpu.index_lists import Positions, quads_of
 from vs_smsr.engine.cpu.launchers import Launchers
@@ -24,26 +26,28 @@ class Upsampler:
         self._network, self._launch, self._arena = network, launch, arena
         self._levels = len(network.upsampling)
 
-    def run(self, features: Words, height: int, width: int, wanted: Wanted | None, result: Frame) -> None:
+    def run(self, features: Words, wanted: Wanted, mask: Mask | None, result: Frame) -> None:
         """Add to the bicubic base in `result` what follows from features (grid, channels).
 
         Args:
-            wanted: (H, W) of the frame; None: all pixels.
+            wanted: (H, W) of the frame.
+            mask: (H, W), by whole quads; None: all pixels are active.
         """
+        height, width = wanted.shape
+        active = wanted if mask is None else wanted & (mask != 0)
         rows = upsampling_rows(self._network, height, width)
         for top in range(0, height, rows):
-            self._band(features, height, width, wanted, result, top, min(top + rows, height))
+            self._band(features, wanted, active, result, top, min(top + rows, height))
 
-    def _band(
-        self, features: Words, height: int, width: int, wanted: Wanted | None, result: Frame, top: int, bottom: int
-    ) -> None:
+    def _band(self, features: Words, wanted: Wanted, active: Wanted, result: Frame, top: int, bottom: int) -> None:
         launch, network, line = self._launch, self._network, self._network.line
+        height, width = wanted.shape
         source, start = features, 0  # the frame's row at which the source begins
         for level in range(self._levels + 1):
             margin = self.margin(level)
             first, end = max(top - margin, 0), min(bottom + margin, height)
             pitch = (width << level) + 2
-            chosen = np.ones((end - first, width), np.bool_) if wanted is None else wanted[first:end]
+            chosen = (wanted if level == self._levels else active)[first:end]
             quads = self._quads(level, chosen, pitch, (first - start) << level)
             if level == self._levels:
                 part = result[start * network.scale :]
@@ -51,6 +55,8 @@ class Upsampler:
                 return
             larger, next_rows = (width << level + 1) + 2, ((end - first) << level + 1) + 2
             target = self._arena.take_map(f"level {level + 1}", next_rows, larger, line)
+            if active is not wanted:
+                launch.run(launch.clear(target.reshape(next_rows, -1)))
             launch.run(launch.shuffled(
                 network.upsampling[level], quads, pitch, source, target, larger,
                 skip=(first - start) << level + 1, slope=network.spec.slope,

@@ -19,6 +19,7 @@ def buffers(spec: NetworkSpec, height: int, width: int, half: bool) -> Buffers:
     """Name -> shape and dtype of everything that a frame of this size needs; the engine allocates exactly this."""
     element = np.float16 if half else np.float32
     area, features, blocks = height * width, (height, width, CHANNELS), len(spec.blocks)
+    masks = blocks + bool(spec.upsampling)  # where it has none of its own, all pixels are active
     return {
         "frame": ((height, width, 3), np.float32),
         "head": (features, element),
@@ -32,7 +33,7 @@ def buffers(spec: NetworkSpec, height: int, width: int, half: bool) -> Buffers:
         "active": ((area,), np.uint32),
         "inactive": ((area,), np.uint32),
         "inverse": ((height, width), np.int32),
-        "counts": ((blocks, 2), np.int32),
+        "counts": ((len(spec.masks), 2), np.int32),
         "sums": ((blocks, LAYERS, CHANNELS), np.int64),
         "feature sums": ((CHANNELS,), np.int64),
         "decoding": ((MOST_NUMBERS,), np.float32),
@@ -47,7 +48,7 @@ def buffers(spec: NetworkSpec, height: int, width: int, half: bool) -> Buffers:
             for number, block in enumerate(spec.blocks)
             if isinstance(block.channel_mask, DynamicChannels)
         },
-        **{f"mask{block}": ((height, width), np.uint8) for block in range(blocks)},
+        **{f"mask{block}": ((height, width), np.uint8) for block in range(masks)},
         **{f"scales{block}": ((CHANNELS,), np.float32) for block in range(blocks)},
     }
 

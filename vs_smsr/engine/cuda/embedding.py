@@ -26,7 +26,6 @@ class Block:
     """One masked block.
 
     Attributes:
-        mask: its branch's three convolutions, or None.
         dense: (layers, 64) True where a channel is dense.
         layers: (64, 64, 3, 3) each.
         slopes: of the leaky relu after each layer.
@@ -36,7 +35,6 @@ class Block:
         share: (64, 64) of the collect; zeros without one.
     """
 
-    mask: tuple[Pair, Pair, Pair] | None
     dense: NDArray[np.bool_]
     layers: tuple[Floats, ...]
     slopes: tuple[float, ...]
@@ -51,6 +49,7 @@ class Embedded:
     Attributes:
         head: one or two convolutions.
         blocks: the masked blocks.
+        masks: the three convolutions of each of `spec.masks`, or None.
         collect: its 3x3, or None; share_bias: of its 1x1, zeros without one.
         upsampling: (4, 64, 64, 3, 3) and (4, 64) each, for the four pixels that become of one, row by row.
         tail: the last convolution.
@@ -65,6 +64,7 @@ class Embedded:
         first, *rest = spec.head
         self.head = self._pair(first, c, 3), *(self._pair(one, c, c) for one in rest)
         self.blocks = tuple(map(self.block, range(len(spec.blocks))))
+        self.masks = tuple(self._mask(mask) if isinstance(mask, LearnedMask) else None for mask in spec.masks)
         self.collect = self._pair(spec.collect[1], c, c) if spec.collect else None
         self.share_bias = self._bias(spec.collect[0], c) if spec.collect else np.zeros(c, np.float32)
         self.upsampling = tuple(map(self._shuffled, spec.upsampling))
@@ -76,7 +76,6 @@ class Embedded:
         spec, tensors = weights.spec.blocks[block], weights.tensors
         layers = range(len(spec.layers))
         return Block(
-            mask=self._mask(spec.mask) if isinstance(spec.mask, LearnedMask) else None,
             dense=np.stack([padded(dense, c) for dense in dense_channels(weights, block, given)]),
             layers=tuple(padded(tensors[f"{layer.name}.weight"], c, c) for layer in spec.layers),
             slopes=tuple(map(spec.slope_of, layers)),
@@ -148,14 +147,15 @@ def check(spec: NetworkSpec) -> None:
         narrow.append(block.fuse)
         count = len(block.layers)
         _require(1 <= count <= LAYERS, f"a masked block must have 1 to {LAYERS} layers, got {count}")
-        if isinstance(block.mask, LearnedMask):
-            wide += block.mask.convolutions
-            most = max(block.mask.first.outputs, block.mask.second.outputs)
-            _require(most <= MASK_CHANNELS, f"a mask branch must have at most {MASK_CHANNELS} channels, got {most}")
         if block.attention:
             narrow += block.attention.convolutions
             limit, most = ATTENTION_CHANNELS, block.attention.down.outputs
             _require(most <= limit, f"attention must have at most {limit} channels inside, got {most}")
+    for mask in spec.masks:
+        if isinstance(mask, LearnedMask):
+            wide += mask.convolutions
+            most = max(mask.first.outputs, mask.second.outputs)
+            _require(most <= MASK_CHANNELS, f"a mask branch must have at most {MASK_CHANNELS} channels, got {most}")
     for convolutions, side in ((wide, 3), (narrow, 1)):
         for one in filter(None, convolutions):
             _require(one.size == side, f"{one.name} must be {side}x{side}, got {one.size}x{one.size}")

@@ -19,11 +19,17 @@ from vs_smsr.weights import Weights
 
 
 @dataclass(frozen=True)
+class Branch:
+    """What decides a mask, in the order of the launchers' arguments."""
+
+    pool: tuple[Array, Array]
+    decide: tuple[Array, Array, Array, Array]
+
+
+@dataclass(frozen=True)
 class Block:
     """One masked block but its body; the tuples are in the order of the launchers' arguments."""
 
-    pool: tuple[Array, Array] | None
-    decide: tuple[Array, Array, Array, Array] | None
     bias: Array
     attention: tuple[Array, Array, Array, Array] | None
     share: Array
@@ -35,6 +41,7 @@ class Network:
     Attributes:
         spec: the network.
         up: how many times the upsampling before the tail enlarges the sides; 1: there is none.
+        masks: what decides each of `spec.masks`, or None.
         blocks, bodies: the masked blocks; a body whose channel masks follow from the frame is that of no dense channel.
         pairs: (channels in, channels out) of the inactive pixels' convolutions.
         bytes: device memory that all of it takes.
@@ -55,6 +62,7 @@ class Network:
         self.mean = self._upload(weights.mean)
         self.head_first = self._upload(first[0].transpose(2, 3, 1, 0).reshape(27, CHANNELS)), self._upload(first[1])
         self.head = self._windowed(rest[0]) if rest else None
+        self.masks = tuple(self._branch(mask) if mask else None for mask in numbers.masks)
         self.blocks = tuple(map(self._block, numbers.blocks))
         self.bodies = tuple(body.make(block, self._half, self._packed) for block in numbers.blocks)
         self.pairs = {pair for one in self.bodies for pair in one.pairs}
@@ -94,20 +102,20 @@ class Network:
         packed = np.stack([packing.windowed(weight, self._half) for weight in pair[0]])
         return self._packed(packed), self._upload(pair[1])
 
-    def _block(self, block: Numbers) -> Block:
-        pool = decide = attention = None
-        if block.mask:
-            (first, first_bias), (second, second_bias), (last, last_bias) = block.mask
-            pool = (
-                self._packed(packing.windowed(first, self._half, split=self._half)),
-                self._upload(first_bias),
-            )
-            decide = (
+    def _branch(self, mask: tuple[Pair, Pair, Pair]) -> Branch:
+        (first, first_bias), (second, second_bias), (last, last_bias) = mask
+        return Branch(
+            pool=(self._packed(packing.windowed(first, self._half, split=self._half)), self._upload(first_bias)),
+            decide=(
                 self._upload(second.transpose(2, 3, 1, 0).reshape(9, 16, 16)),
                 self._upload(second_bias),
                 self._upload(last.transpose(2, 3, 0, 1).reshape(9, 16, 2)),
                 self._upload(last_bias),
-            )
+            ),
+        )
+
+    def _block(self, block: Numbers) -> Block:
+        attention = None
         if block.attention:
             (down, down_bias), (up, up_bias) = block.attention
             attention = (
@@ -117,8 +125,6 @@ class Network:
                 self._upload(up_bias),
             )
         return Block(
-            pool=pool,
-            decide=decide,
             bias=self._upload(block.fuse[1]),
             attention=attention,
             share=self._packed(packing.product(block.share, self._half)),

@@ -81,6 +81,8 @@ class Workspace:
         self._converter = Converter(device, self._kernels, self._at)
         self._bodies = list(network.bodies)
         self._dense: dict[int, Dense] = {}  # by which bodies were made
+        if network.upsampling and not network.spec.upsampling_mask:
+            device.upload(self._at[f"mask{len(network.blocks)}"], np.ones((height, width), np.uint8))
         self._layers = [self._split(block) for block in range(len(network.blocks))]
         self._no_rows = self._at["layers"][:0].reshape(height * width, 0)
         self._token = object()  # whose launches the device may have recorded: those with these buffers
@@ -130,11 +132,12 @@ class Workspace:
             self._kernels.conv_head(hidden, *network.head, *result)
 
     def mask(self, block: int, source: Map) -> None:
-        weights, features = self._network.blocks[block], self._maps[source]
-        assert weights.pool is not None, "a block without a mask is given one"
-        assert weights.decide is not None, "as above"
-        self._kernels.mask_pool(features.high, features.low, *weights.pool, self._at["pooled"])
-        self._kernels.mask_decide(self._at["pooled"], *weights.decide, self._at[f"mask{block}"])
+        branch, features, upsampling = self._network.masks[block], self._maps[source], block == len(self._bodies)
+        assert branch is not None, "a block without a mask is given one"
+        self._kernels.mask_pool(features.high, features.low, *branch.pool, self._at["pooled"])
+        self._kernels.mask_decide(self._at["pooled"], *branch.decide, self._at[f"mask{block}"], quads=upsampling)
+        if upsampling:
+            self._select(block)  # for its numbers of pixels
 
     def give_mask(self, block: int, mask: Mask) -> None:
         self._mark(self._at[f"mask{block}"], mask)
@@ -247,9 +250,10 @@ class Workspace:
         spec, features = network.spec, at["high"]
         if network.collect:
             self._kernels.conv_add(at["collected"], *network.collect, at["head"], features)
-        for number, weights in enumerate(network.upsampling):
-            self._kernels.conv_shuffle(features, *weights, at[f"larger{number}"], slope=spec.slope)
-            features = at[f"larger{number}"]
+        for level, weights in enumerate(network.upsampling):
+            mask, larger = at[f"mask{len(self._bodies)}"], at[f"larger{level}"]
+            self._kernels.conv_shuffle(features, *weights, mask, larger, level=level, slope=spec.slope)
+            features = larger
         self._kernels.tail(features, *network.tail, at["frame"], at["out"], spec.tail_scale, network.up)
         self._launches.close()
 
