@@ -23,6 +23,7 @@ MASKS = "spa_mask", "ch_mask", "predict"  # in names of parameters that decide m
 LOGITS = "ch_mask", "5.bias"  # of those, ends of the names of what is a logit itself
 LOGIT_LR = 0.02  # Adam's rate for logits: they must come far from where they begin
 PENALTY = 30.0  # of each share (0..1) that is computed beyond the wanted one, in units of the L1 loss
+PATIENCE = 0.3  # how fast the pressure on what is computed follows
 SEEN, SIDE, SHIFT = 16, 64, 8.0  # images that masks are settled on, their sides at most; how far logits are shifted
 
 
@@ -52,6 +53,23 @@ class Recipe:
     def drawn(self) -> int:
         """Steps in which masks are drawn."""
         return 0 if self.sparsity is None else self.steps - round(self.settled * self.steps)
+
+
+@dataclass
+class Hold:
+    """Holds what decided masks compute of crops, which are livelier than whole pictures.
+
+    Attributes:
+        share: that they are to compute, 0..1.
+        pressure: what each computed share costs in the loss: the more, the longer too much was computed.
+    """
+
+    share: float = 1.0
+    pressure: float = 0.5
+
+    def adjust(self, computed: float) -> None:
+        """After a step that computed this share."""
+        self.pressure = max(self.pressure + PATIENCE * (computed - self.share), 0.0)
 
 
 class Crops:
@@ -118,19 +136,20 @@ def train(
     optimizer = torch.optim.Adam(_groups(network), lr=recipe.lr, betas=(0.9, 0.99))
     average = {name: value.detach().clone() for name, value in network.named_parameters()}
     step, spent, begun = 0, 0.0, time.monotonic()
-    held = 1.0  # what decided masks compute of crops, which are livelier than whole pictures
+    hold = Hold()
     if checkpoint.exists():
         state = torch.load(checkpoint, weights_only=True)
         network.load_state_dict(state["network"])
         optimizer.load_state_dict(state["optimizer"])
-        average, step, spent, held = (state[name] for name in ("average", "step", "seconds", "held"))
+        average, step, spent, hold = (state[name] for name in ("average", "step", "seconds", "hold"))
+        hold = Hold(*hold)
     last = recipe.steps if stop is None else stop
     while step < last and time.monotonic() - begun < seconds:
         if recipe.sparsity is not None and step == recipe.drawn:
             settle(network, recipe, crops)
-            held = _share_of_crops(network, recipe, crops)
+            hold = Hold(_share_of_crops(network, recipe, crops))
             average = {name: value.detach().clone() for name, value in network.named_parameters()}
-        _step(network, recipe, crops, optimizer, step, held)
+        _step(network, recipe, crops, optimizer, step, hold)
         step += 1
         decay = min(0.99, (1 + step) / (10 + step))
         with torch.no_grad():
@@ -139,7 +158,10 @@ def train(
         if step % 25 == 0 or step == last:
             now = spent + time.monotonic() - begun
             state = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "average": average}
-            torch.save(state | {"step": step, "seconds": now, "held": held}, checkpoint.with_suffix(".new"))
+            torch.save(
+                state | {"step": step, "seconds": now, "hold": (hold.share, hold.pressure)},
+                checkpoint.with_suffix(".new"),
+            )
             checkpoint.with_suffix(".new").replace(checkpoint)
     network.load_state_dict(average, strict=False)
     if recipe.sparsity is not None and step == recipe.steps:
@@ -181,7 +203,7 @@ def _share_of_crops(network: nn.Module, recipe: Recipe, crops: Crops) -> float:
 
 
 def _step(
-    network: nn.Module, recipe: Recipe, crops: Crops, optimizer: torch.optim.Optimizer, step: int, held: float
+    network: nn.Module, recipe: Recipe, crops: Crops, optimizer: torch.optim.Optimizer, step: int, hold: Hold
 ) -> None:
     progress = step / recipe.steps
     fall = min(1, (step + 1) / 50) * (0.5 + 0.5 * math.cos(math.pi * progress))
@@ -194,9 +216,12 @@ def _step(
         tau = max(1 - step / recipe.drawn, 0.3) if drawn else HARD
     out, shares = network(small, tau)
     loss, computed = F.l1_loss(out, large), _computed(network, shares)
-    if recipe.sparsity is not None:
-        wanted = 1 - recipe.sparsity * min(1, 2 * step / recipe.drawn) if drawn else held
+    if drawn and recipe.sparsity is not None:
+        wanted = 1 - recipe.sparsity * min(1, 2 * step / recipe.drawn)
         loss = loss + PENALTY * (computed - wanted).clamp(min=0)
+    elif recipe.sparsity is not None:
+        loss = loss + hold.pressure * computed
+        hold.adjust(computed.item())
     optimizer.zero_grad()
     loss.backward()
     nn.utils.clip_grad_norm_(network.parameters(), 5.0)
@@ -205,7 +230,7 @@ def _step(
         assert isinstance(network, DHP), "only such a network prunes itself"
         network.shrink(recipe.shrink * fall)
     if step % 25 == 0:
-        print(f"{step} loss {loss.item():.3f} computed {computed.item():.3f}", flush=True)
+        print(f"{step} loss {loss.item():.3f} computed {computed.item():.3f} pressure {hold.pressure:.2f}", flush=True)
 
 
 @torch.no_grad()

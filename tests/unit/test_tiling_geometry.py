@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from vs_smsr.engine.stores import InMemory
 from vs_smsr.engine.window import Window, whole
 from vs_smsr.families import NetworkSpec, smsr, srresnet
 from vs_smsr.tiling.changes import affected
-from vs_smsr.tiling.geometry import cover, rectangles
+from vs_smsr.tiling.geometry import cover, rectangles, rows
 from vs_smsr.weights import Weights
 
 SPEC = smsr.spec(2)
@@ -58,6 +59,19 @@ def test_rectangles_hold_every_change_and_few_are_made(data: st.DataObject, heig
     for i, a in enumerate(windows):
         for b in windows[i + 1 :]:
             assert a.hull(b).area > a.area + b.area + 300  # merging these would cost more
+
+
+@given(st.lists(st.integers(0, 99), max_size=8))
+def test_windows_of_whole_rows_hold_every_change(changed_rows: list[int]) -> None:
+    changed = np.zeros((100, 6), np.bool_)
+    changed[changed_rows, 3] = True
+    held = np.zeros(100, int)
+    for window in rows(changed):
+        assert (window.left, window.right, window.top % 2, window.bottom % 2) == (0, 6, 0, 0)
+        assert changed[window.slices].any()
+        held[window.top : window.bottom] += 1
+    assert held.max() <= 1
+    assert held[changed_rows].all()
 
 
 def test_scattered_changes_do_not_make_many_rectangles() -> None:
@@ -150,11 +164,12 @@ def test_an_impulse_outside_a_stage_s_halo_does_not_change_its_core(
 @pytest.mark.parametrize("core", [Window(40, 44, 60, 70), Window(42, 40, 44, 42)])
 def test_nor_does_one_outside_the_halo_of_what_is_kept(kept: KeptFrame, core: Window) -> None:
     every, left = np.ones((SIDE, SIDE), np.bool_), [stage.read(kept.bounds) for stage in kept.stages]
-    no_halo_but_this(lambda: copied(kept.head(core, every)), [kept.frame], core, HEAD, 4)
+    no_halo_but_this(lambda: left_by(kept, 0, core, kept.head), [kept.frame], core, HEAD, 4)
     no_halo_but_this(lambda: kept.end(core, every)[0], [kept.frame, *left], core, END.needs, 4)
     for block in range(len(SPEC.blocks)):
         around_layers = around(NETWORK.blocks[block].layers)
-        no_halo_but_this(lambda at=block: copied(kept.masked(at, core, every)), [left[block]], core, around_layers, 0)
+        compute = partial(left_by, kept, block + 1, core, partial(kept.masked, block))
+        no_halo_but_this(compute, [left[block]], core, around_layers, 0)
         no_halo_but_this(
             lambda at=block: kept.mask(at, core, every), [left[block]], core, NETWORK.blocks[block].mask.needs, 0
         )
@@ -171,10 +186,14 @@ def test_nor_does_one_outside_the_halo_of_a_masked_upsampling(core: Window) -> N
         no_halo_but_this(lambda at=part: made.end(core, every)[at], stages, core, UPSAMPLED_END.needs, 0)
 
 
-def copied(features) -> np.ndarray:
-    """What a context gives, which is right only within it."""
-    with features as values:
-        return values.copy()
+def left_by(kept: KeptFrame, stage: int, core: Window, compute) -> np.ndarray:
+    """What is kept of a stage in a window after that was computed anew."""
+    every = np.ones((SIDE, SIDE), np.bool_)
+    before = kept.stages[stage].read(core).copy()
+    differs = compute(core, every, every)
+    after = kept.stages[stage].read(core).copy()
+    assert np.array_equal(differs, (before != after).any(2))
+    return after
 
 
 def no_halo_but_this(compute, maps: list[np.ndarray], core: Window, needs, least: int) -> None:

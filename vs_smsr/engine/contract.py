@@ -176,15 +176,22 @@ class Ops(Protocol):
         ...
 
     def write(self, target: Map, values: Features) -> None:
-        """Fill a map from the host. A written "head" is for `tail` alone, and may overwrite "features"."""
+        """Fill a map from the host. A written "head" is for `tail` alone, and may overwrite "features".
+
+        Whole rows of what was read of a whole frame may become the map itself: nobody changes them until ops end.
+        """
         ...
 
     def read(self, source: Map, window: Window) -> Features:
         """A copy of part of a map on the host; reading "fused" may overwrite "features" where there is a collect."""
         ...
 
-    def view(self, source: Map, window: Window) -> Features:
-        """As `read`, but it may be the map itself: not to be changed, and right only until that changes or ops end."""
+    def update(self, source: Map, window: Window, kept: Features, wanted: Wanted) -> Wanted:
+        """Where pixels of part of a map are wanted (h, w) and not those that are kept (h, w, n), put them there.
+
+        Returns:
+            (h, w): where. Bits are compared, so 0 and -0 differ.
+        """
         ...
 
     def read_mask(self, block: int) -> Mask:

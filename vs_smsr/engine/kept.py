@@ -5,12 +5,11 @@ The frame is computed whole; then windows of single stages are computed again (s
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import numpy as np
 
-from vs_smsr.engine.contract import Dense, Engine, Features, Frame, Map, Mask, Overrides, Scales, Upscaled, Wanted
+from vs_smsr.engine.contract import Dense, Engine, Frame, Map, Mask, Ops, Overrides, Scales, Upscaled, Wanted
 from vs_smsr.engine.interpreter import run
 from vs_smsr.engine.reach import around, reach
 from vs_smsr.engine.stores import InMemory
@@ -22,6 +21,7 @@ class KeptFrame:
 
     Attributes:
         frame: (H, W, 3) the input that the features belong to.
+        in_place: whole rows of the stages need not be moved to be computed with.
         stages: the features, in stores in memory: what they read is their own array.
         attention: what was used for it, per block.
         channels: its channel masks, as in `Upscaled`.
@@ -37,6 +37,7 @@ class KeptFrame:
         self.spec = engine.weights.spec
         self.reach = reach(self.spec)
         self.bounds = whole(height, width)
+        self.in_place = engine.memory.on_host
         self.stages = [InMemory(height, width) for _ in range(self.spec.stages)]
         self.masks: tuple[Mask, ...] = ()
         self.attention: Sequence[Scales] = ()
@@ -54,19 +55,21 @@ class KeptFrame:
         self.attention, self.channels = result.attention, result.channels
         return result
 
-    @contextmanager
-    def head(self, core: Window, only: Wanted) -> Iterator[Features]:
-        """Stage 0 in a window of the frame; it may lie in the engine's own map, as long as the block lasts.
+    def head(self, core: Window, wanted: Wanted, only: Wanted) -> Wanted:
+        """Compute stage 0 anew in a window of the frame, and keep it where it is wanted.
 
         Args:
-            only: (H, W) of the frame, here as in `masked` and `end`: the result is undefined but for pixels around
-                which the stage's reach is set.
+            wanted: (H, W) of the frame.
+            only: (H, W), here as in `masked` and `end`: what is computed; a result is right where the stage's reach
+                around it is set.
+        Returns:
+            (h, w) of the window: where it is another one than before.
         """
         window = core.expand(around(self.reach.head), self.bounds)
         with self._engine.open(window.height, window.width) as ops:
             ops.restrict(only[window.slices])
             ops.head(self._input(window))
-            yield ops.view("head", core.within(window))
+            return self._update(0, ops, "head", core, window, wanted)
 
     def mask(self, block: int, core: Window, only: Wanted) -> Mask:
         """A block's learned mask in a window, right where `only` (H, W) is set."""
@@ -79,24 +82,25 @@ class KeptFrame:
             ops.mask(block, "features")
             return ops.read_mask(block)[core.within(window).slices]
 
-    @contextmanager
-    def masked(self, block: int, core: Window, only: Wanted) -> Iterator[Features]:
-        """Stage block + 1 in a window by the mask in `masks`; see `head`."""
+    def masked(self, block: int, core: Window, wanted: Wanted, only: Wanted) -> Wanted:
+        """As `head`, stage block + 1 by the mask in `masks`."""
         window = core.expand(around(self.reach.blocks[block].layers), self.bounds)
-        inner = core.within(window)
         with self._engine.open(window.height, window.width) as ops:
             ops.restrict(only[window.slices])
             ops.write("features", self.stages[block].read(window))
             ops.give_mask(block, self.masks[block][window.slices])
             if (dense := self.channels[block]) is not None:
                 ops.give_channels(block, dense)
-            ops.masked_block(block, "features", inner)
+            ops.masked_block(block, "features", core.within(window))
             if block == len(self.spec.blocks) - 1:
-                yield ops.view("fused", inner)
-                return
+                return self._update(block + 1, ops, "fused", core, window, wanted)
             ops.give_attention(block, self.attention[block])
             ops.residual(block, "features", collect=False)
-            yield ops.view("features", inner)
+            return self._update(block + 1, ops, "features", core, window, wanted)
+
+    def _update(self, stage: int, ops: Ops, source: Map, core: Window, window: Window, wanted: Wanted) -> Wanted:
+        kept = self.stages[stage].read(core)
+        return ops.update(source, core.within(window), kept, wanted[core.slices])
 
     def end(self, core: Window, only: Wanted) -> tuple[Frame, Mask | None]:
         """The result for a window, (scale * h, scale * w, 3), from what all stages left, and the mask of its

@@ -29,6 +29,7 @@ from vs_smsr.engine.contract import (
     statistic,
 )
 from vs_smsr.engine.memory import HostMemory, Memory
+from vs_smsr.engine.merging import update
 from vs_smsr.engine.picture import Layout, Picture
 from vs_smsr.engine.profile import Profile
 from vs_smsr.engine.window import Window
@@ -228,8 +229,8 @@ class ReferenceOps:
         values: Features = self._maps[source][0].permute(1, 2, 0).numpy()[window.slices].copy()
         return values
 
-    def view(self, source: Map, window: Window) -> Features:
-        return self.read(source, window)
+    def update(self, source: Map, window: Window, kept: Features, wanted: Wanted) -> Wanted:
+        return update(self.read(source, window), kept, wanted)
 
     def read_mask(self, block: int) -> Mask:
         host: Mask = self._masks[block][0, 0].numpy().astype(np.uint8)

@@ -12,16 +12,15 @@ from collections.abc import Iterator
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from vs_smsr.engine.compiled import compiled
-from vs_smsr.engine.contract import Features, Frame, Mask
+from vs_smsr.engine.contract import Frame, Mask
 from vs_smsr.engine.interpreter import gradient_mask
 from vs_smsr.engine.kept import KeptFrame
 from vs_smsr.engine.reach import around
 from vs_smsr.engine.window import Reach, Window
 from vs_smsr.families import GradientMask
-from vs_smsr.tiling.geometry import rectangles
+from vs_smsr.tiling.geometry import rectangles, rows
 from vs_smsr.tiling.reuse import Changed, Reuse
 
 MOVE_COST = 0.1  # of a window's pixel that is moved, not computed; computing one costs 1
@@ -68,8 +67,7 @@ class FeatureReuse(Reuse):
         only = affected(wanted, around(self._reach.head - self._spec.head[0].radius))
         differs = np.zeros_like(changed)
         for core in self._cores(wanted, needs):
-            with self._kept.head(core, only) as features:
-                self._put(0, core, features, wanted, differs)
+            differs[core.slices] = self._kept.head(core, wanted, only)
         return differs
 
     def _mask(self, block: int, changed: Changed) -> Changed:
@@ -98,8 +96,7 @@ class FeatureReuse(Reuse):
         only = affected(wanted, later_layers)
         differs = np.zeros_like(changed)
         for core in self._cores(wanted, layers):
-            with self._kept.masked(block, core, only) as features:
-                self._put(block + 1, core, features, wanted, differs)
+            differs[core.slices] = self._kept.masked(block, core, wanted, only)
         return differs
 
     def _end(self, changed: Changed) -> Changed:
@@ -110,19 +107,16 @@ class FeatureReuse(Reuse):
         for core in self._cores(wanted, needs):
             result, mask = self._kept.end(core, only)
             here = wanted[core.slices]
-            large = here.repeat(scale, 0).repeat(scale, 1)
-            np.copyto(self.output[core.scaled(scale).slices], result, where=large[..., None])
+            _paste(self.output[core.scaled(scale).slices], result, here, scale)
             if mask is not None:
                 np.copyto(self.masks[-1][core.slices], mask, where=here)
         return wanted
 
-    def _put(self, stage: int, core: Window, values: Features, wanted: Changed, differs: Changed) -> None:
-        """Store what was computed of a stage where it is wanted; set in `differs` where it is new."""
-        current = self._kept.stages[stage].read(self.bounds)  # a view
-        _merge(_words(values), _words(current), wanted, differs, core.top, core.left)
-
     def _cores(self, wanted: Changed, needs: Reach) -> Iterator[Window]:
-        """Few windows with even sides that hold all wanted pixels."""
+        """Few windows with even sides that hold all wanted pixels: whole rows, where moving those costs nothing."""
+        if self._kept.in_place:
+            yield from rows(wanted)
+            return
 
         def cost(window: Window) -> int:
             return WINDOW_COST + int(MOVE_COST * window.expand(needs, self.bounds).area)
@@ -131,27 +125,15 @@ class FeatureReuse(Reuse):
             yield window.expand(around(0), self.bounds)
 
 
-def _words(features: Features) -> NDArray[np.unsignedinteger]:
-    """(h, w, n) as the largest words that fill a pixel's channels: bits are compared, so 0 and -0 differ."""
-    channel_bytes = features.shape[2] * features.itemsize
-    size = next(size for size in (8, 4, 2, 1) if channel_bytes % size == 0)
-    return features.view(np.dtype(f"u{size}"))
-
-
 @compiled
-def _merge(values, current, wanted, differs, top, left):  # type: ignore[no-untyped-def]
-    """Where a wanted pixel of values (h, w, n), which begin at (top, left), is not that of current (H, W, n): put it
-    there, and set it in differs (H, W). Arrays of whole frames, so that one compiled version serves all windows.
-    """
-    height, width, words = values.shape
-    for y in range(height):
-        for x in range(width):
-            if wanted[top + y, left + x]:
-                for i in range(words):
-                    if values[y, x, i] != current[top + y, left + x, i]:
-                        current[top + y, left + x] = values[y, x]
-                        differs[top + y, left + x] = True
-                        break
+def _paste(large, new, wanted, scale):  # type: ignore[no-untyped-def]
+    """large = new, both (scale * h, scale * w, 3), at the wanted pixels of (h, w)."""
+    for y in range(large.shape[0]):
+        for x in range(wanted.shape[1]):
+            if wanted[y // scale, x]:
+                for i in range(scale * x, scale * (x + 1)):
+                    for c in range(3):
+                        large[y, i, c] = new[y, i, c]
 
 
 def affected(changed: Changed, affects: Reach) -> Changed:

@@ -14,6 +14,7 @@ from vs_smsr.engine.compiled import compiled
 from vs_smsr.engine.window import Window
 
 CELL = 16  # side of the squares in which changes are gathered
+APART = 16  # rows; what changed in windows of whole rows that are closer becomes one window
 MANY = 24  # regions; with more the squares grow
 
 
@@ -31,6 +32,13 @@ def _cuts(length: int, most: int) -> list[int]:
     """Even borders from 0 to the (even) length, at most `most` apart."""
     pairs, count = length // 2, -(-length // most)
     return [2 * (pairs * i // count) for i in range(count + 1)]
+
+
+def rows(changed: NDArray[np.bool_]) -> list[Window]:
+    """Windows of whole rows, with even sides, that hold every changed pixel of (H, W); few of a frame's rows apart."""
+    found = np.flatnonzero(changed.any(axis=1))
+    parts = np.split(found, np.flatnonzero(np.diff(found) > APART) + 1) if len(found) else []
+    return [Window(int(part[0]) & -2, 0, int(part[-1]) + 2 & -2, changed.shape[1]) for part in parts]
 
 
 def rectangles(changed: NDArray[np.bool_], cost: Callable[[Window], int]) -> list[Window]:

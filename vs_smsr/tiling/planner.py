@@ -220,7 +220,7 @@ def _with_more(costs: _Costs, least: FramePlan, options: TilingOptions) -> Frame
     if options.reuse != "off" and last <= spare:
         keep = "frames" if options.attention == "frame" else "regions"
         taken["last frame"] = last
-        stores = (least.tiles * least.stages + 1) * store  # and a copy of one stage, where a change reaches far
+        stores = (least.tiles * least.stages + 1) * store  # and the result, where a change reaches far
         if keep == "regions" and least.tile is None and windows and costs.counted(last) + stores <= room:
             keep = "features"
             taken["features"] = costs.counted(stores)

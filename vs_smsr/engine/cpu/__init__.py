@@ -108,6 +108,7 @@ class CpuEngine:
         except MemoryError as error:
             raise MemoryBudgetError(f"cpu: no memory for {width}x{height} pixels. Use smaller tiles.") from error
         yield space
+        space.end()
         with self._lock:
             self._idle.append(space)
         if self.profile:

@@ -89,6 +89,7 @@ class Arena:
         self._network = network
         self._arrays: dict[str, Words] = {}
         self._sizes: dict[str, tuple[int, np.dtype[Any]]] = {}
+        self._bordered: dict[str, tuple[int, int, int]] = {}  # the shapes in which maps' borders are zero
         self._tenant: str | None = None
 
     def resize(self, height: int, width: int) -> None:
@@ -107,13 +108,16 @@ class Arena:
         assert count <= needed, f"{name}: {count} elements are more than the {needed} that were planned"
         if name not in self._arrays or self._arrays[name].size < count:
             self._arrays.pop(name, None)  # before the new one is made
+            self._bordered.pop(name, None)
             self._arrays[name] = aligned(count, dtype)
         return self._arrays[name][:count]
 
     def take_map(self, name: str, rows: int, pitch: int, line: int) -> Words:
-        """A map of (rows, pitch) lines, flat, its border zero."""
+        """A map of (rows, pitch) lines, flat, its border zero, which nobody changes."""
         flat = self.take(name, rows * pitch * line)
-        zero_border(flat.reshape(rows, pitch, line))
+        if self._bordered.get(name) != (rows, pitch, line):
+            zero_border(flat.reshape(rows, pitch, line))
+            self._bordered[name] = rows, pitch, line
         return flat
 
     @contextmanager
@@ -125,6 +129,25 @@ class Arena:
             yield self.take("scratch", count)
         finally:
             self._tenant = None
+
+
+def inside_grid(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Words:
+    """(height, width, line) inside a new map whose border is zero."""
+    height, width, line = shape
+    grid = aligned((height + 2) * (width + 2) * line, dtype)
+    inside: Words = grid.reshape(height + 2, width + 2, line)[1:-1, 1:-1]
+    return inside
+
+
+def grid_around(values: Words) -> Words | None:
+    """The flat map of rows of what `inside_grid` made, with a row more above and below; None if they are none."""
+    height, width, line = values.shape
+    base, pitch = values.base, (width + 2) * line
+    if base is None or base.ndim != 1 or base.dtype != values.dtype or values.itemsize * pitch != values.strides[0]:
+        return None
+    begin = (values.ctypes.data - base.ctypes.data) // values.itemsize - pitch - line
+    flat: Words = base[begin : begin + (height + 2) * pitch]
+    return flat
 
 
 def zero_border(lines: Words) -> None:

@@ -124,10 +124,14 @@ class Body:
         for layer in range(self._network.layers):
             self._arena.take(f"dense {layer}")  # at its largest: what is kept from band to band must not move
 
+    @property
+    def wanted(self) -> tuple[NDArray[np.bool_], bool]:
+        """`only` as kernels take it: and whether it is set."""
+        return (NO_PIXELS, False) if self.only is None else (self.only, True)
+
     def select(self, mask: Mask) -> Pixels:
         """Lists of the mask's active and inactive pixels, of those in `only` if it is set."""
-        only = NO_PIXELS if self.only is None else self.only
-        wanted = mask, only, self.only is not None
+        wanted = mask, *self.wanted
         firsts = np.zeros((2, self._height + 1), np.int64)
         self._launch.run(self._launch.count(*wanted, *firsts[:, 1:]))
         np.cumsum(firsts, axis=1, out=firsts)

@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vs_smsr.engine.contract import Frame, Mask, Scales, Wanted
+from vs_smsr.engine import merging
+from vs_smsr.engine.contract import Features, Frame, Mask, Scales, Wanted
 from vs_smsr.engine.cpu import masked_winograd, pixel_kernels, sparse_kernels, winograd_kernels
 from vs_smsr.engine.cpu.packing import Floats, Integers, Packed, PackedBlock, PackedLayer, Words
 from vs_smsr.engine.cpu.pool import Call, Pool
-from vs_smsr.engine.cpu.work_stealing import copy_rows
+from vs_smsr.engine.cpu.work_stealing import copy_rows, in_bands
 from vs_smsr.engine.profile import Profile
 from vs_smsr.engine.window import Window
 
@@ -207,12 +208,13 @@ class Launchers:
             means, target,
         )  # fmt: skip
 
-    def decide(self, hidden: Floats, weights: Floats, bias: np.float32, mask: Mask) -> Call:
+    def decide(self, hidden: Floats, weights: Floats, bias: np.float32, only: Wanted, some: bool, mask: Mask) -> Call:
         """Logits and mask (H, W) from the half-size grid (H/2 + 2, W/2 + 2, channels)."""
         height, width, channels = hidden.shape
         if mask.shape != (2 * height - 4, 2 * width - 4) or weights.shape != (3, 3, channels):
             raise ValueError(f"cpu: a mask of {mask.shape} does not fit hidden features of {hidden.shape}.")
-        return pixel_kernels.decide(channels), (hidden, weights, bias, mask)
+        self._check_only(only, some, mask.shape)
+        return pixel_kernels.decide(channels), (hidden, weights, bias, only, some, mask)
 
     def shuffled(
         self, packed: Packed, quads: Positions, pitch: int, source: Words, target: Words, target_pitch: int, *,
@@ -266,12 +268,18 @@ class Launchers:
             raise ValueError(f"cpu: a {frame.dtype} frame of {frame.shape} does not fit a grid of {grid.shape}.")
         return pixel_kernels.centre, (frame, mean, grid)
 
-    def bicubic(self, grid: Floats, taps: Integers, weights: Floats, result: Frame) -> Call:
+    def bicubic(self, grid: Floats, taps: Integers, weights: Floats, only: Wanted, some: bool, result: Frame) -> Call:
         """result (sH, sW, 3) = the frame in grid, enlarged."""
         scale = len(taps)
         if result.shape != (scale * (grid.shape[0] - 2), scale * (grid.shape[1] - 2), 3):
             raise ValueError(f"cpu: a result of {result.shape} does not fit a grid of {grid.shape} at x{scale}.")
-        return pixel_kernels.bicubic, (grid, taps, weights, result)
+        self._check_only(only, some, (grid.shape[0] - 2, grid.shape[1] - 2))
+        return pixel_kernels.bicubic, (grid, taps, weights, only, some, result)
+
+    @staticmethod
+    def _check_only(only: Wanted, some: bool, size: tuple[int, ...]) -> None:
+        if some and only.shape != size:
+            raise ValueError(f"cpu: {only.shape} wanted pixels do not fit a frame of {size}.")
 
     def count(self, mask: Mask, only: Wanted, some: bool, on: Integers, off: Integers) -> Call:
         """Active and inactive pixels of each row."""
@@ -288,6 +296,12 @@ class Launchers:
             check(name, list_, INT32, mask.size)
         check("pixel_to_row", pixel_to_row, INT32, self._grid)
         return pixel_kernels.select, (mask, only, some, *lists, *firsts, pixel_to_row)
+
+    def merge(self, values: Features, kept: Features, wanted: Wanted, differs: Wanted) -> Call:
+        """See `merging`; the same rows and columns of all four."""
+        if not values.shape[:2] == kept.shape[:2] == wanted.shape == differs.shape or values.dtype != kept.dtype:
+            raise ValueError(f"cpu: {kept.dtype} features of {kept.shape} do not fit {values.dtype} {values.shape}.")
+        return in_bands, (merging.merge, len(wanted), (merging.bits(values), merging.bits(kept), wanted, differs))
 
     def clear(self, target: Words) -> Call:
         """target = 0, row by row."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from vs_smsr.engine.contract import Dense, Features, Frame, Map, Mask, Scales, Sums, Wanted, statistic, whole_quads
-from vs_smsr.engine.cpu.arena import Arena, maps, zero_border
+from vs_smsr.engine.cpu.arena import Arena, grid_around, inside_grid, maps, zero_border
 from vs_smsr.engine.cpu.body import Body
 from vs_smsr.engine.cpu.index_lists import AllPixels, IndexLists, SomePixels
 from vs_smsr.engine.cpu.launchers import Launchers
@@ -21,7 +21,9 @@ class Workspace:
     """The ops of one frame size at a time, on buffers that are reused from frame to frame.
 
     Maps live on the grid, the frame with a border of one zero pixel: three of all channels (see `arena.maps`), then the
-    body's own. "head" and "features" are one map: what is written to one, the other holds.
+    body's own. "head" and "features" are one map: what is written to one, the other holds. What is read of a whole
+    frame lies on such a grid too, so that rows of it, with the rows beside them, serve as maps: they are borrowed, and
+    every op writes to a map of its own.
     """
 
     def __init__(self, network: PackedNetwork, pool: Pool, profile: Profile | None = None) -> None:
@@ -30,7 +32,8 @@ class Workspace:
         self._arena = Arena(network)
         self._body = Body(network, self._launch, self._arena)
         self._upsampler = Upsampler(network, self._launch, self._arena)
-        self._maps: dict[str, Words] = {}
+        self._own: dict[str, Words] = {}
+        self._maps: dict[str, Words] = {}  # where each is now: our own, or one that is borrowed
         self.size = 0, 0
 
     def begin(self, height: int, width: int) -> None:
@@ -43,6 +46,7 @@ class Workspace:
             self.size = 0, 0
             self._resize(height, width)
             self.size = height, width
+        self.end()
         self._masks: dict[int, Mask] = {}
         self._scales: dict[int, Scales] = {}
         self._some: IndexLists | None = None
@@ -52,13 +56,17 @@ class Workspace:
         self._result: Frame | None = None  # from when f_0 goes
         self._block, self._core = 0, whole(height, width)
 
+    def end(self) -> None:
+        """Borrow nothing any more."""
+        self._maps = dict(self._own)
+
     def _resize(self, height: int, width: int) -> None:
         self._arena.resize(height, width)
         self._launch.resize(height, width)
         self._pitch, self._half_pitch = width + 2, width // 2 + 2
         line = self._network.line
-        self._maps = {name: self._arena.take_map(name, height + 2, self._pitch, line) for name in maps(self._network)}
-        self._maps.setdefault("head", self._maps["features"])
+        self._own = {name: self._arena.take_map(name, height + 2, self._pitch, line) for name in maps(self._network)}
+        self._own.setdefault("head", self._own["features"])
         self._every: IndexLists | None = None  # made when it is needed first
         self._body.resize(height, width)
 
@@ -73,7 +81,7 @@ class Workspace:
     def head(self, frame: Frame) -> None:
         launch, (first, second), line = self._launch, self._network.head, self._network.line
         launch.block, self._frame = None, frame
-        hidden = self._maps["fused" if second else "head"]  # "fused" is free until the first masked block
+        hidden = self._own["fused" if second else "head"]  # "fused" is free until the first masked block
         with self._arena.scratch("frame", 3 * self._grid_size) as scratch:
             centred = self._centre(frame, scratch)
             launch.run(launch.convolution(
@@ -81,7 +89,8 @@ class Workspace:
                 slope=self._network.spec.slope if second else 1, outputs=self._network.channels,
             ))  # fmt: skip
         if second:
-            launch.run(launch.winograd(second, self._lists.quads, hidden, self._maps["head"]))
+            launch.run(launch.winograd(second, self._lists.quads, hidden, self._own["head"]))
+        self._maps["head"] = self._own["head"]
 
     def mask(self, block: int, source: Map) -> None:
         launch, branch, upsampling = self._launch, self._network.masks[block], block == len(self._network.blocks)
@@ -89,7 +98,7 @@ class Workspace:
         launch.block = None if upsampling else block
         (height, width), pitch, channels = self.size, self._half_pitch, branch.channels
         half = (height // 2 + 2) * pitch
-        mask = np.empty((height, width), np.uint8)
+        mask = np.zeros((height, width), np.uint8)
         with self._arena.scratch("mask branch", 2 * half * channels) as scratch:
             pooled, hidden = scratch.view(np.float32).reshape(2, -1)
             for lines in pooled, hidden:
@@ -101,7 +110,7 @@ class Workspace:
                 branch.second, self._lists.hidden, pitch, pooled, channels, hidden, channels, slope=0,
                 outputs=channels,
             ))  # fmt: skip
-            launch.run(launch.decide(hidden.reshape(-1, pitch, channels), *branch.decide, mask))
+            launch.run(launch.decide(hidden.reshape(-1, pitch, channels), *branch.decide, *self._body.wanted, mask))
         self._masks[block] = whole_quads(mask) if upsampling else mask
 
     def give_mask(self, block: int, mask: Mask) -> None:
@@ -118,6 +127,7 @@ class Workspace:
     def masked_block(self, block: int, source: Map, core: Window) -> None:
         self._launch.block = self._block = block
         self._core = core
+        self._maps["fused"] = self._own["fused"]
         self._body.run(block, self._maps[source], self._body.select(self._masks[block]), self._maps["fused"])
 
     def sums(self) -> Sums:
@@ -147,6 +157,7 @@ class Workspace:
         if source == "head" and self._frame is not None:
             self._result = self._begun(self._frame)
         self._residual(block, self._maps[source], self._maps["fused"], self._scales[block], collect)
+        self._maps["features"] = self._own["features"]
 
     def collect(self, block: int) -> None:
         """The share of f as the residual of nothing: f * 0 + f."""
@@ -157,8 +168,8 @@ class Workspace:
         self._launch.block = block
         last = collect and block == len(self._network.blocks) - 1
         self._launch.run(self._launch.residual_collect(
-            self._network.shares[block], self._lists.pixels, source, fused, scales, self._maps["features"],
-            self._maps["collected"], first=not self._collecting, last=last, collect=collect,
+            self._network.shares[block], self._lists.pixels, source, fused, scales, self._own["features"],
+            self._own["collected"], first=not self._collecting, last=last, collect=collect,
             slope=self._network.spec.slope,
         ))  # fmt: skip
         self._collecting = self._collecting or collect
@@ -169,9 +180,9 @@ class Workspace:
         launch.block = None
         features = maps["features"]
         if network.collect:
-            features = maps["fused"]  # free after the last residual
+            features = self._own["fused"]  # free after the last residual
             added = maps["head"] if network.upsampling else None
-            launch.run(launch.winograd(network.collect, self._lists.quads, maps["collected"], features, added))
+            launch.run(launch.winograd(network.collect, self._lists.quads, self._own["collected"], features, added))
         if network.upsampling:
             mask = self._masks[len(network.blocks)] if network.spec.upsampling_mask else None
             wanted = np.ones(self.size, np.bool_) if self._body.only is None else self._body.only
@@ -188,7 +199,7 @@ class Workspace:
         result = np.empty((height * network.scale, width * network.scale, 3), np.float32)
         with self._arena.scratch("frame", 3 * self._grid_size) as scratch:
             grid = self._centre(frame, scratch).reshape(-1, self._pitch, 3)
-            launch.run(launch.bicubic(grid, *network.phases, result))
+            launch.run(launch.bicubic(grid, *network.phases, *self._body.wanted, result))
         if network.collect and not network.upsampling:
             head = self._maps["head"]
             launch.run(launch.part_of_tail(network.tail, self._lists.quads, head, network.scale, result))
@@ -199,17 +210,22 @@ class Workspace:
         self._body.only = np.ascontiguousarray(wanted)
 
     def write(self, target: Map, values: Features) -> None:
-        self._launch.run(self._launch.copy(self._inner(target), values))
+        borrowed = grid_around(values)
+        self._maps[target] = self._own[target] if borrowed is None else borrowed
+        if borrowed is None:
+            self._launch.run(self._launch.copy(self._inner(target), values))
 
     def read(self, source: Map, window: Window) -> Features:
         inner = self._inner(source)[window.slices]
-        values = np.empty_like(inner, order="C")
+        whole_frame = inner.shape[:2] == self.size
+        values = inside_grid(inner.shape, inner.dtype) if whole_frame else np.empty_like(inner, order="C")
         self._launch.run(self._launch.copy(values, inner))
         return values
 
-    def view(self, source: Map, window: Window) -> Features:
-        inside: Features = self._inner(source)[window.slices]
-        return inside
+    def update(self, source: Map, window: Window, kept: Features, wanted: Wanted) -> Wanted:
+        differs = np.zeros(wanted.shape, np.bool_)
+        self._launch.run(self._launch.merge(self._inner(source)[window.slices], kept, wanted, differs))
+        return differs
 
     def read_mask(self, block: int) -> Mask:
         return self._masks[block]

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from vs_smsr.engine.compiled import compiled
+from vs_smsr.engine.compiled import compiled, inlined
 from vs_smsr.engine.cpu.work_stealing import claim
 
 ROWS = 4  # rows claimed at a time
@@ -60,6 +60,12 @@ def select(claimed, thread_id, mask, only, some, active, inactive, first_active,
                     pixel_to_row[here + x] = 0
 
 
+@inlined
+def touched(pixels, y, x):
+    """Is one set of the 2x2 that begins there?"""
+    return pixels[y, x] or pixels[y, x + 1] or pixels[y + 1, x] or pixels[y + 1, x + 1]
+
+
 @cache
 def decide(channels: int) -> Any:
     """The transposed 3x3 (stride 2) to two logits and their comparison: mask = logits[1] > logits[0].
@@ -67,10 +73,11 @@ def decide(channels: int) -> Any:
     hidden is the half-size grid (H/2 + 2, W/2 + 2, channels); weights (3, 3, channels) and bias are those of the
     difference of the logits.
     Output row 2y takes kernel row 1 at y; row 2y + 1 takes kernel row 2 at y and row 0 at y + 1; columns likewise.
+    With `some`, only the 2x2 that have a pixel in `only` (H, W).
     """
 
     @compiled
-    def kernel(claimed, thread_id, hidden, weights, bias, mask):
+    def kernel(claimed, thread_id, hidden, weights, bias, only, some, mask):
         height, width = mask.shape[0] // 2, mask.shape[1] // 2
         while True:
             start, stop = claim(claimed, thread_id, height, ROWS)
@@ -78,6 +85,8 @@ def decide(channels: int) -> Any:
                 break
             for y in range(start, stop):
                 for x in range(width):
+                    if some and not touched(only, 2 * y, 2 * x):
+                        continue
                     a = b = c = d = bias
                     for i in range(channels):
                         here, right = hidden[y + 1, x + 1, i], hidden[y + 1, x + 2, i]
@@ -110,10 +119,11 @@ def centre(claimed, thread_id, frame, mean, grid):
 
 
 @compiled
-def bicubic(claimed, thread_id, grid, taps, weights, result):
+def bicubic(claimed, thread_id, grid, taps, weights, only, some, result):
     """result (sH, sW, 3) = the frame in grid enlarged; edges repeat.
 
-    taps (s) and weights (s, 4): output s * x + b takes pixels x + taps[b] ... x + taps[b] + 3.
+    taps (s) and weights (s, 4): output s * x + b takes pixels x + taps[b] ... x + taps[b] + 3. With `some`, of each row
+    only what lies between the first and the last pixel in `only` (H, W).
     """
     height, width = grid.shape[0] - 2, grid.shape[1] - 2
     scale = taps.shape[0]
@@ -123,12 +133,21 @@ def bicubic(claimed, thread_id, grid, taps, weights, result):
         if start == stop:
             break
         for y in range(start, stop):
+            left, right = 0, width
+            if some:
+                while left < right and not only[y, left]:
+                    left += 1
+                while left < right and not only[y, right - 1]:
+                    right -= 1
+            if left == right:
+                continue
+            near, far = max(left - 3, 0), min(right + 3, width)
             for dy in range(scale):
-                line[:] = np.float32(0)
+                line[near + 3 : far + 3] = np.float32(0)
                 for t in range(4):
                     row = min(max(y + taps[dy] + t, 0), height - 1) + 1
                     weight = weights[dy, t]
-                    for x in range(width):
+                    for x in range(near, far):
                         for c in range(3):
                             line[x + 3, c] += grid[row, x + 1, c] * weight
                 for x in range(3):
@@ -137,7 +156,7 @@ def bicubic(claimed, thread_id, grid, taps, weights, result):
                 for dx in range(scale):
                     first = taps[dx] + 3
                     w0, w1, w2, w3 = weights[dx]
-                    for x in range(width):
+                    for x in range(left, right):
                         for c in range(3):
                             value = line[x + first, c] * w0 + line[x + first + 1, c] * w1
                             value += line[x + first + 2, c] * w2 + line[x + first + 3, c] * w3

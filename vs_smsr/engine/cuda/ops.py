@@ -19,6 +19,7 @@ from vs_smsr.engine.cuda.body import Array, Fuse, Room
 from vs_smsr.engine.cuda.buffers import buffers
 from vs_smsr.engine.cuda.network import Network
 from vs_smsr.engine.cuda.pictures import Converter
+from vs_smsr.engine.merging import update
 from vs_smsr.engine.picture import Layout, Picture
 from vs_smsr.engine.window import Window, whole
 from vs_smsr.families import GradientMask
@@ -309,8 +310,8 @@ class Workspace:
         parts = [self.device.download(array[rows])[:, window.left : window.right] for array in maps]
         return np.concatenate(parts, -1)
 
-    def view(self, source: Map, window: Window) -> Features:
-        return self.read(source, window)
+    def update(self, source: Map, window: Window, kept: Features, wanted: Wanted) -> Wanted:
+        return update(self.read(source, window), kept, wanted)
 
     def read_mask(self, block: int) -> Mask:
         host: Mask = self.device.download(self._at[f"mask{block}"])
