@@ -136,7 +136,7 @@ def _features(network: nn.Module, name: str, frame: Pixels, out: Path) -> Path:
     for channel in order:
         values = part[channel] / max(float(np.quantile(part[channel], 0.99)), 1e-6)
         grey = (255 * values.clip(0, 1)).astype(np.uint8)[..., None].repeat(3, 2)
-        panes.append(_pane(grey, f"{(part[channel] == 0).mean():.0%} zeros", large=1))
+        panes.append(_pane(grey, f"zeros: {(part[channel] == 0).mean():.2f}"))
     return _write(out / f"{name}_features.jpg", [np.vstack([np.hstack(panes[:4]), np.hstack(panes[4:])])])
 
 

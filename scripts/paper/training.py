@@ -23,7 +23,8 @@ MASKS = "spa_mask", "ch_mask", "predict"  # in names of parameters that decide m
 LOGITS = "ch_mask", "5.bias"  # of those, ends of the names of what is a logit itself
 LOGIT_LR = 0.02  # Adam's rate for logits: they must come far from where they begin
 PENALTY = 30.0  # of each share (0..1) that is computed beyond the wanted one, in units of the L1 loss
-PATIENCE = 0.3  # how fast the pressure on what is computed follows
+PATIENCE = 0.05  # how fast the pressure on what is computed follows
+NEAR = 0.002  # of the wanted share, when masks are settled
 SEEN, SIDE, SHIFT = 16, 64, 8.0  # images that masks are settled on, their sides at most; how far logits are shifted
 
 
@@ -47,7 +48,7 @@ class Recipe:
     sparsity: float | None = None
     shrink: float = 0
     mask_lr: float = 4.0
-    settled: float = 0.75
+    settled: float = 0.9
 
     @property
     def drawn(self) -> int:
@@ -69,7 +70,7 @@ class Hold:
 
     def adjust(self, computed: float) -> None:
         """After a step that computed this share."""
-        self.pressure = max(self.pressure + PATIENCE * (computed - self.share), 0.0)
+        self.pressure += PATIENCE * (computed - self.share)
 
 
 class Crops:
@@ -250,5 +251,7 @@ def settle(network: nn.Module, recipe: Recipe, crops: Crops) -> None:
             kind = 0 if name.endswith("ch_mask") else 1  # of (dense, sparse) the first, of (off, on) the second
             value[..., kind] = begun[name][..., kind] + shift
         computed = float(np.mean([_computed(network, network(image, HARD)[1]).item() for image in images]))
+        if abs(computed - (1 - recipe.sparsity)) < NEAR:
+            break
         low, high = (low, shift) if computed > 1 - recipe.sparsity else (shift, high)
     print(f"settled: computed {computed:.3f}, shifted by {shift:.3f}", flush=True)

@@ -18,6 +18,7 @@ from vs_smsr.cli.app import main
 from vs_smsr.engine import Overrides
 from vs_smsr.engine.contract import Frame, Upscaled
 from vs_smsr.engine.cpu import CpuEngine
+from vs_smsr.engine.cpu.ahead import compile_backwards
 from vs_smsr.engine.cpu.isa import choose, supported
 from vs_smsr.engine.cuda.embedding import check
 from vs_smsr.engine.reference import ReferenceEngine
@@ -281,6 +282,11 @@ def test_tiles_and_reuse_change_no_bit(name, precision):
         assert np.array_equal(a.frame, b.frame)
         assert all(np.array_equal(x, y) for x, y in zip(a.masks, b.masks, strict=True))
         assert n < 2 or 0 < a.reused < 1  # the second frame is kept for the third
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_kernels_of_every_network_are_compiled_ahead(name):
+    compile_backwards(weights(shortened(NETWORKS[name], 2)), "fp32")
 
 
 def test_masks_by_gradient_are_where_luma_jumps():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -13,7 +14,7 @@ import pytest
 import torch
 
 from vs_smsr.engine.cpu import CpuEngine
-from vs_smsr.families import smsr
+from vs_smsr.families import smsr, srresnet
 from vs_smsr.network.baselines import EDSR, IMDN, RCAN, SRResNet, basis
 from vs_smsr.network.dhp import DHP
 from vs_smsr.network.masked import HARD, MaskedNetwork
@@ -23,7 +24,7 @@ SCRIPTS = Path(__file__).parents[2] / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
 from paper.counts import EXPLAINED, MODULES, SPECS, measured  # noqa: E402
-from paper.training import Crops, Recipe, train  # noqa: E402
+from paper.training import Crops, Hold, Recipe, train  # noqa: E402
 
 ROWS = [
     *("smsr_x2", "smsr_x3", "smsr_x4"),
@@ -108,7 +109,7 @@ def test_a_row_that_is_stopped_goes_on_to_the_same_numbers(tmp_path):
     for n in range(2):
         cv2.imwrite(str(tmp_path / f"{n}.png"), cv2.resize(rng.integers(0, 256, (12, 12, 3), np.uint8), (72, 72)))
     crops, spec = Crops(tmp_path, 2, 2), smsr.variant(2, "dynamic")
-    recipe = Recipe(steps=4, batch=1, patch=8, sparsity=0.5)
+    recipe = Recipe(steps=4, batch=1, patch=8, sparsity=0.5, settled=0.5)
 
     def network() -> MaskedNetwork:
         torch.manual_seed(0)
@@ -129,6 +130,28 @@ def test_committed_rows_are_small_and_load():
     assert sum(path.stat().st_size for path in files) < 12e6
     for path in files:
         CpuEngine(load(path))
+
+
+def test_decided_masks_learn():
+    torch.manual_seed(0)
+    spec = srresnet.spec(4)
+    network, x = MaskedNetwork(replace(spec, blocks=spec.blocks[:2])), torch.rand(1, 3, 16, 16) * 255
+    out, shares = network(x, HARD)
+    assert 0 < shares.min() < shares.max() <= 1
+    with torch.inference_mode():
+        assert torch.equal(network(x, HARD)[0], out)
+    (out - 128).abs().mean().backward()
+    branches = {name: p.grad for name, p in network.named_parameters() if "spa_mask" in name}
+    assert len(branches) == 3 * 6
+    assert all(grad is not None and grad.abs().max() > 0 for grad in branches.values())
+
+
+def test_the_pressure_holds_what_is_computed():
+    hold, computed = Hold(share=0.4, pressure=0.5), 0.7
+    for _ in range(400):
+        hold.adjust(computed)
+        computed += 0.1 * (0.9 - 0.5 * hold.pressure - computed)  # who pays for what is computed does less
+    assert computed == pytest.approx(0.4, abs=0.02)
 
 
 def test_masks_settle_at_the_wanted_share(tmp_path):

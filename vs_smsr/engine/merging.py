@@ -34,6 +34,8 @@ def merge(start, stop, values, kept, wanted, differs):  # type: ignore[no-untype
             if wanted[y, x]:
                 for i in range(words):
                     if values[y, x, i] != kept[y, x, i]:
-                        kept[y, x] = values[y, x]
                         differs[y, x] = True
                         break
+                if differs[y, x]:
+                    for i in range(words):
+                        kept[y, x, i] = values[y, x, i]

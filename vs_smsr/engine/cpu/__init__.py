@@ -37,8 +37,12 @@ def create(weights: Weights, options: EngineOptions) -> CpuEngine:
     Raises:
         EngineError: the CPU does not have the precision.
     """
+    from vs_smsr.engine.cpu import ahead
+
     profile = Profile() if options.profile else None
-    return CpuEngine(weights, threads=options.threads, precision=options.precision, profile=profile)
+    engine = CpuEngine(weights, threads=options.threads, precision=options.precision, profile=profile)
+    ahead.start(weights, engine.precision)
+    return engine
 
 
 class CpuEngine:

@@ -21,7 +21,7 @@ from vs_smsr.engine.cpu.winograd import PATCH, POINTS, patch_to_points, points_t
 from vs_smsr.engine.cpu.winograd_kernels import QUADS, multiply_points, patch_places
 from vs_smsr.engine.cpu.work_stealing import claim
 
-CHUNK = 2 * QUADS  # quads claimed at a time
+CHUNK = np.int64(2) * QUADS  # quads claimed at a time
 
 
 @inlined

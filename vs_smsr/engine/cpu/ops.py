@@ -155,7 +155,7 @@ class Workspace:
     def residual(self, block: int, source: Map, *, collect: bool) -> None:
         """The first one overwrites f_0, so the result begins before it."""
         if source == "head" and self._frame is not None:
-            self._result = self._begun(self._frame)
+            self._result = self.begin_result(self._frame)
         self._residual(block, self._maps[source], self._maps["fused"], self._scales[block], collect)
         self._maps["features"] = self._own["features"]
 
@@ -176,7 +176,7 @@ class Workspace:
 
     def tail(self, frame: Frame) -> Frame:
         launch, network, maps = self._launch, self._network, self._maps
-        result, self._result = self._begun(frame) if self._result is None else self._result, None
+        result, self._result = self.begin_result(frame) if self._result is None else self._result, None
         launch.block = None
         features = maps["features"]
         if network.collect:
@@ -191,7 +191,7 @@ class Workspace:
             launch.run(launch.tail(network.tail, self._lists.quads, features, network.mean, network.scale, result))
         return result
 
-    def _begun(self, frame: Frame) -> Frame:
+    def begin_result(self, frame: Frame) -> Frame:
         """The bicubic base, and what the tail makes of f_0 where it is added to the collect."""
         launch, network = self._launch, self._network
         launch.block = None

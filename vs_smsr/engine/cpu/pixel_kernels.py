@@ -12,7 +12,7 @@ import numpy as np
 from vs_smsr.engine.compiled import compiled, inlined
 from vs_smsr.engine.cpu.work_stealing import claim
 
-ROWS = 4  # rows claimed at a time
+ROWS = np.int64(4)  # rows claimed at a time
 
 
 @compiled
@@ -143,7 +143,9 @@ def bicubic(claimed, thread_id, grid, taps, weights, only, some, result):
                 continue
             near, far = max(left - 3, 0), min(right + 3, width)
             for dy in range(scale):
-                line[near + 3 : far + 3] = np.float32(0)
+                for x in range(near, far):
+                    for c in range(3):
+                        line[x + 3, c] = np.float32(0)
                 for t in range(4):
                     row = min(max(y + taps[dy] + t, 0), height - 1) + 1
                     weight = weights[dy, t]
@@ -151,8 +153,9 @@ def bicubic(claimed, thread_id, grid, taps, weights, only, some, result):
                         for c in range(3):
                             line[x + 3, c] += grid[row, x + 1, c] * weight
                 for x in range(3):
-                    line[x] = line[3]
-                    line[width + 3 + x] = line[width + 2]
+                    for c in range(3):
+                        line[x, c] = line[3, c]
+                        line[width + 3 + x, c] = line[width + 2, c]
                 for dx in range(scale):
                     first = taps[dx] + 3
                     w0, w1, w2, w3 = weights[dx]

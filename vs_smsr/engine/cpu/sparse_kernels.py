@@ -38,7 +38,7 @@ from vs_smsr.engine.cpu.isa import BLOCK
 from vs_smsr.engine.cpu.work_stealing import claim
 from vs_smsr.families import SUM_UNIT
 
-CHUNK = 8 * BLOCK  # pixels claimed at a time
+CHUNK = np.int64(8) * BLOCK  # pixels claimed at a time
 SUM_SCALE = 1 / SUM_UNIT
 
 
@@ -309,7 +309,7 @@ def window_sums(channels: int, squares: bool) -> Any:
         row = np.empty(channels, np.float32)
         partial = np.zeros(channels, np.int64)
         while True:
-            start, stop = claim(claimed, thread_id, bottom - top, 1)
+            start, stop = claim(claimed, thread_id, bottom - top, np.int64(1))
             if start == stop:
                 break
             for x in range(left, right):

@@ -29,7 +29,7 @@ from vs_smsr.engine.cpu.winograd import PATCH, POINTS, patch_to_points, points_t
 from vs_smsr.engine.cpu.work_stealing import claim
 
 QUADS = 12  # of a block: whole register blocks of 4, 6 or 12
-CHUNK = 4 * QUADS  # quads claimed at a time
+CHUNK = np.int64(4) * QUADS  # quads claimed at a time
 
 
 @inlined
@@ -71,6 +71,15 @@ def _multiply(
     multiply_points(lanes, vectors, pixels, mode, points, words, weights, group_stride, starts, groups, sums)
 
 
+@inlined
+def filled(count, value):
+    """(count,) float32; `np.full` takes longer to compile."""
+    array = np.empty(count, np.float32)
+    for i in range(count):
+        array[i] = value
+    return array
+
+
 @cache
 def quad_convolution(lanes: int, vectors: int, pixels: int, mode: int, channels: int) -> Any:
     """target = bias + conv(source) + added?, map to map."""
@@ -82,7 +91,7 @@ def quad_convolution(lanes: int, vectors: int, pixels: int, mode: int, channels:
         claimed, thread_id, quads, width, source, weights, group_stride, starts, bias, added, with_added, target
     ):
         points, sums = np.zeros(POINTS * QUADS * words, source.dtype), np.empty(POINTS * QUADS * channels, np.float32)
-        tile, ones = np.empty(4 * channels, np.float32), np.ones(channels, np.float32)
+        tile, ones = np.empty(4 * channels, np.float32), filled(channels, 1)
         count = quads.shape[0]
         while True:
             start, stop = claim(claimed, thread_id, count, CHUNK)
@@ -115,8 +124,8 @@ def pooled_convolution(lanes: int, vectors: int, pixels: int, line: int, channel
     def kernel(claimed, thread_id, quads, width, source, weights, group_stride, starts, groups, bias, half, target):
         span = groups * vectors * lanes
         points, sums = np.zeros(POINTS * QUADS * channels, np.float32), np.empty(POINTS * QUADS * span, np.float32)
-        tile, quarter = np.empty(4 * span, np.float32), np.full(span, np.float32(0.25))
-        ones, zeros = np.ones(span, np.float32), np.zeros(span, np.float32)
+        tile, quarter = np.empty(4 * span, np.float32), filled(span, 0.25)
+        ones, zeros = filled(span, 1), np.zeros(span, np.float32)
         count = quads.shape[0]
         while True:
             start, stop = claim(claimed, thread_id, count, CHUNK)

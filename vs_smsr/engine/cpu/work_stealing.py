@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from vs_smsr.engine.compiled import compiled, inlined
 from vs_smsr.engine.cpu.gemm import atomic_add
 
-ROWS = 16  # of a copy, claimed at a time
+ROWS = np.int64(16)  # of a copy, claimed at a time
 APART = 8  # int64 from counter to counter: a cache line of its own for each
 
 
