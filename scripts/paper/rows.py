@@ -56,7 +56,9 @@ def _masked(sparsity: float) -> Recipe:
 
 
 def _table_1(channels: str) -> Row:
-    return Row(lambda: smsr.variant(2, channels), Recipe(steps=TABLE_1, lr=1e-4, sparsity=0.6), "shipped x2")
+    return Row(
+        lambda: smsr.variant(2, channels), Recipe(steps=TABLE_1, lr=1e-4, sparsity=0.6, learning=True), "shipped x2"
+    )
 
 
 def _module(make: Callable[[], nn.Module]) -> Row:

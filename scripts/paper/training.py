@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from vs_smsr.evaluation.bicubic import crop_to_multiple, imresize
 from vs_smsr.network.dhp import DHP
-from vs_smsr.network.masked import HARD, MaskedNetwork
+from vs_smsr.network.masked import HARD, STRAIGHT, MaskedNetwork
 
 MASKS = "spa_mask", "ch_mask", "predict"  # in names of parameters that decide masks
 LOGITS = "ch_mask", "5.bias"  # of those, ends of the names of what is a logit itself
@@ -39,6 +39,7 @@ class Recipe:
         shrink: for networks that prune themselves, the proximal step after each update.
         sparsity: the share of multiply-adds under masks that is to be skipped; None: no masks, everything is computed.
         settled: share of the steps, the last ones, in which masks are decided as inference decides them.
+        learning: do spatial masks learn then, too?
     """
 
     steps: int
@@ -48,7 +49,8 @@ class Recipe:
     sparsity: float | None = None
     shrink: float = 0
     mask_lr: float = 4.0
-    settled: float = 0.9
+    settled: float = 0.75
+    learning: bool = False
 
     @property
     def drawn(self) -> int:
@@ -214,13 +216,13 @@ def _step(
     small, large = crops.draw(np.random.default_rng(step), recipe.batch, recipe.patch)
     tau, drawn = None, recipe.sparsity is not None and step < recipe.drawn
     if recipe.sparsity is not None:
-        tau = max(1 - step / recipe.drawn, 0.3) if drawn else HARD
+        tau = max(1 - step / recipe.drawn, 0.3) if drawn else STRAIGHT if recipe.learning else HARD
     out, shares = network(small, tau)
     loss, computed = F.l1_loss(out, large), _computed(network, shares)
     if drawn and recipe.sparsity is not None:
         wanted = 1 - recipe.sparsity * min(1, 2 * step / recipe.drawn)
         loss = loss + PENALTY * (computed - wanted).clamp(min=0)
-    elif recipe.sparsity is not None:
+    elif recipe.learning:
         loss = loss + hold.pressure * computed
         hold.adjust(computed.item())
     optimizer.zero_grad()

@@ -17,7 +17,7 @@ from vs_smsr.engine.cpu import CpuEngine
 from vs_smsr.families import smsr, srresnet
 from vs_smsr.network.baselines import EDSR, IMDN, RCAN, SRResNet, basis
 from vs_smsr.network.dhp import DHP
-from vs_smsr.network.masked import HARD, MaskedNetwork
+from vs_smsr.network.masked import HARD, STRAIGHT, MaskedNetwork
 from vs_smsr.weights import load
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
@@ -109,7 +109,7 @@ def test_a_row_that_is_stopped_goes_on_to_the_same_numbers(tmp_path):
     for n in range(2):
         cv2.imwrite(str(tmp_path / f"{n}.png"), cv2.resize(rng.integers(0, 256, (12, 12, 3), np.uint8), (72, 72)))
     crops, spec = Crops(tmp_path, 2, 2), smsr.variant(2, "dynamic")
-    recipe = Recipe(steps=4, batch=1, patch=8, sparsity=0.5, settled=0.5)
+    recipe = Recipe(steps=4, batch=1, patch=8, sparsity=0.5, settled=0.5, learning=True)
 
     def network() -> MaskedNetwork:
         torch.manual_seed(0)
@@ -136,7 +136,7 @@ def test_decided_masks_learn():
     torch.manual_seed(0)
     spec = srresnet.spec(4)
     network, x = MaskedNetwork(replace(spec, blocks=spec.blocks[:2])), torch.rand(1, 3, 16, 16) * 255
-    out, shares = network(x, HARD)
+    out, shares = network(x, STRAIGHT)
     assert 0 < shares.min() < shares.max() <= 1
     with torch.inference_mode():
         assert torch.equal(network(x, HARD)[0], out)

@@ -12,6 +12,7 @@ from vs_smsr.families import Convolution, DynamicChannels, GradientMask, Learned
 from vs_smsr.network.smsr import gumbel_margin, gumbel_pair
 
 HARD = 0.0  # in place of a temperature: masks as inference decides them
+STRAIGHT = -1.0  # the same, but gradients pass as if they were as soft as a sigmoid
 LUMA = (0.299, 0.587, 0.114)  # of BT.601
 
 
@@ -65,7 +66,7 @@ class MaskedNetwork(nn.Module):
 
         Args:
             x: (B, 3, H, W).
-            tau: temperature of the masks that are drawn; `HARD`; or None, which computes everything everywhere.
+            tau: temperature of the masks that are drawn; `HARD` or `STRAIGHT`; or None, which computes everything.
         """
         spec, centred = self.spec, x - self.mean
         features = self._conv(spec.head[0], centred)
@@ -107,8 +108,8 @@ class MaskedNetwork(nn.Module):
             active = gradient_mask(x, block.mask.threshold)
         if block.channel_mask is not None:
             kinds = self._channel_logits(block, features)
-            dense = (kinds[..., 0] >= kinds[..., 1]).float() if tau == HARD else 1 - gumbel_pair(kinds, tau, 3)[..., 0]
-        return Masks(active, dense, tau == HARD)
+            dense = (kinds[..., 0] >= kinds[..., 1]).float() if tau <= HARD else 1 - gumbel_pair(kinds, tau, 3)[..., 0]
+        return Masks(active, dense, tau <= HARD)
 
     def _margin(self, mask: LearnedMask, features: Tensor) -> Tensor:
         """How far the logit of activity is above the other, (B, 1, H, W)."""
@@ -187,11 +188,11 @@ class MaskedNetwork(nn.Module):
 
 
 def _active(margin: Tensor, tau: float) -> Tensor:
-    """Masks by that margin. Hard ones pass gradients on as if they were as soft as a sigmoid."""
-    if tau != HARD:
+    """Masks by that margin."""
+    if tau > HARD:
         return gumbel_margin(margin, tau)
-    soft = margin.sigmoid()
-    return (margin > 0).float() + (soft - soft.detach())
+    decided = (margin > 0).float()
+    return decided + (margin.sigmoid() - margin.sigmoid().detach()) if tau == STRAIGHT else decided
 
 
 def gradient_mask(x: Tensor, threshold: float) -> Tensor:
