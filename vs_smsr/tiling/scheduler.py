@@ -16,7 +16,7 @@ from vs_smsr.engine.stores import InMemory
 from vs_smsr.engine.window import whole
 from vs_smsr.options import TilingOptions
 from vs_smsr.tiling.changes import FeatureReuse
-from vs_smsr.tiling.geometry import cover
+from vs_smsr.tiling.geometry import cover, rectangles
 from vs_smsr.tiling.planner import FramePlan, plan
 from vs_smsr.tiling.runner import FrameRunner
 from vs_smsr.tiling.settle import noise
@@ -147,7 +147,9 @@ class Scheduler:
             if self._options.has_temporal_tiles:
                 kept = KeptFrame(self._engine, height, width)
                 kept.upscale(frame, means)
-                FeatureReuse(kept).update(frame, np.ones((height, width), np.bool_))
+                every = np.ones((height, width), np.bool_)
+                FeatureReuse(kept).update(frame, every)
+                rectangles(every, lambda window: window.area)
         if self._engine.profile:
             self._engine.profile.clear()  # compiling is no part of a frame
 
