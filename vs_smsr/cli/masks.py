@@ -24,8 +24,8 @@ GRID = 128  # side of the tiles that are drawn where the memory needs none
 
 
 def draw(source: Path, folder: Path, frames: int, engine_options: EngineOptions, tiling_options: TilingOptions) -> None:
-    """Upscale the first frames and write pictures: smm_1.png ... (the masks of the last of them), work.png (its
-    masks, tiles and reused regions), sparsity.png and channels.png.
+    """Upscale the first frames and write pictures: smm_1.png ... (the masks of the last of them; upsampling.png
+    where that has one), work.png (its masks, tiles and reused regions), sparsity.png and channels.png.
 
     Raises:
         MediaError: the source cannot be read, or the folder not be written.

@@ -25,7 +25,7 @@ class KeptFrame:
         stages: the features, in stores in memory: what they read is their own array.
         attention: what was used for it, per block.
         channels: its channel masks, as in `Upscaled`.
-        masks: its masks, per block.
+        masks: its masks, as in `Upscaled`.
         output: (scale * H, scale * W, 3) its result.
     """
 

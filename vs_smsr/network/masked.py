@@ -191,8 +191,8 @@ def _active(margin: Tensor, tau: float) -> Tensor:
     """Masks by that margin."""
     if tau > HARD:
         return gumbel_margin(margin, tau)
-    decided = (margin > 0).float()
-    return decided + (margin.sigmoid() - margin.sigmoid().detach()) if tau == STRAIGHT else decided
+    decided, soft = (margin > 0).float(), margin.sigmoid()
+    return decided + (soft - soft.detach()) if tau == STRAIGHT else decided
 
 
 def gradient_mask(x: Tensor, threshold: float) -> Tensor:

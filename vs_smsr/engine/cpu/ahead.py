@@ -27,7 +27,11 @@ SIDE = 16  # of the frame that it computes
 
 
 def start(weights: Weights, precision: str) -> subprocess.Popen[bytes] | None:
-    """Begin, where that helps: no kernels are cached, there is a second core, and Python can be started."""
+    """Begin, where that helps: no kernels are cached, there is a second core, and Python can be started.
+
+    Returns:
+        The process, which ends by itself, or with this one; None if there is none.
+    """
     python = Path(sys.executable or "")
     if available_cpus() < 2 or not python.name.startswith("python") or not _cold():
         return None
