@@ -33,7 +33,9 @@ def measure(
 
     Returns:
         {"clip", "frames_per_second": by side, "reused": share in "ours", "command_seconds": a process of the whole
-        command, kernels compiled before; "command_frames_per_second"}
+        command, kernels compiled before; "command_frames_per_second"; "command_spent": its seconds by what they go
+        for: "start" of the process until kernels are loaded, "network", and "media": decoding, comparing, encoding and
+        writing as far as the network's turns do not hide them}
     """
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
@@ -50,7 +52,7 @@ def measure(
             "threads": threads,
         }
         fps: dict[str, list[float]] = {side: [] for side in SIDES}
-        commands, reused, counted = [], 0.0, frames
+        commands, reused, network, counted = [], 0.0, 0.0, frames
         command = [sys.executable, "-m", "vs_smsr", "upscale", str(start), "-o", str(place / "command.mkv")]
         command += ["--overwrite", "--engine", "cpu", "--precision", precision, "--threads", str(threads)]
         command += ["--weights", job["weights"], "--scale", str(weights.scale)]
@@ -58,18 +60,22 @@ def measure(
             for side in SIDES:
                 made = json.loads(_run([sys.executable, str(PIPELINE), json.dumps(job | {"runs": side})]))
                 fps[side].append(made["frames"] / made["seconds"])
-                reused = made["reused"] if side == "ours" else reused
+                if side == "ours":
+                    reused, network = made["reused"], made["network"]
                 counted = made["frames"]
             began = time.perf_counter()
             _run(command)
             commands.append(time.perf_counter() - began)
     seconds = statistics.median(commands)
+    job_seconds = counted / statistics.median(fps["ours"])
+    spent = {"start": seconds - job_seconds, "network": network * job_seconds, "media": (1 - network) * job_seconds}
     return {
         "clip": f"{clip.name} {width}x{height}, {counted} frames",
         "frames_per_second": {side: statistics.median(found) for side, found in fps.items()},
         "reused": reused,
         "command_seconds": seconds,
         "command_frames_per_second": counted / seconds,
+        "command_spent": spent,
     }
 
 

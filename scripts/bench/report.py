@@ -107,6 +107,8 @@ def _figures(result: Mapping[str, Any]) -> Table:
             table.add_row(f"whole job on {found['clip']}: {SIDES[side]}", precision, value)
         value = f"{found['command_seconds']:.2f} s, {found['command_frames_per_second']:.2f} frames/s"
         table.add_row("the whole command in a process of its own, compiled before", precision, value)
+        value = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in found["command_spent"].items())
+        table.add_row("where the command's time goes", precision, value)
     return table
 
 

@@ -296,7 +296,8 @@ def test_whole_jobs(part: Module, weights: Weights, clip: Path) -> None:
     found = end_to_end.measure(weights, to_network(weights), clip, "fp32", 1, 2, 1)
     assert found["clip"] == "clip.mkv 40x24, 2 frames"
     assert found["frames_per_second"].keys() == end_to_end.SIDES.keys()
-    assert found["command_seconds"] > 0
+    assert found["command_seconds"] == pytest.approx(sum(found["command_spent"].values()))
+    assert 0 < found["command_spent"]["network"] < found["command_seconds"]
 
 
 def test_openvino_in_our_pipeline(part: Module, weights: Weights, frame: Any, tmp_path: Path) -> None:

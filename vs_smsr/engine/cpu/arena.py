@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -78,6 +78,15 @@ def total_bytes(network: PackedNetwork, height: int, width: int) -> int:
     return sum(count * dtype.itemsize for count, dtype in sizes(network, height, width).values())
 
 
+class Bordered(NamedTuple):
+    """A map's shape (rows, pitch, line), its border zero, and the rows of the highest one with the same sides."""
+
+    pitch: int
+    line: int
+    rows: int
+    highest: int
+
+
 class Arena:
     """Flat arrays by name for one frame size at a time.
 
@@ -89,7 +98,7 @@ class Arena:
         self._network = network
         self._arrays: dict[str, Words] = {}
         self._sizes: dict[str, tuple[int, np.dtype[Any]]] = {}
-        self._bordered: dict[str, tuple[int, int, int]] = {}  # the shapes in which maps' borders are zero
+        self._bordered: dict[str, Bordered] = {}
         self._tenant: str | None = None
 
     def resize(self, height: int, width: int) -> None:
@@ -113,11 +122,20 @@ class Arena:
         return self._arrays[name][:count]
 
     def take_map(self, name: str, rows: int, pitch: int, line: int) -> Words:
-        """A map of (rows, pitch) lines, flat, its border zero, which nobody changes."""
+        """A map of (rows, pitch) lines, flat, its border zero, which nobody changes.
+
+        Maps of bands are higher and lower by turns: what lies at their sides stays zero, and the row below a lower one
+        is a row of the higher ones.
+        """
         flat = self.take(name, rows * pitch * line)
-        if self._bordered.get(name) != (rows, pitch, line):
-            zero_border(flat.reshape(rows, pitch, line))
-            self._bordered[name] = rows, pitch, line
+        lines, known = flat.reshape(rows, pitch, line), self._bordered.get(name)
+        if known is None or (known.pitch, known.line) != (pitch, line):
+            known = Bordered(pitch, line, 0, 0)
+        if rows > known.highest:
+            zero_border(lines)
+        elif rows != known.rows:
+            lines[-1] = 0
+        self._bordered[name] = Bordered(pitch, line, rows, max(rows, known.highest))
         return flat
 
     @contextmanager

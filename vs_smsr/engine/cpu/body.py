@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from vs_smsr.engine.contract import Mask
 from vs_smsr.engine.cpu.arena import QUAD_LISTS, Arena, band_rows
-from vs_smsr.engine.cpu.index_lists import Positions, list_positions, touched_quads
+from vs_smsr.engine.cpu.index_lists import ALONE, Positions, list_positions, touched_quads
 from vs_smsr.engine.cpu.launchers import Launchers
 from vs_smsr.engine.cpu.network import PackedNetwork
 from vs_smsr.engine.cpu.packing import Packed, PackedLayer, Words
@@ -151,7 +151,7 @@ class Body:
         for name, quads in zip(QUAD_LISTS, chosen, strict=True):
             firsts = np.concatenate([[0], np.cumsum(np.count_nonzero(quads, axis=1))])
             positions = self._arena.take(name, int(firsts[-1]))
-            list_positions(quads, 2, self._pitch, positions)
+            list_positions(quads, 2, self._pitch, ALONE, positions[:, None])
             yield Rows(positions, firsts)
 
     def run(self, block: int, features: Words, pixels: Pixels, fused: Words) -> None:

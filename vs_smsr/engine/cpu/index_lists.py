@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Protocol
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,6 +14,7 @@ from vs_smsr.engine.cpu.arena import Arena
 
 Positions = NDArray[np.int32]
 Chosen = NDArray[np.bool_]
+ALONE = np.zeros(0, np.int32)
 
 
 class IndexLists(Protocol):
@@ -88,16 +90,17 @@ class SomePixels:
 
     @cached_property
     def _hidden_quads(self) -> Chosen:
-        return _grown(self._chosen_quads, 0, 1)
+        return _grown(self._chosen_quads, 0)
 
     @cached_property
     def _pooled_quads(self) -> Chosen:
-        return _grown(self._hidden_quads, 1, 1)
+        return _grown(self._hidden_quads, 1)
 
 
 def touched_quads(pixels: Chosen) -> Chosen:
-    """(H / 2, W / 2): the quads with a pixel that is set in (H, W)."""
-    quads: Chosen = pixels[::2, ::2] | pixels[::2, 1::2] | pixels[1::2, ::2] | pixels[1::2, 1::2]
+    """(H / 2, W / 2): the quads with a pixel that is set in (H, W), whose rows are contiguous."""
+    pairs = pixels.view(np.uint16)
+    quads: Chosen = (pairs[::2] | pairs[1::2]) != 0
     return quads
 
 
@@ -107,38 +110,38 @@ def _grid_positions(height: int, width: int) -> Positions:
 
 
 def _positions(chosen: Chosen) -> Positions:
-    found = np.empty(np.count_nonzero(chosen), np.int32)
-    list_positions(chosen, 1, chosen.shape[1] + 2, found)
-    return found
+    found = np.empty((np.count_nonzero(chosen), 1), np.int32)
+    list_positions(chosen, 1, chosen.shape[1] + 2, ALONE, found)
+    return found[:, 0]
 
 
 def quads_of(chosen: Chosen, pitch: int) -> Positions:
     """(n, 4) positions, in a grid with that many pixels a row, of the quads that are set in chosen (h, w)."""
-    first = np.empty(np.count_nonzero(chosen), np.int32)
-    list_positions(chosen, 2, pitch, first)
-    return first[:, None] + np.array([0, 1, pitch, pitch + 1], np.int32)
+    found = np.empty((np.count_nonzero(chosen), 4), np.int32)
+    list_positions(chosen, 2, pitch, np.array([1, pitch, pitch + 1], np.int32), found)
+    return found
 
 
 @compiled
-def list_positions(chosen, step, pitch, found):
-    """found (n,) = grid positions, `pitch` a row, of those set in chosen (h, w), which lie `step` pixels apart."""
+def list_positions(chosen, step, pitch, further, found):
+    """found (n, 1 + m) = positions of those set in chosen (h, w), and of m pixels so much further on for each.
+
+    What is chosen lies `step` pixels apart in a grid with `pitch` pixels a row.
+    """
     height, width = chosen.shape
     n = 0
     for y in range(height):
         row = (step * y + 1) * pitch + 1
         for x in range(width):
             if chosen[y, x]:
-                found[n] = row + step * x
+                found[n, 0] = row + step * x
+                for m in range(further.size):
+                    found[n, 1 + m] = row + step * x + further[m]
                 n += 1
 
 
-def _grown(pixels: Chosen, before: int, after: int) -> Chosen:
-    """The pixels and those so many before (above, left) and after them."""
-    grown = pixels.copy()
-    for view in (grown, grown.T):
-        base = view.copy()
-        for step in range(1, before + 1):
-            view[:-step] |= base[step:]
-        for step in range(1, after + 1):
-            view[step:] |= base[:-step]
+def _grown(quads: Chosen, before: int) -> Chosen:
+    """The quads, and those so many before (above, left) and one after them."""
+    square = np.ones((before + 2,) * 2, np.uint8)
+    grown: Chosen = cv2.dilate(quads.view(np.uint8), square, anchor=(1, 1)).view(np.bool_)
     return grown

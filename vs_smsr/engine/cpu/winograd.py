@@ -27,8 +27,9 @@ _KERNEL = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])  #
 
 def transformed(weight: NDArray[np.float32]) -> NDArray[np.float32]:
     """(outputs, inputs, 3, 3) -> (outputs, inputs, 4, 4) weights of the points."""
-    points: NDArray[np.float32] = (_KERNEL @ weight.astype(np.float64) @ _KERNEL.T).astype(np.float32)
-    return points
+    both_ways = np.kron(_KERNEL, _KERNEL).T  # one product for all, not one for each pair of channels
+    points = weight.reshape(-1, 9).astype(np.float64) @ both_ways
+    return points.reshape(*weight.shape[:2], 4, 4).astype(np.float32)
 
 
 @intrinsic

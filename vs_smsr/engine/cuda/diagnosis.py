@@ -85,9 +85,9 @@ def diagnose(facts: Facts) -> tuple[bool, str]:
 def examine(ordinal: int = 0) -> Facts:
     """Look at this machine; never raises, and imports CuPy only where there is a driver."""
     driver = _driver()
-    wheels = _wheels()
     if not driver:
-        return Facts(wheels=wheels)
+        return Facts()  # at once: every engine on a machine without a GPU waits for this
+    wheels = _wheels()
     try:
         from cupy_backends.cuda.api import runtime
         from cupy_backends.cuda.libs import nvrtc
