@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,17 +16,15 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from paper.masks import Hold, Quads, choose_channels, computed, decides_masks, is_logit, settle
 from vs_smsr.evaluation.bicubic import crop_to_multiple, imresize
 from vs_smsr.network.dhp import DHP
 from vs_smsr.network.masked import HARD, STRAIGHT, MaskedNetwork
 
-MASKS = "spa_mask", "ch_mask", "predict"  # in names of parameters that decide masks
-LOGITS = "ch_mask", "5.bias"  # of those, ends of the names of what is a logit itself
 LOGIT_LR = 0.02  # Adam's rate for logits: they must come far from where they begin
 PENALTY = 30.0  # of each share (0..1) that is computed beyond the wanted one, in units of the L1 loss
-PATIENCE = 0.05  # how fast the pressure on what is computed follows
-NEAR = 0.002  # of the wanted share, when masks are settled
-SEEN, SIDE, SHIFT = 16, 64, 8.0  # images that masks are settled on, their sides at most; how far logits are shifted
+SEEN, SIDE = 16, 64  # images that masks are settled on, their sides at most
+LOOK = 100  # steps from one look at what those images take to the next
 
 
 @dataclass(frozen=True)
@@ -38,6 +37,8 @@ class Recipe:
         batch, patch: crops of a step and their side in source pixels.
         shrink: for networks that prune themselves, the proximal step after each update.
         sparsity: the share of multiply-adds under masks that is to be skipped; None: no masks, everything is computed.
+        upsampling: share of 2x2 source pixels that are not upsampled, as that mask is taught; None: as it comes.
+        dense: by layer of a block, the share of channels that are dense from the beginning; None: masks are learned.
         settled: share of the steps, the last ones, in which masks are decided as inference decides them.
         learning: do spatial masks learn then, too?
     """
@@ -47,6 +48,8 @@ class Recipe:
     batch: int = 4
     patch: int = 16
     sparsity: float | None = None
+    upsampling: float | None = None
+    dense: tuple[float, ...] | None = None
     shrink: float = 0
     mask_lr: float = 4.0
     settled: float = 0.75
@@ -56,23 +59,6 @@ class Recipe:
     def drawn(self) -> int:
         """Steps in which masks are drawn."""
         return 0 if self.sparsity is None else self.steps - round(self.settled * self.steps)
-
-
-@dataclass
-class Hold:
-    """Holds what decided masks compute of crops, which are livelier than whole pictures.
-
-    Attributes:
-        share: that they are to compute, 0..1.
-        pressure: what each computed share costs in the loss: the more, the longer too much was computed.
-    """
-
-    share: float = 1.0
-    pressure: float = 0.5
-
-    def adjust(self, computed: float) -> None:
-        """After a step that computed this share."""
-        self.pressure += PATIENCE * (computed - self.share)
 
 
 class Crops:
@@ -110,6 +96,14 @@ class Crops:
         turns, flip = int(rng.integers(4)), rng.random() < 0.5
         return tuple(np.rot90(part[:, ::-1] if flip else part, turns) for part in (lr, hr))  # type: ignore[return-value]
 
+    def halves(self, count: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Pairs as `draw` gives them, of some images at half their size, as those of test sets are."""
+        step, scale = max(len(self._pairs) // count, 1), self._scale
+        for _, large in self._pairs[::step][:count]:
+            half = imresize(crop_to_multiple(large, 4 * scale), 1 / 2)
+            half = crop_to_multiple(half[: SIDE * scale, : SIDE * scale], 2 * scale)
+            yield _tensor((imresize(half, 1 / scale),)), _tensor((half,))
+
     def small(self, count: int) -> list[Tensor]:
         """(1, 3, H, W) of some LR images at half their size, as those of test sets are; the sides are even."""
         step = max(len(self._pairs) // count, 1)
@@ -139,20 +133,19 @@ def train(
     optimizer = torch.optim.Adam(_groups(network), lr=recipe.lr, betas=(0.9, 0.99))
     average = {name: value.detach().clone() for name, value in network.named_parameters()}
     step, spent, begun = 0, 0.0, time.monotonic()
-    hold = Hold()
+    control = None if recipe.sparsity is None else Control(network, recipe, crops)
     if checkpoint.exists():
         state = torch.load(checkpoint, weights_only=True)
         network.load_state_dict(state["network"])
         optimizer.load_state_dict(state["optimizer"])
-        average, step, spent, hold = (state[name] for name in ("average", "step", "seconds", "hold"))
-        hold = Hold(*hold)
+        average, step, spent = (state[name] for name in ("average", "step", "seconds"))
+        if control:
+            control.restore(state["control"])
     last = recipe.steps if stop is None else stop
     while step < last and time.monotonic() - begun < seconds:
-        if recipe.sparsity is not None and step == recipe.drawn:
-            settle(network, recipe, crops)
-            hold = Hold(_share_of_crops(network, recipe, crops))
+        if control and control.before(step):
             average = {name: value.detach().clone() for name, value in network.named_parameters()}
-        _step(network, recipe, crops, optimizer, step, hold)
+        _step(network, recipe, crops, optimizer, step, control)
         step += 1
         decay = min(0.99, (1 + step) / (10 + step))
         with torch.no_grad():
@@ -161,52 +154,103 @@ def train(
         if step % 25 == 0 or step == last:
             now = spent + time.monotonic() - begun
             state = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "average": average}
-            torch.save(
-                state | {"step": step, "seconds": now, "hold": (hold.share, hold.pressure)},
-                checkpoint.with_suffix(".new"),
-            )
+            state |= {"step": step, "seconds": now, "control": control.state() if control else ()}
+            torch.save(state, checkpoint.with_suffix(".new"))
             checkpoint.with_suffix(".new").replace(checkpoint)
     network.load_state_dict(average, strict=False)
-    if recipe.sparsity is not None and step == recipe.steps:
-        settle(network, recipe, crops)
+    if control and step == recipe.steps and not recipe.learning:
+        control.settle()
     return step >= recipe.steps
 
 
-def _computed(network: nn.Module, shares: Tensor) -> Tensor:
-    """The share of multiply-adds under masks that is done, from those of the masks."""
-    if not isinstance(network, MaskedNetwork):
-        return shares.mean()
-    macs = shares.new_tensor(network.spec.masked_macs)
-    return (shares * macs).sum() / macs.sum()
+class Control:
+    """The masks of a network in training: drawn, then decided, and what they compute comes to the wanted share.
+
+    Attributes:
+        hold: of what decided masks compute.
+        quads: what the upsampling's mask is taught; None where it is as any other.
+    """
+
+    def __init__(self, network: nn.Module, recipe: Recipe, crops: Crops) -> None:
+        assert isinstance(network, MaskedNetwork), "only masks have a share that they compute"
+        assert recipe.sparsity is not None, "a wanted one"
+        self._network, self._recipe, self._crops = network, recipe, crops
+        self.hold = Hold(1 - recipe.sparsity)
+        taught = recipe.upsampling is not None
+        self.quads = Quads(1 - recipe.upsampling, crops.halves(4 * SEEN)) if taught else None
+        if recipe.dense:
+            choose_channels(network, recipe.dense)
+
+    def before(self, step: int) -> bool:
+        """Make ready for a step; True if masks were settled: what was averaged is of other masks."""
+        recipe = self._recipe
+        if recipe.learning and step >= recipe.drawn and (step - recipe.drawn) % LOOK == 0:
+            if step == recipe.drawn:
+                self.settle()
+            self._look()
+            return step == recipe.drawn
+        if step == recipe.drawn:
+            self.settle()
+        return step == recipe.drawn
+
+    def settle(self) -> None:
+        """Of pictures, decided masks compute the wanted share from now on."""
+        upsampling = self.quads.wanted if self.quads else None
+        images = self._crops.small(SEEN)
+        settle(self._network, images, self.hold.wanted, upsampling=upsampling, channels=not self._recipe.dense)
+
+    def cost(self, step: int, shares: Tensor, small: Tensor, large: Tensor) -> Tensor:
+        """What masks add to a step's loss, from the shares of its call of the network."""
+        recipe, done = self._recipe, computed(self._network, shares)
+        if step < recipe.drawn:
+            return PENALTY * (done - (1 - (1 - self.hold.wanted) * min(1, 2 * step / recipe.drawn))).clamp(min=0)
+        if not recipe.learning:
+            return done.new_zeros(())
+        cost = self.hold.pressure * done
+        self.hold.adjust(done.item())
+        return cost + self.quads.loss(self._network, small, large) if self.quads else cost
+
+    @torch.no_grad()
+    def _look(self) -> None:
+        """What is to be held of crops changes as masks learn."""
+        network, rng = self._network, np.random.default_rng(0)
+        drawn = [self._crops.draw(rng, self._recipe.batch, self._recipe.patch)[0] for _ in range(SEEN)]
+        crops, pictures = (
+            torch.stack([network(image, HARD)[1] for image in images]).mean(0)
+            for images in (drawn, self._crops.small(SEEN))
+        )
+        self.hold.aim(computed(network, crops).item(), computed(network, pictures).item())
+        if self.quads:
+            self.quads.aim(pictures[-1].item())
+        print(f"pictures {computed(network, pictures).item():.3f}, crops held at {self.hold.share:.3f}", flush=True)
+
+    def state(self) -> tuple[float, ...]:
+        """What a checkpoint keeps."""
+        return self.hold.share, self.hold.pressure, self.quads.limit if self.quads else 0.0
+
+    def restore(self, state: tuple[float, ...]) -> None:
+        """The way back."""
+        self.hold.share, self.hold.pressure, limit = state
+        if self.quads:
+            self.quads.limit = limit
 
 
 def _groups(network: nn.Module) -> list[dict[str, Any]]:
     """Parameters by how fast they learn: most, those of mask branches, and logits."""
     groups: dict[str, list[nn.Parameter]] = {"others": [], "masks": [], "logits": []}
     for name, value in network.named_parameters():
-        kind = "logits" if _is_logit(name) else "masks" if _decides_masks(name) else "others"
+        kind = "logits" if is_logit(name) else "masks" if decides_masks(name) else "others"
         groups[kind].append(value)
     return [{"params": found} for found in groups.values()]
 
 
-def _decides_masks(name: str) -> bool:
-    return any(part in name for part in MASKS)
-
-
-def _is_logit(name: str) -> bool:
-    return _decides_masks(name) and name.endswith(LOGITS)
-
-
-@torch.no_grad()
-def _share_of_crops(network: nn.Module, recipe: Recipe, crops: Crops) -> float:
-    """Computed by decided masks, mean of some steps' crops."""
-    rng = np.random.default_rng(0)
-    shares = [network(crops.draw(rng, recipe.batch, recipe.patch)[0], HARD)[1] for _ in range(SEEN)]
-    return float(np.mean([_computed(network, one).item() for one in shares]))
-
-
 def _step(
-    network: nn.Module, recipe: Recipe, crops: Crops, optimizer: torch.optim.Optimizer, step: int, hold: Hold
+    network: nn.Module,
+    recipe: Recipe,
+    crops: Crops,
+    optimizer: torch.optim.Optimizer,
+    step: int,
+    control: Control | None,
 ) -> None:
     progress = step / recipe.steps
     fall = min(1, (step + 1) / 50) * (0.5 + 0.5 * math.cos(math.pi * progress))
@@ -214,17 +258,17 @@ def _step(
         group["lr"] = rate * fall
     torch.manual_seed(step)
     small, large = crops.draw(np.random.default_rng(step), recipe.batch, recipe.patch)
-    tau, drawn = None, recipe.sparsity is not None and step < recipe.drawn
-    if recipe.sparsity is not None:
-        tau = max(1 - step / recipe.drawn, 0.3) if drawn else STRAIGHT if recipe.learning else HARD
+    tau = None
+    if control:
+        drawn, decided = step < recipe.drawn, STRAIGHT if recipe.learning else HARD
+        tau = max(1 - step / recipe.drawn, 0.3) if drawn else decided
     out, shares = network(small, tau)
-    loss, computed = F.l1_loss(out, large), _computed(network, shares)
-    if drawn and recipe.sparsity is not None:
-        wanted = 1 - recipe.sparsity * min(1, 2 * step / recipe.drawn)
-        loss = loss + PENALTY * (computed - wanted).clamp(min=0)
-    elif recipe.learning:
-        loss = loss + hold.pressure * computed
-        hold.adjust(computed.item())
+    loss = F.l1_loss(out, large)
+    if step % 25 == 0:
+        held = f", computed {computed(network, shares).item():.3f}, {control.hold}" if control else ""
+        print(f"{step} L1 {loss.item():.3f}{held}", flush=True)
+    if control:
+        loss = loss + control.cost(step, shares, small, large)
     optimizer.zero_grad()
     loss.backward()
     nn.utils.clip_grad_norm_(network.parameters(), 5.0)
@@ -232,28 +276,3 @@ def _step(
     if recipe.shrink:
         assert isinstance(network, DHP), "only such a network prunes itself"
         network.shrink(recipe.shrink * fall)
-    if step % 25 == 0:
-        print(f"{step} loss {loss.item():.3f} computed {computed.item():.3f} pressure {hold.pressure:.2f}", flush=True)
-
-
-@torch.no_grad()
-def settle(network: nn.Module, recipe: Recipe, crops: Crops) -> None:
-    """Shift all logits by one number, so that masks decided by them compute the wanted share of some images.
-
-    Masks that are drawn compute another share than those decided by the same logits.
-    """
-    assert recipe.sparsity is not None, "only masks are settled"
-    images = crops.small(SEEN)
-    logits = {name: value for name, value in network.named_parameters() if _is_logit(name)}
-    begun = {name: value.clone() for name, value in logits.items()}
-    low, high = -SHIFT, SHIFT
-    for _ in range(12):
-        shift = (low + high) / 2
-        for name, value in logits.items():
-            kind = 0 if name.endswith("ch_mask") else 1  # of (dense, sparse) the first, of (off, on) the second
-            value[..., kind] = begun[name][..., kind] + shift
-        computed = float(np.mean([_computed(network, network(image, HARD)[1]).item() for image in images]))
-        if abs(computed - (1 - recipe.sparsity)) < NEAR:
-            break
-        low, high = (low, shift) if computed > 1 - recipe.sparsity else (shift, high)
-    print(f"settled: computed {computed:.3f}, shifted by {shift:.3f}", flush=True)

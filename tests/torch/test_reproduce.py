@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from vs_smsr.engine.cpu import CpuEngine
 from vs_smsr.families import smsr, srresnet
@@ -23,8 +24,9 @@ from vs_smsr.weights import load
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
+from paper import masks  # noqa: E402
 from paper.counts import EXPLAINED, MODULES, SPECS, measured  # noqa: E402
-from paper.training import Crops, Hold, Recipe, train  # noqa: E402
+from paper.training import Crops, Recipe, train  # noqa: E402
 
 ROWS = [
     *("smsr_x2", "smsr_x3", "smsr_x4"),
@@ -147,11 +149,56 @@ def test_decided_masks_learn():
 
 
 def test_the_pressure_holds_what_is_computed():
-    hold, computed = Hold(share=0.4, pressure=0.5), 0.7
+    hold, computed = masks.Hold(0.4, share=0.4, pressure=0.5), 0.7
     for _ in range(400):
         hold.adjust(computed)
         computed += 0.1 * (0.9 - 0.5 * hold.pressure - computed)  # who pays for what is computed does less
     assert computed == pytest.approx(0.4, abs=0.02)
+
+
+def test_the_upsampling_is_taught_where_the_base_is_far_from_hr():
+    torch.manual_seed(0)
+    spec = srresnet.spec(4)
+    network = MaskedNetwork(replace(spec, blocks=spec.blocks[:1]))
+    small = torch.full((1, 3, 16, 16), 90.0)
+    large = F.interpolate(small, scale_factor=4)
+    large[..., :32] += 20 * torch.rand(1, 3, 64, 32)  # flat on the right
+    quads, optimizer = masks.Quads(0.5, [(small, large)]), torch.optim.Adam(network.parameters(), 0.01)
+    assert 0 < quads.limit < 20
+    small[..., :8] += 20 * torch.rand(1, 3, 16, 8)  # which the network sees
+    for _ in range(60):
+        network(small, STRAIGHT)
+        optimizer.zero_grad()
+        quads.loss(network, small, large).backward()
+        optimizer.step()
+    on = network.quads[0, 0] > 0
+    assert on[:, :3].all()
+    assert not on[:, 5:].any()
+    limit = quads.limit
+    quads.aim(0.7)
+    assert quads.limit > limit
+    quads.aim(0.3)
+    assert quads.limit == pytest.approx(limit)
+
+
+def test_strong_channels_are_dense():
+    torch.manual_seed(0)
+    network = MaskedNetwork(srresnet.spec(4))
+    numbers = dict(network.named_parameters())
+    with torch.no_grad():
+        numbers["body.2.conv1.weight"][5] *= 9
+        numbers["body.2.conv2.weight"][:, 7] *= 9  # who reads channel 7
+        numbers["body.2.conv2.weight"][11] *= 9
+    masks.choose_channels(network, (2 / 64, 1 / 64))
+    first, second = numbers["body.2.ch_mask"][0].permute(1, 0, 2)
+    assert (first[:, 0] > first[:, 1]).nonzero().flatten().tolist() == [5, 7]
+    assert (second[:, 0] > second[:, 1]).nonzero().flatten().tolist() == [11]
+
+
+def test_what_crops_are_held_to_gives_the_wanted_share_of_pictures():
+    hold = masks.Hold(0.4)
+    hold.aim(crops=0.7, pictures=0.5)
+    assert hold.share == pytest.approx(0.6)
 
 
 def test_masks_settle_at_the_wanted_share(tmp_path):

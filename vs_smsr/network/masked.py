@@ -32,9 +32,15 @@ class Masks:
 
 
 class MaskedNetwork(nn.Module):
-    """One network; the names of its parameters are those of `spec.shapes`. Images are (B, 3, H, W) RGB 0..255, even."""
+    """One network; the names of its parameters are those of `spec.shapes`. Images are (B, 3, H, W) RGB 0..255, even.
+
+    Attributes:
+        quads: (B, 1, H / 2, W / 2) margins by which the newest call decided for the upsampling of quads of pixels, or,
+            below 0, against it.
+    """
 
     mean: Tensor
+    quads: Tensor
 
     def __init__(self, spec: NetworkSpec) -> None:
         super().__init__()
@@ -91,7 +97,8 @@ class MaskedNetwork(nn.Module):
         """Features at the size that the tail takes, and where the spec has a mask for it the share that is computed."""
         mask, quads = self.spec.upsampling_mask, None
         if mask and tau is not None:
-            quads = _active(F.max_pool2d(self._margin(mask, features), 2), tau)
+            self.quads = F.max_pool2d(self._margin(mask, features), 2)
+            quads = _active(self.quads, tau)
         for level, convolution in enumerate(self.spec.upsampling):
             features = F.leaky_relu(F.pixel_shuffle(self._conv(convolution, features), 2), self.spec.slope)
             if quads is not None:
