@@ -183,15 +183,12 @@ class Control:
 
     def before(self, step: int) -> bool:
         """Make ready for a step; True if masks were settled: what was averaged is of other masks."""
-        recipe = self._recipe
-        if recipe.learning and step >= recipe.drawn and (step - recipe.drawn) % LOOK == 0:
-            if step == recipe.drawn:
-                self.settle()
-            self._look()
-            return step == recipe.drawn
-        if step == recipe.drawn:
+        decided = step - self._recipe.drawn  # steps since masks are
+        if decided == 0:
             self.settle()
-        return step == recipe.drawn
+        if self._recipe.learning and decided >= 0 and decided % LOOK == 0:
+            self._look()
+        return decided == 0
 
     def settle(self) -> None:
         """Of pictures, decided masks compute the wanted share from now on."""

@@ -106,12 +106,19 @@ def test_every_module_row_can_be_made(name):
     assert sum(p.numel() for p in make().parameters()) == pytest.approx(printed.params, rel=0.05)
 
 
-def test_a_row_that_is_stopped_goes_on_to_the_same_numbers(tmp_path):
+SHALLOW = replace(srresnet.spec(4), blocks=srresnet.spec(4).blocks[:2])
+DRAWN_AT_FIRST = Recipe(steps=4, batch=1, patch=8, sparsity=0.5, settled=0.5, learning=True)
+CHOSEN = replace(DRAWN_AT_FIRST, settled=1, upsampling=0.3, dense=(0.5, 0.25))
+
+
+@pytest.mark.parametrize(
+    ("spec", "recipe"), [(smsr.variant(2, "dynamic"), DRAWN_AT_FIRST), (SHALLOW, CHOSEN)], ids=["drawn", "chosen"]
+)
+def test_a_row_that_is_stopped_goes_on_to_the_same_numbers(tmp_path, spec, recipe):
     rng = np.random.default_rng(0)
     for n in range(2):
         cv2.imwrite(str(tmp_path / f"{n}.png"), cv2.resize(rng.integers(0, 256, (12, 12, 3), np.uint8), (72, 72)))
-    crops, spec = Crops(tmp_path, 2, 2), smsr.variant(2, "dynamic")
-    recipe = Recipe(steps=4, batch=1, patch=8, sparsity=0.5, settled=0.5, learning=True)
+    crops = Crops(tmp_path, spec.scale, 2)
 
     def network() -> MaskedNetwork:
         torch.manual_seed(0)
