@@ -52,7 +52,7 @@ def measure(
             "threads": threads,
         }
         fps: dict[str, list[float]] = {side: [] for side in SIDES}
-        commands, reused, network, counted = [], 0.0, 0.0, frames
+        commands, networks, reused, counted = [], [], 0.0, frames
         command = [sys.executable, "-m", "vs_smsr", "upscale", str(start), "-o", str(place / "command.mkv")]
         command += ["--overwrite", "--engine", "cpu", "--precision", precision, "--threads", str(threads)]
         command += ["--weights", job["weights"], "--scale", str(weights.scale)]
@@ -61,13 +61,14 @@ def measure(
                 made = json.loads(_run([sys.executable, str(PIPELINE), json.dumps(job | {"runs": side})]))
                 fps[side].append(made["frames"] / made["seconds"])
                 if side == "ours":
-                    reused, network = made["reused"], made["network"]
+                    reused = made["reused"]
+                    networks.append(made["network"])
                 counted = made["frames"]
             began = time.perf_counter()
             _run(command)
             commands.append(time.perf_counter() - began)
     seconds = statistics.median(commands)
-    job_seconds = counted / statistics.median(fps["ours"])
+    job_seconds, network = counted / statistics.median(fps["ours"]), statistics.median(networks)
     spent = {"start": seconds - job_seconds, "network": network * job_seconds, "media": (1 - network) * job_seconds}
     return {
         "clip": f"{clip.name} {width}x{height}, {counted} frames",

@@ -19,7 +19,6 @@ from vs_smsr.families import LearnedMask
 from vs_smsr.network.masked import HARD, MaskedNetwork
 
 MASKS = "spa_mask", "ch_mask", "predict"  # in names of parameters that decide masks
-LOGITS = "ch_mask", "5.bias"  # of those, ends of the names of what is a logit itself
 PATIENCE = 0.05  # how fast the pressure on what is computed follows
 TAUGHT = 0.3  # the upsampling's cross entropy in units of the L1 loss
 NEAR = 0.002  # of the wanted share, when masks are settled
@@ -87,9 +86,15 @@ def decides_masks(name: str) -> bool:
     return any(part in name for part in MASKS)
 
 
-def is_logit(name: str) -> bool:
-    """And a logit itself?"""
-    return decides_masks(name) and name.endswith(LOGITS)
+def logits(network: nn.Module) -> dict[str, Tensor]:
+    """By parameter that is a logit itself, the view of what makes pixels active, or channels dense."""
+    if not isinstance(network, MaskedNetwork):
+        return {}
+    spec, numbers = network.spec, dict(network.named_parameters())
+    decide = [f"{mask.decide.name}.bias" for mask in spec.masks if isinstance(mask, LearnedMask)]
+    channels = [block.channel_mask for block in spec.blocks if isinstance(block.channel_mask, str)]
+    views = {name: numbers[name].data[1:] for name in decide}  # of (off, on)
+    return views | {name: numbers[name].data[..., 0] for name in channels}  # of (dense, sparse)
 
 
 @torch.no_grad()
@@ -104,14 +109,14 @@ def choose_channels(network: MaskedNetwork, shares: Sequence[float]) -> None:
     numbers = dict(network.named_parameters())
     for block in network.spec.blocks:
         weights = [numbers[f"{layer.name}.weight"] for layer in block.layers]
-        logits = numbers[str(block.channel_mask)]
+        kinds = numbers[str(block.channel_mask)]  # (1, width, layers, 2)
         for layer, (weight, share) in enumerate(zip(weights, shares, strict=True)):
             strength = weight.flatten(1).norm(dim=1)
             if layer + 1 < len(weights):
                 strength = strength * weights[layer + 1].transpose(0, 1).flatten(1).norm(dim=1)
             strongest = strength.topk(round(share * len(strength))).indices
-            logits[0, :, layer] = logits.new_tensor([-CERTAIN, CERTAIN])
-            logits[0, strongest, layer] = logits.new_tensor([CERTAIN, -CERTAIN])
+            kinds[0, :, layer] = kinds.new_tensor([-CERTAIN, CERTAIN])
+            kinds[0, strongest, layer] = kinds.new_tensor([CERTAIN, -CERTAIN])
 
 
 def computed(network: nn.Module, shares: Tensor) -> Tensor:
@@ -140,23 +145,21 @@ def settle(
         upsampling: the share of 2x2 source pixels that are to be upsampled, by a number of its own; None: as it comes.
         channels: shift logits of channel masks, too.
     """
-    numbers, spec = dict(network.named_parameters()), network.spec
-    # views of what makes pixels active, of (off, on), and channels dense, of (dense, sparse)
-    logits = [numbers[f"{mask.decide.name}.bias"].data[1:] for mask in spec.masks if isinstance(mask, LearnedMask)]
+    mask, found = network.spec.upsampling_mask, logits(network)
     if upsampling is not None:
-        _shift([logits.pop()], lambda: float(np.mean([network(i, HARD)[1][-1].item() for i in images])), upsampling)
-    if channels:
-        masks = [block.channel_mask for block in spec.blocks]
-        logits += [numbers[name].data[..., 0] for name in masks if isinstance(name, str)]
-    _shift(logits, lambda: float(np.mean([computed(network, network(i, HARD)[1]).item() for i in images])), wanted)
+        assert mask, "only its own mask leaves upsampling out"
+        own = [found.pop(f"{mask.decide.name}.bias")]
+        _shift(own, lambda: float(np.mean([network(i, HARD)[1][-1].item() for i in images])), upsampling)
+    shifted = [value for name, value in found.items() if channels or not name.endswith("ch_mask")]
+    _shift(shifted, lambda: float(np.mean([computed(network, network(i, HARD)[1]).item() for i in images])), wanted)
 
 
-def _shift(logits: Sequence[Tensor], share: Callable[[], float], wanted: float) -> None:
-    begun = [value.clone() for value in logits]
+def _shift(values: Sequence[Tensor], share: Callable[[], float], wanted: float) -> None:
+    begun = [value.clone() for value in values]
     low, high = -SHIFT, SHIFT
     for _ in range(12):
         shift = (low + high) / 2
-        for value, before in zip(logits, begun, strict=True):
+        for value, before in zip(values, begun, strict=True):
             value.copy_(before + shift)
         found = share()
         if abs(found - wanted) < NEAR:

@@ -30,7 +30,7 @@ TABLE_1 = {  # PSNR on Set5 and Set14, sparsity on both
     "smsr_x2_dynamic": (37.98, 33.62, 0.56, 0.46),
     "smsr_x2_static": (38.00, 33.64, 0.58, 0.46),
 }
-TABLE_2 = ("srresnet_x4", "srresnet_x4_masked_35", "srresnet_x4_masked_52")
+TABLE_2 = ("srresnet_x4", "srresnet_x4_masked_35", "srresnet_x4_long", "srresnet_x4_masked_52")
 TABLE_2 += ("imdn_x4", "imdn_x4_masked_22", "imdn_x4_masked_42", *MODULES)
 
 

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from paper.masks import Hold, Quads, choose_channels, computed, decides_masks, is_logit, settle
+from paper.masks import Hold, Quads, choose_channels, computed, decides_masks, logits, settle
 from vs_smsr.evaluation.bicubic import crop_to_multiple, imresize
 from vs_smsr.network.dhp import DHP
 from vs_smsr.network.masked import HARD, STRAIGHT, MaskedNetwork
@@ -235,8 +235,9 @@ class Control:
 def _groups(network: nn.Module) -> list[dict[str, Any]]:
     """Parameters by how fast they learn: most, those of mask branches, and logits."""
     groups: dict[str, list[nn.Parameter]] = {"others": [], "masks": [], "logits": []}
+    decisive = logits(network)
     for name, value in network.named_parameters():
-        kind = "logits" if is_logit(name) else "masks" if decides_masks(name) else "others"
+        kind = "logits" if name in decisive else "masks" if decides_masks(name) else "others"
         groups[kind].append(value)
     return [{"params": found} for found in groups.values()]
 
