@@ -66,6 +66,7 @@ class Pool:
         while (job := self._jobs.get()) is not None:
             add(self._waiting, -1)
             job.join(thread_id)
+            del job  # its arrays may be let go before another comes
             reaches(self._waiting, 1)
 
 
