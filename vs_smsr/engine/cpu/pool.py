@@ -66,7 +66,6 @@ class Pool:
         while (job := self._jobs.get()) is not None:
             add(self._waiting, -1)
             job.join(thread_id)
-            del job  # its arrays may be let go before another comes
             reaches(self._waiting, 1)
 
 
@@ -95,5 +94,6 @@ class _Job:
         add(self._state, CLOSED)
         while not reaches(self._state, CLOSED):
             time.sleep(NAP)  # a helper is not running: leave it the CPU
+        self._calls = []  # helpers that come late, or wait, hold this job, but no arrays
         if self._error is not None:
             raise self._error
