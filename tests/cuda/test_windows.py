@@ -11,8 +11,8 @@ from vs_smsr.engine import Overrides, Upscaled
 from vs_smsr.engine.cuda import CudaEngine
 from vs_smsr.engine.kept import KeptFrame
 from vs_smsr.engine.picture import Picture
-from vs_smsr.engine.staged import StagedFrame
-from vs_smsr.engine.stores import InMemory
+from vs_smsr.engine.staged import StagedFrame, store_size, stored
+from vs_smsr.engine.stores import Copiers, InMemory
 from vs_smsr.engine.window import Window
 from vs_smsr.errors import MemoryBudgetError
 from vs_smsr.options import TilingOptions
@@ -35,10 +35,16 @@ def cores(height: int, width: int, side: int) -> list[Window]:
     ]
 
 
+def stores(cuda: CudaEngine, height: int, width: int) -> list[InMemory]:
+    sides, copiers = store_size(cuda.weights.spec, height, width), Copiers()
+    return [InMemory(*sides, copiers) for _ in stored(cuda.weights.spec)]
+
+
 def tiled(cuda: CudaEngine, frame: np.ndarray, state: Overrides, side: int) -> Upscaled:
     height, width = frame.shape[:2]
-    walk = StagedFrame(cuda, [InMemory(height, width) for _ in range(cuda.weights.spec.stages)], height, width)
-    return walk.upscale(frame, state, cores(height, width, side))
+    return StagedFrame(cuda, stores(cuda, height, width), height, width).upscale(
+        frame, state, cores(height, width, side)
+    )
 
 
 def same(a: Upscaled, b: Upscaled) -> bool:
@@ -80,13 +86,14 @@ def test_tiles_make_no_seams_with_given_attention() -> None:
 def test_stages_that_are_kept_are_those_of_the_tiles() -> None:
     """And so is the attention, although windows of the same size had been asked for parts of theirs before."""
     cuda, frame, everything = engine("fp16"), image(HEIGHT, WIDTH), Window(0, 0, HEIGHT, WIDTH)
-    stores = [InMemory(HEIGHT, WIDTH) for _ in range(cuda.weights.spec.stages)]
-    tiles = StagedFrame(cuda, stores, HEIGHT, WIDTH).upscale(frame, Overrides(), cores(HEIGHT, WIDTH, 12))
+    left = dict(zip(stored(cuda.weights.spec), stores(cuda, HEIGHT, WIDTH), strict=True))
+    tiles = StagedFrame(cuda, list(left.values()), HEIGHT, WIDTH).upscale(frame, Overrides(), cores(HEIGHT, WIDTH, 12))
     kept = KeptFrame(cuda, HEIGHT, WIDTH)
     assert same(tiles, kept.upscale(frame, Overrides()))
-    first, last = stores[0].read(everything), stores[-1].read(everything)
-    assert np.array_equal(kept.stages[0].read(everything), first)
-    assert np.array_equal(kept.stages[-1].read(everything), last)
+    for name, stage in ("features", -2), ("fused", -1):  # of the last block, which lies where the store begins
+        found = np.empty_like(kept.stages[stage])
+        left[name].read(everything, found)
+        assert np.array_equal(kept.stages[stage], found), name
     every = np.ones((HEIGHT, WIDTH), np.bool_)
     for block in range(len(cuda.weights.spec.blocks)):
         assert not kept.masked(block, everything, every, every).any(), block

@@ -15,7 +15,7 @@ import pytest
 from vs_smsr.engine.contract import Capabilities, Frame, Overrides, Upscaled
 from vs_smsr.engine.cpu import CpuEngine
 from vs_smsr.engine.memory import HostMemory
-from vs_smsr.engine.stores import OnDisk, WriteBehind
+from vs_smsr.engine.stores import Copiers, OnDisk
 from vs_smsr.engine.window import whole
 from vs_smsr.errors import EngineError, MemoryBudgetError
 from vs_smsr.options import TilingOptions, parse_bytes
@@ -124,7 +124,7 @@ def test_features_beside_a_gpu_take_a_share_of_the_host(monkeypatch: pytest.Monk
         found[free // store] = plan(Gpu(), 1080, 1920, options).keep, tiled.in_memory  # type: ignore[arg-type]
         assert tiled.tile
         assert tiled.bytes["features"] == 0
-    assert found == {0: ("regions", 0), 3: ("regions", 1), 60: ("features", 6)}
+    assert found == {0: ("regions", 0), 3: ("regions", 1), 60: ("features", 4)}
 
 
 def test_the_buffers_of_the_last_size_are_not_counted_twice(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,10 +189,9 @@ def test_a_full_disk_is_told_where_it_is(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr("tempfile.gettempdir", lambda: "/somewhere")
     full = Path("/dev/full").open("r+b", buffering=0)  # noqa: SIM115  # the store closes it
     monkeypatch.setattr("tempfile.TemporaryFile", lambda **_: full)
-    store = OnDisk(4, 4, WriteBehind())
-    store.write(whole(4, 4), np.zeros((4, 4, 64), np.float32))  # behind the next window
+    store = OnDisk(4, 4, Copiers())
     with pytest.raises(EngineError, match=r"/somewhere: No space left on device\. Make room there, set TMPDIR"):
-        store.read(whole(4, 4))
+        store.write(whole(4, 4), np.zeros((4, 4, 64), np.float32))
 
 
 def test_engine_buffers_are_what_was_planned() -> None:

@@ -107,8 +107,8 @@ def _engine(tiler: Tiler, plan: FramePlan, frames: Sequence[Frame], count: int |
         tiles = cover(bounds, plan.tile, plan.tile)
         halo = tiles[len(tiles) // 2].expand(network.stage_needs, bounds)
         passes = (
-            f"{spec.stages + len(spec.blocks)} passes over {len(tiles)} tiles of at most {plan.tile}x{plan.tile}, "
-            f"windows up to {halo.width}x{halo.height}; features of {plan.in_memory} stages in memory, "
+            f"{spec.stages + 1} passes over {len(tiles)} tiles of at most {plan.tile}x{plan.tile}, "
+            f"windows up to {halo.width}x{halo.height}; features: {plan.in_memory} maps in memory, "
             f"{plan.on_disk} on disk"
         )
     lines += [f"  tiles                    {passes}", f"  frames at the same time  {plan.in_flight}"]

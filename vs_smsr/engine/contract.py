@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -26,7 +26,8 @@ Features = NDArray[Any]  # (h, w, n) of the engine's own type: the channels of e
 Sums = NDArray[np.int64]  # channel sums in units of `families.SUM_UNIT`, (..., width) in the engine's own shape; for
 # contrast attention (2, width), the second of squares
 Wanted = NDArray[np.bool_]  # (h, w)
-Map = Literal["head", "features", "fused"]  # f_0; the newest f_k; the newest block's fused layers, before attention
+# f_0; the newest f_k; the newest block's fused layers, before attention; the collect's 1x1 of the blocks so far
+Map = Literal["head", "features", "fused", "collected"]
 
 
 @dataclass(frozen=True)
@@ -184,6 +185,15 @@ class Ops(Protocol):
 
     def read(self, source: Map, window: Window) -> Features:
         """A copy of part of a map on the host; reading "fused" may overwrite "features" where there is a collect."""
+        ...
+
+    def load(self, target: Map, fill: Callable[[Features], None]) -> None:
+        """As `write`, with what `fill` puts into the whole of an array (h, w, words)."""
+        ...
+
+    def save(self, source: Map, window: Window, take: Callable[[Features], None]) -> None:
+        """As `read`, without a copy where the map lies on the host: `take` is given an array (h, w, words), its rows
+        C-contiguous, that is another map's soon after."""
         ...
 
     def update(self, source: Map, window: Window, kept: Features, wanted: Wanted) -> Wanted:

@@ -9,10 +9,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from vs_smsr.engine.contract import Dense, Engine, Frame, Map, Mask, Ops, Overrides, Scales, Upscaled, Wanted
+from vs_smsr.engine.contract import Dense, Engine, Features, Frame, Map, Mask, Ops, Overrides, Scales, Upscaled, Wanted
 from vs_smsr.engine.interpreter import run
 from vs_smsr.engine.reach import around, reach
-from vs_smsr.engine.stores import InMemory
 from vs_smsr.engine.window import Window, whole
 
 
@@ -22,7 +21,7 @@ class KeptFrame:
     Attributes:
         frame: (H, W, 3) the input that the features belong to.
         in_place: whole rows of the stages need not be moved to be computed with.
-        stages: the features, in stores in memory: what they read is their own array.
+        stages: the features, (H, W, words).
         attention: what was used for it, per block.
         channels: its channel masks, as in `Upscaled`.
         masks: its masks, as in `Upscaled`.
@@ -38,17 +37,18 @@ class KeptFrame:
         self.reach = reach(self.spec)
         self.bounds = whole(height, width)
         self.in_place = engine.memory.on_host
-        self.stages = [InMemory(height, width) for _ in range(self.spec.stages)]
+        self.stages: list[Features] = []
         self.masks: tuple[Mask, ...] = ()
         self.attention: Sequence[Scales] = ()
         self.channels: Sequence[Dense | None] = ()
 
     def upscale(self, frame: Frame, overrides: Overrides) -> Upscaled:
         """As `Engine.upscale`. The result shares our arrays."""
+        self.stages = []
         with self._engine.open(self.bounds.height, self.bounds.width) as ops:
 
-            def on_stage(stage: int, source: Map) -> None:
-                self.stages[stage].write(self.bounds, ops.read(source, self.bounds))
+            def on_stage(_: int, source: Map) -> None:
+                self.stages.append(ops.read(source, self.bounds))
 
             result = run(ops, self._engine.weights, frame, overrides, on_stage)
         self.frame, self.output, self.masks = frame, result.frame, result.masks
@@ -78,7 +78,7 @@ class KeptFrame:
         window = core.expand(branch.needs, self.bounds)
         with self._engine.open(window.height, window.width) as ops:
             ops.restrict(only[window.slices])
-            ops.write("features", self.stages[block].read(window))
+            ops.write("features", self.stages[block][window.slices])
             ops.mask(block, "features")
             return ops.read_mask(block)[core.within(window).slices]
 
@@ -87,7 +87,7 @@ class KeptFrame:
         window = core.expand(around(self.reach.blocks[block].layers), self.bounds)
         with self._engine.open(window.height, window.width) as ops:
             ops.restrict(only[window.slices])
-            ops.write("features", self.stages[block].read(window))
+            ops.write("features", self.stages[block][window.slices])
             ops.give_mask(block, self.masks[block][window.slices])
             if (dense := self.channels[block]) is not None:
                 ops.give_channels(block, dense)
@@ -99,7 +99,7 @@ class KeptFrame:
             return self._update(block + 1, ops, "features", core, window, wanted)
 
     def _update(self, stage: int, ops: Ops, source: Map, core: Window, window: Window, wanted: Wanted) -> Wanted:
-        kept = self.stages[stage].read(core)
+        kept = self.stages[stage][core.slices]
         return ops.update(source, core.within(window), kept, wanted[core.slices])
 
     def end(self, core: Window, only: Wanted) -> tuple[Frame, Mask | None]:
@@ -111,14 +111,14 @@ class KeptFrame:
         with self._engine.open(window.height, window.width) as ops:
             ops.restrict(only[window.slices])
             for block in range(1, last + 1) or (0,) if collecting else (last,):
-                ops.write("features", self.stages[block].read(window))
+                ops.write("features", self.stages[block][window.slices])
                 if block and collecting:
                     ops.collect(block - 1)
-            ops.write("fused", self.stages[last + 1].read(window))
+            ops.write("fused", self.stages[last + 1][window.slices])
             ops.give_attention(last, self.attention[last])
             ops.residual(last, "features", collect=collecting)
             if collecting:
-                ops.write("head", self.stages[0].read(window))
+                ops.write("head", self.stages[0][window.slices])
             if self.spec.upsampling_mask:
                 ops.mask(last + 1, "features")
                 mask = ops.read_mask(last + 1)[inner.slices]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from importlib import util
@@ -92,19 +92,19 @@ class ReferenceEngine:
         import torch
 
         with torch.inference_mode():
-            yield ReferenceOps(self.weights, self._tensors)
+            yield ReferenceOps(self.weights, self._tensors, height, width)
 
 
 class ReferenceOps:
     """`contract.Ops` on torch tensors: a map is (1, width, H, W), a mask (1, 1, H, W) of 0.0 and 1.0."""
 
-    def __init__(self, weights: Weights, tensors: dict[str, Tensor]) -> None:
+    def __init__(self, weights: Weights, tensors: dict[str, Tensor], height: int, width: int) -> None:
         self._weights, self._spec, self._tensors = weights, weights.spec, tensors
+        self._size = height, width
         self._maps: dict[str, Tensor] = {}
         self._masks: dict[int, Tensor] = {}
         self._dense: dict[int, Dense] = {}
         self._scales: dict[int, Tensor] = {}
-        self._collected: Tensor | None = None
         self._newest, self._core = self._spec.blocks[0], Window(0, 0, 0, 0)
 
     def head(self, frame: Frame) -> None:
@@ -194,10 +194,10 @@ class ReferenceOps:
         assert self._spec.collect is not None, "a network without a collect collects nothing"
         name, width = self._spec.collect[0].name, self._spec.width
         share = self._tensors[f"{name}.weight"][:, block * width : (block + 1) * width]
-        if self._collected is None:
-            self._collected = conv2d(self._maps["features"], share, self._tensors.get(f"{name}.bias"))
+        if "collected" not in self._maps:
+            self._maps["collected"] = conv2d(self._maps["features"], share, self._tensors.get(f"{name}.bias"))
         else:
-            self._collected = self._collected + conv2d(self._maps["features"], share)
+            self._maps["collected"] = self._maps["collected"] + conv2d(self._maps["features"], share)
 
     def tail(self, frame: Frame) -> Frame:
         from torch.nn.functional import interpolate, pixel_shuffle
@@ -205,8 +205,8 @@ class ReferenceOps:
         spec = self._spec
         features = self._maps["features"]
         if spec.collect:
-            assert self._collected is not None, "the blocks come before the tail"
-            features = self._conv(spec.collect[1], self._act(self._collected, spec.slope)) + self._maps["head"]
+            collected = self._act(self._maps["collected"], spec.slope)
+            features = self._conv(spec.collect[1], collected) + self._maps["head"]
         for level, convolution in enumerate(spec.upsampling, 1):
             features = self._act(pixel_shuffle(self._conv(convolution, features), 2), spec.slope)
             if spec.upsampling_mask:
@@ -228,6 +228,14 @@ class ReferenceOps:
     def read(self, source: Map, window: Window) -> Features:
         values: Features = self._maps[source][0].permute(1, 2, 0).numpy()[window.slices].copy()
         return values
+
+    def load(self, target: Map, fill: Callable[[Features], None]) -> None:
+        values = np.empty((*self._size, self._spec.width), np.float32)
+        fill(values)
+        self.write(target, values)
+
+    def save(self, source: Map, window: Window, take: Callable[[Features], None]) -> None:
+        take(self.read(source, window))
 
     def update(self, source: Map, window: Window, kept: Features, wanted: Wanted) -> Wanted:
         return update(self.read(source, window), kept, wanted)

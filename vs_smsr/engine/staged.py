@@ -6,13 +6,15 @@ a store; a block's channel sums are added up over the tiles before anybody needs
 the means of a block's input, the tiles of that are gone over for its sums first. So the bits are those of the whole
 frame, and the engine's buffers are those of one tile. The stores may lie in memory or on disk.
 
-A block leaves its fused layers. The features it adds them to are made again in each window, by the same sums in the
-same order: what lies on the disk is read back at the speed of memory, but what is written has to reach the disk.
+Few maps of whole frames suffice: the features that a block works on, its fused layers and what the collect has of the
+blocks so far, each written over what the block before has left; and f_0 where it is added in the end. Tiles go from top
+to bottom, each row of them from left to right, and a result lies a halo further up and left than what it is made of, so
+no tile takes away what a later one reads.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
@@ -22,6 +24,7 @@ from vs_smsr.engine.contract import (
     Engine,
     Features,
     Frame,
+    Map,
     Mask,
     Ops,
     Overrides,
@@ -34,18 +37,41 @@ from vs_smsr.engine.interpreter import attend, channel_masks, decide, given_mask
 from vs_smsr.engine.reach import around, reach
 from vs_smsr.engine.stores import Store
 from vs_smsr.engine.window import Window, whole
+from vs_smsr.families import NetworkSpec
+
+
+def stored(spec: NetworkSpec) -> tuple[Map, ...]:
+    """Maps that stages leave each other, each in a store of its own; those that are used most come first."""
+    maps: tuple[Map, ...] = "features", "fused"
+    if spec.collect and len(spec.blocks) > 1:
+        maps += ("collected",)
+    return (*maps, "head") if spec.collect else maps
+
+
+def store_size(spec: NetworkSpec, height: int, width: int) -> tuple[int, int]:
+    """Sides of the stores of a frame: those of its maps, and how far they move from the first block to the last."""
+    moved = _step(spec) * (len(spec.blocks) - 1)
+    return height + moved, width + moved
+
+
+def _step(spec: NetworkSpec) -> int:
+    """Pixels by which a block's results lie further up and left than its inputs: its halo there."""
+    return max(-(block.needs((0, 2))[0] & -2) for block in reach(spec).blocks)
 
 
 class StagedFrame:
     """The stages of one network over windows of frames of one size.
 
     Args:
-        stores: one for the head and one for each block.
+        stores: for the maps of `stored`, of `store_size`.
     """
 
     def __init__(self, engine: Engine, stores: Sequence[Store], height: int, width: int) -> None:
-        self._engine, self._stores = engine, stores
+        self._engine = engine
         self._spec = engine.weights.spec
+        self._stores = dict(zip(stored(self._spec), stores, strict=True))
+        self._first: Map = "head" if "head" in self._stores else "features"  # the store of f_0
+        self._step = _step(self._spec)
         self._reach = reach(self._spec)
         self._bounds = whole(height, width)
         self._masks: tuple[Mask, ...] = tuple(np.zeros((height, width), np.uint8) for _ in self._spec.masks)
@@ -55,7 +81,11 @@ class StagedFrame:
         self._frame: Frame | None = None
 
     def upscale(self, frame: Frame, overrides: Overrides, cores: Sequence[Window]) -> Upscaled:
-        """As `Engine.upscale`, tile by tile; the cores cover every pixel once. The result shares our arrays."""
+        """As `Engine.upscale`, tile by tile. The result shares our arrays.
+
+        Args:
+            cores: they cover every pixel once, row by row, as those of `tiling.geometry.cover`.
+        """
         scale = self._spec.scale
         self._frame = frame
         self._given = given_masks(self._spec, frame, overrides)
@@ -64,14 +94,13 @@ class StagedFrame:
                 mask[:] = given
         self._attention, self._channels = [], []
         for core in cores:
-            self._stores[0].write(core, self.head(core))
+            self.head(core)
         for block in range(len(self._spec.blocks)):
             parts = (partial(self.feature_sums, block, core) for core in cores)
             self._channels.append(channel_masks(self._engine.weights, block, self._bounds, overrides, parts))
             sums: Sums = np.zeros(1, np.int64)
             for core in cores:
-                fused, sums, scales = self.block(block, core, sums)
-                self._stores[block + 1].write(core, fused)
+                sums, scales = self.block(block, core, sums)
             self._attention.append(scales if overrides.attention is None else overrides.attention[block])
         output = np.empty((scale * frame.shape[0], scale * frame.shape[1], 3), np.float32)
         for core in cores:
@@ -82,12 +111,12 @@ class StagedFrame:
 
     # A window's maps are let go when its method returns: the next one may have no room beside them.
 
-    def head(self, core: Window) -> Features:
+    def head(self, core: Window) -> None:
         """f_0 in a window of the frame."""
         window = core.expand(around(self._reach.head), self._bounds)
         with self._engine.open(window.height, window.width) as ops:
             ops.head(self._input(window))
-            return ops.read("head", core.within(window))
+            ops.save("head", core.within(window), self._writer(self._first, 0, core))
 
     def feature_sums(self, block: int, core: Window) -> Sums:
         """Channel sums (width,) of a block's input in a window."""
@@ -96,32 +125,35 @@ class StagedFrame:
             self._features(ops, block, window, collect=False)
             return ops.feature_sums("features", core.within(window))
 
-    def block(self, block: int, core: Window, sums: Sums) -> tuple[Features, Sums, Scales]:
+    def block(self, block: int, core: Window, sums: Sums) -> tuple[Sums, Scales]:
         """A block's fused layers in a window; its sums added to those of the tiles before, and the attention that
         these give. The mask goes to the frame's."""
         window = core.expand(self._reach.blocks[block].needs, self._bounds)
-        inner = core.within(window)
+        inner, collecting = core.within(window), "collected" in self._stores
         with self._engine.open(window.height, window.width) as ops:
-            self._features(ops, block, window, collect=False)
+            self._features(ops, block, window, collect=collecting)
+            if block:
+                ops.save("features", inner, self._writer("features", block, core))
+                if collecting:
+                    ops.save("collected", inner, self._writer("collected", block, core))
             self._decide(ops, block, core, window)
             if (dense := self._channels[block]) is not None:
                 ops.give_channels(block, dense)
             ops.masked_block(block, "features", inner)
             sums = sums + ops.sums()
-            fused = ops.read("fused", inner)
+            ops.save("fused", inner, self._writer("fused", block, core))
             attend(ops, self._spec, block, self._bounds.area, sums)
-            return fused, sums, ops.read_attention(block)
+            return sums, ops.read_attention(block)
 
     def end(self, core: Window) -> Frame:
         """The result for a window, (scale * h, scale * w, 3), from what all stages left."""
-        window, last = core.expand(self._reach.end.needs, self._bounds), len(self._spec.blocks)
-        collecting = self._spec.collect is not None
+        window, blocks = core.expand(self._reach.end.needs, self._bounds), len(self._spec.blocks)
         with self._engine.open(window.height, window.width) as ops:
-            self._features(ops, last, window, collect=collecting)
-            if collecting:
-                ops.write("head", self._stores[0].read(window))
+            self._features(ops, blocks, window, collect=self._spec.collect is not None)
+            if "head" in self._stores:
+                ops.load("head", self._reader("head", 0, window))
             if self._spec.upsampling_mask:
-                self._decide(ops, last, core, window)
+                self._decide(ops, blocks, core, window)
             result = ops.tail(self._input(window))
         return result[core.within(window).scaled(self._spec.scale).slices]
 
@@ -132,13 +164,29 @@ class StagedFrame:
         if given is None:
             self._masks[number][core.slices] = ops.read_mask(number)[core.within(window).slices]
 
-    def _features(self, ops: Ops, stage: int, window: Window, *, collect: bool) -> None:
-        """f of a stage in the map "features": f_0 and what the blocks before it add."""
-        ops.write("features", self._stores[0].read(window))
-        for block in range(stage):
-            ops.write("fused", self._stores[block + 1].read(window))
-            ops.give_attention(block, self._attention[block])
-            ops.residual(block, "features", collect=collect)
+    def _features(self, ops: Ops, block: int, window: Window, *, collect: bool) -> None:
+        """f_k, which that block works on, in the map "features", and what is collected of f_1 .. f_k."""
+        before = max(block - 1, 0)
+        ops.load("features", self._reader("features" if before else self._first, before, window))
+        if not block:
+            return
+        ops.load("fused", self._reader("fused", before, window))
+        if collect and before:
+            ops.load("collected", self._reader("collected", before, window))
+        ops.give_attention(before, self._attention[before])
+        ops.residual(before, "features", collect=collect)
+
+    def _reader(self, source: Map, block: int, window: Window) -> Callable[[Features], None]:
+        """Fills a window with what that block left of a map."""
+        return partial(self._stores[source].read, self._place(block, window))
+
+    def _writer(self, source: Map, block: int, core: Window) -> Callable[[Features], None]:
+        return partial(self._stores[source].write, self._place(block, core))
+
+    def _place(self, block: int, window: Window) -> Window:
+        """Where stores have what a block left in a window."""
+        down = self._step * (len(self._spec.blocks) - 1 - block)
+        return Window(window.top + down, window.left + down, window.bottom + down, window.right + down)
 
     def _input(self, window: Window) -> Frame:
         assert self._frame is not None, "a frame is upscaled"

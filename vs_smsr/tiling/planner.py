@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Literal
 
 from vs_smsr.engine import memory
 from vs_smsr.engine.contract import Engine
 from vs_smsr.engine.reach import reach
+from vs_smsr.engine.staged import store_size, stored
 from vs_smsr.engine.window import Reach, Window, whole
 from vs_smsr.errors import MemoryBudgetError
 from vs_smsr.families import NetworkSpec
@@ -39,7 +41,7 @@ class FramePlan:
             computed whole.
         independent: side of a tile when the attention is given: such tiles do not need each other, having the whole
             network's halo; their windows are no larger than those of `tile`. None: tiles go by stages all the same.
-        stages: stores that a tiled frame takes.
+        stores: maps of the whole frame that a tiled one takes.
         in_memory: how many of them lie in memory, the others on disk.
         keep: what is kept of the last frame for the next: features of all stages; input and output, to copy unchanged
             regions or repeated frames from; or nothing.
@@ -53,7 +55,7 @@ class FramePlan:
     in_flight: int
     tile: int | None
     independent: int | None
-    stages: int
+    stores: int
     in_memory: int
     keep: Keep
     tiles: int
@@ -65,7 +67,7 @@ class FramePlan:
     @property
     def on_disk(self) -> int:
         """Stores on disk."""
-        return 0 if self.tile is None else self.stages - self.in_memory
+        return 0 if self.tile is None else self.stores - self.in_memory
 
 
 def plan(
@@ -135,17 +137,9 @@ class _Costs:
         """Features of one stage, on the host."""
         return self.engine.memory.feature_bytes * pixels
 
-    def moved(self, window: Window, width: int) -> int:
-        """A window's features or its piece of the result on the way between the engine and the frame's own arrays, and
-        features of the one before that are still being written.
-
-        Args:
-            width: of the frame: stores on disk are mapped by whole rows.
-        """
-        return self.counted(
-            self.store(window.height * width)
-            + max(self.store(window.area), FLOATS * self.engine.weights.scale**2 * window.area)
-        )
+    def moved(self, window: Window) -> int:
+        """A window's piece of the result on the way between the engine and the frame's own array."""
+        return self.counted(FLOATS * self.engine.weights.scale**2 * window.area)
 
     def room(self, spare: int) -> int:
         """What stores may take: the rest of the budget; where that is a device's, a share of the host's free memory."""
@@ -187,7 +181,7 @@ def _least(
     taken = {
         "program": costs.in_use,
         "decoder and encoder": costs.counted(costs.overhead),
-        "engine": in_flight * workspace + (0 if tile is None else costs.moved(window, width)),
+        "engine": in_flight * workspace + (0 if tile is None else costs.moved(window)),
         "frames": in_flight * costs.frame(frame.area) + costs.counted(FLOATS * compared * tiles * frame.area),
     }
     return FramePlan(
@@ -198,7 +192,7 @@ def _least(
         in_flight=in_flight,
         tile=tile,
         independent=None if tile is None else _independent(spec, tile),
-        stages=spec.stages,
+        stores=len(stored(spec)),
         in_memory=0,
         keep="nothing",
         tiles=tiles,
@@ -208,19 +202,21 @@ def _least(
 def _with_more(costs: _Costs, least: FramePlan, options: TilingOptions) -> FramePlan:
     """Spend what the budget leaves: on stores in memory instead of on disk, then on what helps the next frame."""
     taken = dict(least.bytes)
-    spare, pixels, windows = least.budget - least.total, least.height * least.width, costs.engine.capabilities.windows
+    spec, windows = costs.engine.weights.spec, costs.engine.capabilities.windows
+    spare, pixels = least.budget - least.total, least.height * least.width
     room, store = costs.room(spare), costs.store(pixels)
     in_memory = 0
     if least.tile is not None:
-        in_memory = min(least.stages, room // store)
-        taken["features"] = costs.counted(in_memory * store)
+        on_the_way = costs.store(math.prod(store_size(spec, least.height, least.width)))
+        in_memory = min(least.stores, room // on_the_way)
+        taken["features"] = costs.counted(in_memory * on_the_way)
         spare -= taken["features"]
-    last = least.tiles * (costs.frame(pixels) + len(costs.engine.weights.spec.blocks) * pixels)
+    last = least.tiles * (costs.frame(pixels) + len(spec.blocks) * pixels)
     keep: Keep = "nothing"
     if options.reuse != "off" and last <= spare:
         keep = "frames" if options.attention == "frame" else "regions"
         taken["last frame"] = last
-        stores = (least.tiles * least.stages + 1) * store  # and the result, where a change reaches far
+        stores = (least.tiles * spec.stages + 1) * store  # and the result, where a change reaches far
         if keep == "regions" and least.tile is None and windows and costs.counted(last) + stores <= room:
             keep = "features"
             taken["features"] = costs.counted(stores)

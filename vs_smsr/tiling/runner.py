@@ -17,8 +17,8 @@ from vs_smsr.engine.interpreter import at_once
 from vs_smsr.engine.kept import KeptFrame
 from vs_smsr.engine.picture import Layout, Picture
 from vs_smsr.engine.reach import reach
-from vs_smsr.engine.staged import StagedFrame
-from vs_smsr.engine.stores import InMemory, OnDisk, Store, WriteBehind
+from vs_smsr.engine.staged import StagedFrame, store_size
+from vs_smsr.engine.stores import Copiers, InMemory, OnDisk, Store
 from vs_smsr.engine.window import Window, whole
 from vs_smsr.errors import MemoryBudgetError
 from vs_smsr.tiling.geometry import cover
@@ -154,9 +154,9 @@ class FrameRunner:
         with self._lock:  # the stores are one frame's
             height, width = plan.height, plan.width
             if not self._stores:
-                behind = WriteBehind()
-                in_memory = [InMemory(height, width) for _ in range(plan.in_memory)]
-                self._stores = [*in_memory, *(OnDisk(height, width, behind) for _ in range(plan.on_disk))]
+                sides, copiers = store_size(self.engine.weights.spec, height, width), Copiers()
+                in_memory = [InMemory(*sides, copiers) for _ in range(plan.in_memory)]
+                self._stores = [*in_memory, *(OnDisk(*sides, copiers) for _ in range(plan.on_disk))]
             staged = StagedFrame(self.engine, self._stores, height, width)
             return staged.upscale(frame, overrides, cover(self._bounds, plan.tile, plan.tile))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from vs_smsr.engine.contract import Dense, Features, Frame, Map, Mask, Scales, Sums, Wanted, statistic, whole_quads
@@ -221,6 +223,14 @@ class Workspace:
         values = inside_grid(inner.shape, inner.dtype) if whole_frame else np.empty_like(inner, order="C")
         self._launch.run(self._launch.copy(values, inner))
         return values
+
+    def load(self, target: Map, fill: Callable[[Features], None]) -> None:
+        self._maps[target] = self._own[target]
+        self._collecting = self._collecting or target == "collected"
+        fill(self._inner(target))
+
+    def save(self, source: Map, window: Window, take: Callable[[Features], None]) -> None:
+        take(self._inner(source)[window.slices])
 
     def update(self, source: Map, window: Window, kept: Features, wanted: Wanted) -> Wanted:
         differs = np.zeros(wanted.shape, np.bool_)

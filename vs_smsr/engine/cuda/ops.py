@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -31,12 +31,17 @@ LEFT_OUT = 2  # in a mask, beside 0 and 1: a pixel of neither list
 class Exact:
     """A map of 64 channels, (H, W, 64).
 
-    With halves, f is two maps: `high`, which convolutions read, and `low`, what rounding left over, which only the mask
-    branch and the residual read. There is one `low`, that of the newest f.
+    With halves, f and fused features are two maps: `high`, which convolutions read, and `low`, what rounding left over,
+    which only the mask branch and the residual read. There is one `low`, that of the newest f.
     """
 
     high: Array
     low: Array
+
+    @property
+    def parts(self) -> tuple[Array, ...]:
+        """Those that have numbers."""
+        return tuple(part for part in (self.high, self.low) if part.size)
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,7 @@ class Workspace:
         self._maps = {
             "head": Exact(self._at["head"], self._at["low"]),
             "features": Exact(self._at["high"], self._at["low"]),
+            "collected": Exact(self._at["collected"], self._at["low"][:0]),
         }
         # Where fused features are read: in the place of f, which nothing needs after them but a tail without a collect.
         fused = Exact(self._at["collected"], self._at["fused low"])
@@ -294,6 +300,7 @@ class Workspace:
             self._fused = Fused(((self._network.given, self._everywhere()),), self._network.zeros)
             return
         self.device.upload(self._maps[target].high, high)
+        self._collecting = self._collecting or target == "collected"
         if target == "features" and self._half:  # the low part of f_0 is that of the head, where it is newest
             self.device.upload(self._maps[target].low, low)
 
@@ -306,9 +313,17 @@ class Workspace:
                 self.device.zero(array)
             self._residual(0, self._fused, source, source, self._network.ones, last=False, shared=False)
         rows = slice(window.top, window.bottom)
-        maps = (features.high, features.low) if self._half else (features.high,)
-        parts = [self.device.download(array[rows])[:, window.left : window.right] for array in maps]
+        parts = [self.device.download(array[rows])[:, window.left : window.right] for array in features.parts]
         return np.concatenate(parts, -1)
+
+    def load(self, target: Map, fill: Callable[[Features], None]) -> None:
+        words = CHANNELS * len(self._maps[target].parts)
+        values = np.empty((self.height, self.width, words), self._at["high"].dtype)
+        fill(values)
+        self.write(target, values)
+
+    def save(self, source: Map, window: Window, take: Callable[[Features], None]) -> None:
+        take(self.read(source, window))
 
     def update(self, source: Map, window: Window, kept: Features, wanted: Wanted) -> Wanted:
         return update(self.read(source, window), kept, wanted)
