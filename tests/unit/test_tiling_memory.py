@@ -6,7 +6,6 @@ import dataclasses
 import itertools
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,9 +14,8 @@ import pytest
 from vs_smsr.engine.contract import Capabilities, Frame, Overrides, Upscaled
 from vs_smsr.engine.cpu import CpuEngine
 from vs_smsr.engine.memory import HostMemory
-from vs_smsr.engine.stores import Copiers, OnDisk
 from vs_smsr.engine.window import whole
-from vs_smsr.errors import EngineError, MemoryBudgetError
+from vs_smsr.errors import MemoryBudgetError
 from vs_smsr.options import TilingOptions, parse_bytes
 from vs_smsr.tiling import Tiler
 from vs_smsr.tiling.planner import plan
@@ -181,17 +179,6 @@ def test_a_smaller_tile_is_remembered_while_other_sizes_come(caplog: pytest.LogC
         assert same(tiler.upscale(frame), engine.upscale(frame))
     assert len(caplog.records) == 1
     assert tiler.plan(96, 140).tile == 70
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, a disk without room")
-def test_a_full_disk_is_told_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TMPDIR", "/somewhere")
-    monkeypatch.setattr("tempfile.gettempdir", lambda: "/somewhere")
-    full = Path("/dev/full").open("r+b", buffering=0)  # noqa: SIM115  # the store closes it
-    monkeypatch.setattr("tempfile.TemporaryFile", lambda **_: full)
-    store = OnDisk(4, 4, Copiers())
-    with pytest.raises(EngineError, match=r"/somewhere: No space left on device\. Make room there, set TMPDIR"):
-        store.write(whole(4, 4), np.zeros((4, 4, 64), np.float32))
 
 
 def test_engine_buffers_are_what_was_planned() -> None:
