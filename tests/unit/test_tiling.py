@@ -7,6 +7,7 @@ import itertools
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import fields, is_dataclass, replace
 from math import prod
 from typing import Any
 
@@ -22,7 +23,7 @@ from vs_smsr.engine.staged import StagedFrame, store_size, stored
 from vs_smsr.engine.stores import Copiers, InMemory, OnDisk
 from vs_smsr.engine.window import whole
 from vs_smsr.errors import MemoryBudgetError
-from vs_smsr.families import smsr
+from vs_smsr.families import NetworkSpec, smsr
 from vs_smsr.options import TilingOptions
 from vs_smsr.tiling import Sequence, TemporalTile, Tiler, open_tile
 from vs_smsr.tiling.geometry import cover
@@ -35,15 +36,15 @@ Frame = np.ndarray[Any, Any]
 PRECISIONS = ["fp32", "bf16"] if choose().bf16 else ["fp32"]
 
 
-def weights(scale: int = 2, seed: int = 5) -> Weights:
+def weights(scale: int = 2, seed: int = 5, spec: NetworkSpec | None = None) -> Weights:
     """Random weights whose features stay near 1 and whose masks are active at about half of the pixels."""
-    rng = np.random.default_rng(seed)
+    rng, spec = np.random.default_rng(seed), spec or smsr.spec(scale)
     tensors = {}
-    for name, shape in smsr.spec(scale).shapes.items():
+    for name, shape in spec.shapes.items():
         fan_in = int(np.prod(shape[1:])) if len(shape) > 1 else 10
         gain = 1 / 80 if name == "head.0.weight" else 1.4
         tensors[name] = (rng.standard_normal(shape) * gain / np.sqrt(fan_in)).astype(np.float32)
-    return Weights(smsr.spec(scale), tensors)
+    return Weights(spec, tensors)
 
 
 @pytest.fixture(scope="module", params=PRECISIONS)
@@ -101,6 +102,29 @@ def test_staged_frames_with_masks_given(engine: CpuEngine, on_disk: bool) -> Non
     stores = [kind(*sides, copiers) for _ in stored(smsr.spec(2))]
     staged = StagedFrame(engine, stores, 46, 62)
     assert same(staged.upscale(frame, overrides, cover(whole(46, 62), 24, 18)), engine.upscale(frame, overrides))
+
+
+@pytest.mark.parametrize("blocks", [1, 2, 3, 6])
+def test_tiles_of_networks_with_fewer_or_more_blocks(blocks: int) -> None:
+    """What is collected of the blocks is stored by every second one."""
+    spec = smsr.spec(2)
+    assert spec.collect
+    first, last = spec.collect
+    body = tuple(renumbered(spec.blocks[0], k) for k in range(blocks))
+    spec = replace(spec, blocks=body, collect=(replace(first, inputs=blocks * first.outputs), last))
+    engine, frame = CpuEngine(weights(spec=spec), threads=1), picture(42, 50)
+    assert same(Tiler(engine, TilingOptions(tile=20)).upscale(frame), Tiler(engine).upscale(frame))
+
+
+def renumbered(part: Any, number: int) -> Any:
+    """A part of "body.0" as one of another block: the same, but for names."""
+    if isinstance(part, str):
+        return part.replace("body.0", f"body.{number}")
+    if isinstance(part, tuple):
+        return tuple(renumbered(one, number) for one in part)
+    if not is_dataclass(part):
+        return part
+    return replace(part, **{field.name: renumbered(getattr(part, field.name), number) for field in fields(part)})
 
 
 @pytest.mark.parametrize("scale", [3, 4])

@@ -43,7 +43,7 @@ from vs_smsr.families import NetworkSpec
 def stored(spec: NetworkSpec) -> tuple[Map, ...]:
     """Maps that stages leave each other, each in a store of its own; those that are used most come first."""
     maps: tuple[Map, ...] = "features", "fused"
-    if spec.collect and len(spec.blocks) > 1:
+    if spec.collect and len(spec.blocks) > 2:
         maps += ("collected",)
     return (*maps, "head") if spec.collect else maps
 
@@ -129,13 +129,13 @@ class StagedFrame:
         """A block's fused layers in a window; its sums added to those of the tiles before, and the attention that
         these give. The mask goes to the frame's."""
         window = core.expand(self._reach.blocks[block].needs, self._bounds)
-        inner, collecting = core.within(window), "collected" in self._stores
+        inner, collect = core.within(window), "collected" in self._stores and block > 0 and block % 2 == 0
         with self._engine.open(window.height, window.width) as ops:
-            self._features(ops, block, window, collect=collecting)
+            self._features(ops, block, window, collect=collect)
             if block:
                 ops.save("features", inner, self._writer("features", block, core))
-                if collecting:
-                    ops.save("collected", inner, self._writer("collected", block, core))
+            if collect:
+                ops.save("collected", inner, self._writer("collected", block, core))
             self._decide(ops, block, core, window)
             if (dense := self._channels[block]) is not None:
                 ops.give_channels(block, dense)
@@ -165,14 +165,20 @@ class StagedFrame:
             self._masks[number][core.slices] = ops.read_mask(number)[core.within(window).slices]
 
     def _features(self, ops: Ops, block: int, window: Window, *, collect: bool) -> None:
-        """f_k, which that block works on, in the map "features", and what is collected of f_1 .. f_k."""
+        """f_k, which that block works on, in the map "features", and what is collected of f_1 .. f_k.
+
+        A window with f_k has f_(k-1), too, so every second one suffices to collect both.
+        """
         before = max(block - 1, 0)
         ops.load("features", self._reader("features" if before else self._first, before, window))
         if not block:
             return
+        collected = before & -2  # the block by which that was done
+        if collect and collected:
+            ops.load("collected", self._reader("collected", collected, window))
+        if collect and before > collected:
+            ops.collect(before - 1)
         ops.load("fused", self._reader("fused", before, window))
-        if collect and before:
-            ops.load("collected", self._reader("collected", before, window))
         ops.give_attention(before, self._attention[before])
         ops.residual(before, "features", collect=collect)
 

@@ -6,7 +6,7 @@ import os
 import tempfile
 import weakref
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from io import FileIO
 from typing import Protocol
 
@@ -40,8 +40,10 @@ class Copiers:
         weakref.finalize(self, self._threads.shutdown, wait=False)
 
     def run(self, copy: Callable[[int], None]) -> None:
-        """Call `copy` with 0 .. COPIERS - 1 at the same time; raises what one of them raised."""
-        for done in [self._threads.submit(copy, share) for share in range(COPIERS)]:
+        """Call `copy` with 0 .. COPIERS - 1 at the same time; when all are done, raises what one of them raised."""
+        copying = [self._threads.submit(copy, share) for share in range(COPIERS)]
+        wait(copying)
+        for done in copying:
             done.result()
 
 
