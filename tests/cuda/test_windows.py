@@ -12,7 +12,7 @@ from vs_smsr.engine.cuda import CudaEngine
 from vs_smsr.engine.kept import KeptFrame
 from vs_smsr.engine.picture import Picture
 from vs_smsr.engine.staged import StagedFrame, store_size, stored
-from vs_smsr.engine.stores import Copiers, InMemory
+from vs_smsr.engine.stores import Copiers, Store
 from vs_smsr.engine.window import Window
 from vs_smsr.errors import MemoryBudgetError
 from vs_smsr.options import TilingOptions
@@ -35,9 +35,9 @@ def cores(height: int, width: int, side: int) -> list[Window]:
     ]
 
 
-def stores(cuda: CudaEngine, height: int, width: int) -> list[InMemory]:
-    sides, copiers = store_size(cuda.weights.spec, height, width), Copiers()
-    return [InMemory(*sides, copiers) for _ in stored(cuda.weights.spec)]
+def stores(cuda: CudaEngine, height: int, width: int) -> list[Store]:
+    (rows, columns), copiers = store_size(cuda.weights.spec, height, width), Copiers()
+    return [Store(rows, columns, rows, copiers) for _ in stored(cuda.weights.spec)]
 
 
 def tiled(cuda: CudaEngine, frame: np.ndarray, state: Overrides, side: int) -> Upscaled:

@@ -7,17 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vs_smsr.engine.stores import COPIERS, Copiers, InMemory, OnDisk
+from vs_smsr.engine.stores import COPIERS, Copiers, Store
 from vs_smsr.engine.window import Window, whole
 from vs_smsr.errors import EngineError
 
 
-@pytest.mark.parametrize("kind", [InMemory, OnDisk])
+@pytest.mark.parametrize("share", [0, 0.3, 1], ids=["disk", "both", "memory"])
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (2, 70), (31, 17), (64, 16)])
 @pytest.mark.parametrize("dtype", [np.float32, np.uint16])
-def test_windows_come_back_as_they_were_written(kind, height: int, width: int, dtype) -> None:
+def test_windows_come_back_as_they_were_written(share: float, height: int, width: int, dtype) -> None:
     rng = np.random.default_rng(height)
-    store, expected = kind(height, width, Copiers()), np.zeros((height, width, 64), dtype)
+    store, expected = Store(height, width, round(share * height), Copiers()), np.zeros((height, width, 64), dtype)
     store.write(whole(height, width), expected)
     for _ in range(20):
         (top, bottom), (left, right) = (np.sort(rng.choice(side + 1, 2, replace=False)) for side in (height, width))
@@ -42,6 +42,6 @@ def test_a_full_disk_is_told_where_it_is(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr("tempfile.gettempdir", lambda: "/somewhere")
     files = [Path("/dev/full").open("r+b", buffering=0) for _ in range(COPIERS)]  # noqa: SIM115  # the store closes them
     monkeypatch.setattr("tempfile.TemporaryFile", lambda **_: files.pop())
-    store = OnDisk(4, 4, Copiers())
+    store = Store(4, 4, 0, Copiers())
     with pytest.raises(EngineError, match=r"/somewhere: No space left on device\. Make room there, set TMPDIR"):
         store.write(whole(4, 4), np.zeros((4, 4, 64), np.float32))

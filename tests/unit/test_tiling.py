@@ -20,7 +20,7 @@ from vs_smsr.engine.contract import Overrides, Upscaled
 from vs_smsr.engine.cpu import CpuEngine
 from vs_smsr.engine.cpu.isa import choose
 from vs_smsr.engine.staged import StagedFrame, store_size, stored
-from vs_smsr.engine.stores import Copiers, InMemory, OnDisk
+from vs_smsr.engine.stores import Copiers, Store
 from vs_smsr.engine.window import whole
 from vs_smsr.errors import MemoryBudgetError
 from vs_smsr.families import NetworkSpec, smsr
@@ -95,11 +95,12 @@ def test_independent_tiles_equal_untiled() -> None:
     assert same(tiler.upscale(frame, means), Tiler(engine).upscale(frame, means))
 
 
-@pytest.mark.parametrize("on_disk", [False, True])
-def test_staged_frames_with_masks_given(engine: CpuEngine, on_disk: bool) -> None:
+@pytest.mark.parametrize("in_memory", [0, 30, 78])
+def test_staged_frames_with_masks_given(engine: CpuEngine, in_memory: int) -> None:
     frame, overrides = picture(46, 62), Overrides(masks=tuple(np.random.default_rng(1).random((5, 46, 62)) < 0.3))
-    kind, sides, copiers = OnDisk if on_disk else InMemory, store_size(smsr.spec(2), 46, 62), Copiers()
-    stores = [kind(*sides, copiers) for _ in stored(smsr.spec(2))]
+    sides, copiers = store_size(smsr.spec(2), 46, 62), Copiers()
+    assert sides == (78, 94)
+    stores = [Store(*sides, in_memory, copiers) for _ in stored(smsr.spec(2))]
     staged = StagedFrame(engine, stores, 46, 62)
     assert same(staged.upscale(frame, overrides, cover(whole(46, 62), 24, 18)), engine.upscale(frame, overrides))
 

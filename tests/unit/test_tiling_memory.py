@@ -14,11 +14,13 @@ import pytest
 from vs_smsr.engine.contract import Capabilities, Frame, Overrides, Upscaled
 from vs_smsr.engine.cpu import CpuEngine
 from vs_smsr.engine.memory import HostMemory
+from vs_smsr.engine.staged import store_size
 from vs_smsr.engine.window import whole
 from vs_smsr.errors import MemoryBudgetError
+from vs_smsr.families import smsr
 from vs_smsr.options import TilingOptions, parse_bytes
 from vs_smsr.tiling import Tiler
-from vs_smsr.tiling.planner import plan
+from vs_smsr.tiling.planner import SHARE, plan
 
 from .test_tiling import Counting, moving, picture, results, run_in_threads, same, weights
 
@@ -114,7 +116,8 @@ def test_features_beside_a_gpu_take_a_share_of_the_host(monkeypatch: pytest.Monk
         memory = DeviceMemory(in_use=100 << 20, workspace=lambda height, width: 1000 * height * width)
 
     store = 256 * 1080 * 1920
-    found = {}
+    height, width = store_size(smsr.spec(2), 1080, 1920)
+    rows, found = 4 * 256 * width, {}
     for free in (0, 3 * store, 60 * store):
         monkeypatch.setattr("vs_smsr.engine.memory.available", lambda free=free: free)
         options = TilingOptions(memory=8 << 30, attention="held")
@@ -122,7 +125,7 @@ def test_features_beside_a_gpu_take_a_share_of_the_host(monkeypatch: pytest.Monk
         found[free // store] = plan(Gpu(), 1080, 1920, options).keep, tiled.in_memory  # type: ignore[arg-type]
         assert tiled.tile
         assert tiled.bytes["features"] == 0
-    assert found == {0: ("regions", 0), 3: ("regions", 1), 60: ("features", 4)}
+    assert found == {0: ("regions", 0), 3: ("regions", int(SHARE * 3 * store) // rows), 60: ("features", height)}
 
 
 def test_the_buffers_of_the_last_size_are_not_counted_twice(monkeypatch: pytest.MonkeyPatch) -> None:

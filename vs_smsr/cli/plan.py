@@ -108,8 +108,8 @@ def _engine(tiler: Tiler, plan: FramePlan, frames: Sequence[Frame], count: int |
         halo = tiles[len(tiles) // 2].expand(network.stage_needs, bounds)
         passes = (
             f"{spec.stages + 1} passes over {len(tiles)} tiles of at most {plan.tile}x{plan.tile}, "
-            f"windows up to {halo.width}x{halo.height}; features: {plan.in_memory} maps in memory, "
-            f"{plan.on_disk} on disk"
+            f"windows up to {halo.width}x{halo.height}; features between them: "
+            f"{plan.in_memory / plan.rows:.0%} in memory, the rest on disk"
         )
     lines += [f"  tiles                    {passes}", f"  frames at the same time  {plan.in_flight}"]
     stage, far = (max(-first, end - 1) for first, end in (network.stage_needs((0, 1)), network.needs((0, 1))))

@@ -1,4 +1,4 @@
-"""Maps of whole frames between stages: in memory, or in files where the memory does not suffice."""
+"""Maps of whole frames between stages: in memory, and in files where the memory does not suffice."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from io import FileIO
-from typing import Protocol
 
 import numpy as np
 
@@ -18,18 +17,6 @@ from vs_smsr.errors import EngineError
 
 COPIERS = min(4, os.cpu_count() or 1)  # threads that copy the rows of a window; more are no faster than the memory
 PAGE = 4096  # bytes; where rows begin with pages, they are copied in two thirds of the time
-
-
-class Store(Protocol):
-    """Pixels of a whole map, all of one type and number of words."""
-
-    def read(self, window: Window, into: Features) -> None:
-        """Fill (h, w, words) with a window that has been written."""
-        ...
-
-    def write(self, window: Window, values: Features) -> None:
-        """Take over a window's (h, w, words), whose rows are C-contiguous."""
-        ...
 
 
 class Copiers:
@@ -47,61 +34,71 @@ class Copiers:
             done.result()
 
 
-class InMemory:
-    """A store in an array."""
+class Store:
+    """Pixels of a whole map, all of one type and number of words; EngineError if the disk has no room.
 
-    def __init__(self, height: int, width: int, copiers: Copiers) -> None:
-        self._size, self._copiers = (height, width), copiers
-        self._array: Features | None = None
+    The first rows lie in an array, the others in unnamed temporary files. They go by turns to as many files as there
+    are threads that copy them: a file is written by one thread at a time. They are read and written, not mapped: a full
+    disk is an error and not the end of the process, and no page of theirs counts as its memory.
 
-    def read(self, window: Window, into: Features) -> None:
-        assert self._array is not None, "a window is written before it is read"
-        self._copy(into, self._array[window.slices])
-
-    def write(self, window: Window, values: Features) -> None:
-        if self._array is None:
-            self._array = np.empty((*self._size, *values.shape[2:]), values.dtype)
-        self._copy(self._array[window.slices], values)
-
-    def _copy(self, to: Features, values: Features) -> None:
-        def copy(share: int) -> None:
-            rows = slice(share * len(to) // COPIERS, (share + 1) * len(to) // COPIERS)
-            to[rows] = values[rows]
-
-        self._copiers.run(copy)
-
-
-class OnDisk:
-    """A store in unnamed temporary files; EngineError if it finds no room.
-
-    Rows go by turns to as many files as there are threads that copy them: a file is written by one thread at a time.
-    They are read and written, not mapped: a full disk is an error and not the end of the process, and no page of theirs
-    counts as its memory.
+    Args:
+        in_memory: how many rows lie in the array; the whole height, and there are no files.
     """
 
-    def __init__(self, height: int, width: int, copiers: Copiers) -> None:
-        self._width, self._copiers = width, copiers
-        self._files = [_temporary() for _ in range(COPIERS)]
+    def __init__(self, height: int, width: int, in_memory: int, copiers: Copiers) -> None:
+        self._width, self._in_memory, self._copiers = width, in_memory, copiers
+        self._array: Features | None = None
+        self._files = [_temporary() for _ in range(COPIERS)] if in_memory < height else []
         for file in self._files:
             weakref.finalize(self, file.close)
 
     def read(self, window: Window, into: Features) -> None:
-        self._each_row(window, into, _fill)
-
-    def write(self, window: Window, values: Features) -> None:
-        self._each_row(window, values, _put)
-
-    def _each_row(self, window: Window, values: Features, move: Callable[[FileIO, memoryview], None]) -> None:
-        pixel = values[0, 0].nbytes
-        row = -(-self._width * pixel // PAGE) * PAGE
+        """Fill (h, w, words) with a window that has been written."""
+        above = self._above(window)
 
         def copy(share: int) -> None:
-            file = self._files[share]
-            for y in range(window.top + (share - window.top) % COPIERS, window.bottom, COPIERS):
-                file.seek(y // COPIERS * row + window.left * pixel)
-                move(file, memoryview(values[y - window.top]).cast("B"))
+            if above:
+                assert self._array is not None, "a window is written before it is read"
+                rows = _share(above, share)
+                into[rows] = self._array[window.slices][rows]
+            self._each_row(window, into, share, _fill)
 
         self._copiers.run(copy)
+
+    def write(self, window: Window, values: Features) -> None:
+        """Take over a window's (h, w, words), whose rows are C-contiguous."""
+        above = self._above(window)
+        if above and self._array is None:
+            self._array = np.empty((self._in_memory, self._width, *values.shape[2:]), values.dtype)
+
+        def copy(share: int) -> None:
+            if above:
+                assert self._array is not None, "made before"
+                rows = _share(above, share)
+                self._array[window.slices][rows] = values[rows]
+            self._each_row(window, values, share, _put)
+
+        self._copiers.run(copy)
+
+    def _above(self, window: Window) -> int:
+        """Rows of the window that lie in the array."""
+        return min(max(self._in_memory - window.top, 0), window.height)
+
+    def _each_row(
+        self, window: Window, values: Features, share: int, move: Callable[[FileIO, memoryview], None]
+    ) -> None:
+        """Move a share of those that lie in files."""
+        pixel, first = values[0, 0].nbytes, window.top + self._above(window)
+        pitch = -(-self._width * pixel // PAGE) * PAGE
+        for y in range(first + (share - first) % COPIERS, window.bottom, COPIERS):
+            file = self._files[share]
+            file.seek(y // COPIERS * pitch + window.left * pixel)
+            move(file, memoryview(values[y - window.top]).cast("B"))
+
+
+def _share(count: int, share: int) -> slice:
+    """A copier's part of so many rows."""
+    return slice(share * count // COPIERS, (share + 1) * count // COPIERS)
 
 
 def _temporary() -> FileIO:

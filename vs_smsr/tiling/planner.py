@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -41,8 +40,8 @@ class FramePlan:
             computed whole.
         independent: side of a tile when the attention is given: such tiles do not need each other, having the whole
             network's halo; their windows are no larger than those of `tile`. None: tiles go by stages all the same.
-        stores: maps of the whole frame that a tiled one takes.
-        in_memory: how many of them lie in memory, the others on disk.
+        rows: of the stores that a tiled frame takes.
+        in_memory: how many of each lie in memory, the others on disk.
         keep: what is kept of the last frame for the next: features of all stages; input and output, to copy unchanged
             regions or repeated frames from; or nothing.
         tiles: temporal tiles of which that is kept.
@@ -55,7 +54,7 @@ class FramePlan:
     in_flight: int
     tile: int | None
     independent: int | None
-    stores: int
+    rows: int
     in_memory: int
     keep: Keep
     tiles: int
@@ -63,11 +62,6 @@ class FramePlan:
     @property
     def total(self) -> int:
         return sum(self.bytes.values())
-
-    @property
-    def on_disk(self) -> int:
-        """Stores on disk."""
-        return 0 if self.tile is None else self.stores - self.in_memory
 
 
 def plan(
@@ -192,7 +186,7 @@ def _least(
         in_flight=in_flight,
         tile=tile,
         independent=None if tile is None else _independent(spec, tile),
-        stores=len(stored(spec)),
+        rows=store_size(spec, height, width)[0],
         in_memory=0,
         keep="nothing",
         tiles=tiles,
@@ -200,26 +194,25 @@ def _least(
 
 
 def _with_more(costs: _Costs, least: FramePlan, options: TilingOptions) -> FramePlan:
-    """Spend what the budget leaves: on stores in memory instead of on disk, then on what helps the next frame."""
+    """Spend what the budget leaves: on what helps the next frame, then on rows of stores in memory."""
     taken = dict(least.bytes)
     spec, windows = costs.engine.weights.spec, costs.engine.capabilities.windows
     spare, pixels = least.budget - least.total, least.height * least.width
-    room, store = costs.room(spare), costs.store(pixels)
-    in_memory = 0
-    if least.tile is not None:
-        on_the_way = costs.store(math.prod(store_size(spec, least.height, least.width)))
-        in_memory = min(least.stores, room // on_the_way)
-        taken["features"] = costs.counted(in_memory * on_the_way)
-        spare -= taken["features"]
     last = least.tiles * (costs.frame(pixels) + len(spec.blocks) * pixels)
     keep: Keep = "nothing"
     if options.reuse != "off" and last <= spare:
         keep = "frames" if options.attention == "frame" else "regions"
         taken["last frame"] = last
-        stores = (least.tiles * spec.stages + 1) * store  # and the result, where a change reaches far
-        if keep == "regions" and least.tile is None and windows and costs.counted(last) + stores <= room:
+        spare -= last
+        stages = (least.tiles * spec.stages + 1) * costs.store(pixels)  # and the result, where a change reaches far
+        if keep == "regions" and least.tile is None and windows and stages <= costs.room(spare):
             keep = "features"
-            taken["features"] = costs.counted(stores)
+            taken["features"] = costs.counted(stages)
+    in_memory = 0
+    if least.tile is not None:
+        row = len(stored(spec)) * costs.store(store_size(spec, least.height, least.width)[1])
+        in_memory = min(least.rows, costs.room(spare) // row)
+        taken["features"] = costs.counted(in_memory * row)
     return dataclasses.replace(least, bytes=taken, in_memory=in_memory, keep=keep)
 
 

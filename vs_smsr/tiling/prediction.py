@@ -11,7 +11,7 @@ import numpy as np
 from vs_smsr.engine.contract import Engine, Features, Frame, Overrides
 from vs_smsr.engine.reach import around, reach
 from vs_smsr.engine.staged import StagedFrame, store_size, stored
-from vs_smsr.engine.stores import Copiers, InMemory, OnDisk
+from vs_smsr.engine.stores import Copiers, Store
 from vs_smsr.engine.window import Window, whole
 from vs_smsr.tiling.geometry import cover
 from vs_smsr.tiling.padding import padded
@@ -78,14 +78,14 @@ def _copying(engine: Engine, plan: FramePlan) -> float:
     copiers, passes, area = Copiers(), _passes(engine), plan.height * plan.width
     window = whole(min(ROWS, plan.height), min(plan.tile, plan.width))
     values = np.ones((window.height, window.width, engine.memory.feature_bytes), np.uint8)
+    reads, writes = (sum(counts) for counts in zip(*passes, strict=True))
     seconds = 0.0
-    for kind, some in (InMemory, passes[: plan.in_memory]), (OnDisk, passes[plan.in_memory :]):
-        if some:
-            store = kind(window.height, plan.width, copiers)
-            store.write(window, values)  # its memory, or its file, is made once
+    for rows, share in (window.height, plan.in_memory / plan.rows), (0, 1 - plan.in_memory / plan.rows):
+        if share:
+            store = Store(window.height, plan.width, rows, copiers)
+            store.write(window, values)  # its memory, or its files, are made once
             written, read = _took(partial(store.write, window, values)), _took(partial(store.read, window, values))
-            reads, writes = (sum(counts) for counts in zip(*some, strict=True))
-            seconds += (_computed(engine, plan) * reads * read + area * writes * written) / window.area
+            seconds += share * (_computed(engine, plan) * reads * read + area * writes * written) / window.area
     return seconds
 
 
@@ -98,13 +98,14 @@ def _took(work: Callable[[], None]) -> float:
 def _passes(engine: Engine) -> list[tuple[float, float]]:
     """By store, how often a frame is read from it and written to it."""
     spec, copiers = engine.weights.spec, Copiers()
-    stores = [Counting(*store_size(spec, SMALL, SMALL), copiers) for _ in stored(spec)]
+    height, width = store_size(spec, SMALL, SMALL)
+    stores = [Counting(height, width, height, copiers) for _ in stored(spec)]
     black = np.zeros((SMALL, SMALL, 3), np.float32)
     StagedFrame(engine, stores, SMALL, SMALL).upscale(black, Overrides(), [whole(SMALL, SMALL)])
     return [(store.read_pixels / SMALL**2, store.written_pixels / SMALL**2) for store in stores]
 
 
-class Counting(InMemory):
+class Counting(Store):
     """A store that counts the pixels that go in and out."""
 
     read_pixels = written_pixels = 0

@@ -17,8 +17,8 @@ from vs_smsr.engine.interpreter import at_once
 from vs_smsr.engine.kept import KeptFrame
 from vs_smsr.engine.picture import Layout, Picture
 from vs_smsr.engine.reach import reach
-from vs_smsr.engine.staged import StagedFrame, store_size
-from vs_smsr.engine.stores import Copiers, InMemory, OnDisk, Store
+from vs_smsr.engine.staged import StagedFrame, store_size, stored
+from vs_smsr.engine.stores import Copiers, Store
 from vs_smsr.engine.window import Window, whole
 from vs_smsr.errors import MemoryBudgetError
 from vs_smsr.tiling.geometry import cover
@@ -154,9 +154,9 @@ class FrameRunner:
         with self._lock:  # the stores are one frame's
             height, width = plan.height, plan.width
             if not self._stores:
-                sides, copiers = store_size(self.engine.weights.spec, height, width), Copiers()
-                in_memory = [InMemory(*sides, copiers) for _ in range(plan.in_memory)]
-                self._stores = [*in_memory, *(OnDisk(*sides, copiers) for _ in range(plan.on_disk))]
+                spec, copiers = self.engine.weights.spec, Copiers()
+                sides = store_size(spec, height, width)
+                self._stores = [Store(*sides, plan.in_memory, copiers) for _ in stored(spec)]
             staged = StagedFrame(self.engine, self._stores, height, width)
             return staged.upscale(frame, overrides, cover(self._bounds, plan.tile, plan.tile))
 

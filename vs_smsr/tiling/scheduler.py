@@ -12,7 +12,7 @@ import numpy as np
 from vs_smsr.engine.contract import Engine, Overrides
 from vs_smsr.engine.kept import KeptFrame
 from vs_smsr.engine.staged import StagedFrame, store_size, stored
-from vs_smsr.engine.stores import Copiers, InMemory
+from vs_smsr.engine.stores import Copiers, Store
 from vs_smsr.engine.window import whole
 from vs_smsr.options import TilingOptions
 from vs_smsr.tiling.changes import FeatureReuse
@@ -142,7 +142,7 @@ class Scheduler:
         if self._engine.capabilities.windows:
             tiles, spec = cover(whole(height, width), height // 2, width), self._engine.weights.spec
             sides, copiers = store_size(spec, height, width), Copiers()
-            stores = [InMemory(*sides, copiers) for _ in stored(spec)]
+            stores = [Store(*sides, height // 2, copiers) for _ in stored(spec)]
             staged = StagedFrame(self._engine, stores, height, width)
             staged.upscale(frame, Overrides(), tiles)
             if self._options.has_temporal_tiles:
