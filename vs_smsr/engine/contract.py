@@ -192,8 +192,8 @@ class Ops(Protocol):
         ...
 
     def save(self, source: Map, window: Window, take: Callable[[Features], None]) -> None:
-        """As `read`, without a copy where the map lies on the host: `take` is given an array (h, w, words), its rows
-        C-contiguous, that is another map's soon after."""
+        """As `read`, without a copy where the map lies on the host: `take` is given (h, w, words), rows C-contiguous,
+        which are the map's only until it returns."""
         ...
 
     def update(self, source: Map, window: Window, kept: Features, wanted: Wanted) -> Wanted:
