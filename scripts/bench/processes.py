@@ -34,7 +34,7 @@ def measure(
         store(weights, path, np.float32)
         for name, frame in {"small": small, "large": large}.items():
             np.save(place / f"{name}.npy", np.rint(frame).astype(np.uint8))
-        environment = {**os.environ, "NUMBA_CACHE_DIR": str(place / "cache")} if cold else dict(os.environ)
+        environment = {**os.environ, "VS_SMSR_CACHE_DIR": str(place / "cache")} if cold else dict(os.environ)
 
         def start(name: str) -> tuple[float, int]:
             arguments = [str(place / f"{name}.npy"), str(path), str(weights.scale), precision, str(threads)]

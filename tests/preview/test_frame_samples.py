@@ -127,17 +127,16 @@ SPIED = """
 import sys
 from pathlib import Path
 
-from numba.core.dispatcher import Dispatcher
-
 from vs_smsr import engine
+from vs_smsr.engine.compiled import Kernel
 from vs_smsr.options import EngineOptions, TilingOptions, VideoOptions
 from vs_smsr.preview import trial
 from vs_smsr.preview.frame_samples import cut_animation
 from vs_smsr.preview.samples import Wanted, cut
 from vs_smsr.tiling import Tiler
 
-loaded, compiling = [], Dispatcher.compile
-Dispatcher.compile = lambda self, types: (loaded.append(self.py_func.__qualname__), compiling(self, types))[1]
+loaded, loading = [], Kernel._version
+Kernel._version = lambda self, types: (loaded.append(self.__qualname__), loading(self, types))[1]
 tiler = Tiler(engine.create(EngineOptions()), TilingOptions(attention="held", reuse="auto"))
 
 

@@ -17,14 +17,14 @@ LEFT = "tail_convolution", "residual_collect", "inactive_quads", "inactive_fuse"
 
 
 def started(cache: Path, first: str = "") -> str:
-    environment = os.environ | {"NUMBA_CACHE_DIR": str(cache)}
+    environment = os.environ | {"VS_SMSR_CACHE_DIR": str(cache)}
     command = [sys.executable, "-c", first + CODE]
     return subprocess.run(command, env=environment, capture_output=True, text=True).stdout.strip()
 
 
 def test_it_compiles_the_end_of_a_frame_once(tmp_path):
     assert started(tmp_path) == "0"
-    found = {path.name.split(".")[1].split("-")[0] for path in tmp_path.rglob("*.nbi")}
+    found = {path.name.split(".")[1].split("-")[0] for path in tmp_path.rglob("*.kernel")}
     assert found >= set(LEFT)
     assert not found & {"active_quads", "pooled_convolution"}, "those are the first process's"
     assert started(tmp_path) == "none"  # they are cached

@@ -129,21 +129,21 @@ def test_bf16_is_chosen_where_it_is_faster(processor: str, precision: str, monke
 
 
 def test_two_processes_fill_one_cache(tmp_path: Path) -> None:
-    both = [upscale_in_a_process(NUMBA_CACHE_DIR=str(tmp_path)) for _ in range(2)]
+    both = [upscale_in_a_process(VS_SMSR_CACHE_DIR=str(tmp_path)) for _ in range(2)]
     outputs = [process.communicate() for process in both]
     assert [process.returncode for process in both] == [0, 0], outputs
     assert outputs[0] == outputs[1]
-    kept = list(tmp_path.rglob("*.nbc"))
+    kept = list(tmp_path.rglob("*.kernel"))
     assert kept
-    again = upscale_in_a_process(NUMBA_CACHE_DIR=str(tmp_path))
+    again = upscale_in_a_process(VS_SMSR_CACHE_DIR=str(tmp_path))
     assert again.communicate() == outputs[0]
-    assert sorted(tmp_path.rglob("*.nbc")) == sorted(kept), "the second run compiled something again"
+    assert sorted(tmp_path.rglob("*.kernel")) == sorted(kept), "the second run compiled something again"
 
 
 def test_without_a_place_for_a_cache(tmp_path: Path) -> None:
     """A folder that cannot be written (here: below a file) must not stop anything."""
     (tmp_path / "file").write_text("")
-    process = upscale_in_a_process(NUMBA_CACHE_DIR=str(tmp_path / "file" / "below"))
+    process = upscale_in_a_process(VS_SMSR_CACHE_DIR=str(tmp_path / "file" / "below"))
     output, errors = process.communicate()
     assert process.returncode == 0, errors
     assert float(output) == pytest.approx(99, abs=3)

@@ -13,7 +13,7 @@ from vs_smsr.engine.compiled import compiled
 from vs_smsr.engine.cpu.gemm import atomic_add
 from vs_smsr.engine.cpu.index_lists import SomePixels
 from vs_smsr.engine.cpu.pool import Pool
-from vs_smsr.engine.cpu.spin import add, cell, reaches
+from vs_smsr.engine.cpu.spin import Cell
 from vs_smsr.engine.cpu.work_stealing import claim, copy_rows
 
 
@@ -158,12 +158,12 @@ def test_lists_of_chosen_pixels(size: tuple[int, int], density: float) -> None:
 
 
 def test_waiting_for_a_cell() -> None:
-    waited = cell()
-    assert not reaches(waited, 1)
-    assert add(waited, 2) == 0
-    assert reaches(waited, 1)
-    later = cell()
-    adding = threading.Timer(0.01, add, (later, 1))
+    waited = Cell()
+    assert not waited.reaches(1)
+    assert waited.add(2) == 0
+    assert waited.reaches(1)
+    later = Cell()
+    adding = threading.Timer(0.01, later.add, (1,))
     adding.start()
-    assert any(reaches(later, 1) for _ in range(10_000))
+    assert any(later.reaches(1) for _ in range(10_000))
     adding.join()

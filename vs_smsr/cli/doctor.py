@@ -9,6 +9,7 @@ from pathlib import Path
 from vs_smsr import __version__, engine
 from vs_smsr.cli.report import say
 from vs_smsr.cli.scripts import pieces
+from vs_smsr.engine import kernel_cache
 from vs_smsr.weights import shipped
 
 PACKAGES = (
@@ -40,6 +41,7 @@ def examine() -> bool:
     say("\nshipped weights")
     for path in sorted(shipped(2).parent.glob("*.safetensors")):
         say(f"  {path.stem}")
+    say(f"\ncompiled kernels\n  {kernel_cache.folder() or 'not kept: no folder can be written'}")
     say("\npackages")
     for package in PACKAGES:
         say(f"  {package:24} {_version(package)}")

@@ -72,7 +72,7 @@ def compile_for(layout: Layout) -> None:
 
 def _three(picture: Picture) -> list[NDArray[Any]]:
     """Y, Cb, Cr as the kernels take them; empty chroma for grey."""
-    planes = [np.require(plane, requirements=["C", "W"]) for plane in picture.planes]
+    planes = [np.require(plane, requirements=["C", "W", "A"]) for plane in picture.planes]
     return planes if len(planes) == 3 else [planes[0], *(np.empty((0, 0), planes[0].dtype) for _ in range(2))]
 
 
@@ -82,7 +82,7 @@ def _parts(table: Floats, layout: Layout) -> tuple[Floats, Floats, Floats]:
     return table[:MATRIX], table[MATRIX:end], table[end:]
 
 
-def _places(layout: Layout) -> tuple[tuple[int, int], tuple[int, int]]:
+def _places(layout: Layout) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Firsts and shifts, each down and across."""
     axes: tuple[Sampling, Sampling] = layout.down, layout.across
-    return (axes[0].first, axes[1].first), (axes[0].shift, axes[1].shift)
+    return np.array([axis.first for axis in axes], np.int64), np.array([axis.shift for axis in axes], np.int64)

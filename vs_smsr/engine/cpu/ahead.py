@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vs_smsr.engine import kernel_cache
 from vs_smsr.engine.cpu import CpuEngine, pixel_kernels
 from vs_smsr.engine.cpu.pool import available_cpus
 from vs_smsr.engine.window import whole
@@ -58,13 +59,8 @@ def _serve(process: subprocess.Popen[bytes], given: bytes) -> None:
 
 
 def _cold() -> bool:
-    """Is there no cached kernel that is newer than its source?"""
-    place = pixel_kernels.bicubic.stats.cache_path
-    if not place:
-        return False  # nothing can be kept
-    source = Path(pixel_kernels.__file__)
-    found = Path(place).glob(f"{source.stem}.{pixel_kernels.bicubic.__name__}-*.nbi")
-    return not any(index.stat().st_mtime > source.stat().st_mtime for index in found)
+    """Are none of a frame's kernels kept, though they could be?"""
+    return kernel_cache.folder() is not None and not kernel_cache.is_kept(pixel_kernels.bicubic)
 
 
 def compile_backwards(weights: Weights, precision: str) -> None:

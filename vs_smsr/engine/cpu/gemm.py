@@ -11,9 +11,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from llvmlite import ir
-from numba import types
-from numba.core import cgutils
-from numba.extending import intrinsic
+
+from vs_smsr.engine.compiled import cgutils, intrinsic, types
 
 FP32, BF16 = 0, 1  # multiply float32; multiply bf16 pairs
 MORE, NEW = 0, 1

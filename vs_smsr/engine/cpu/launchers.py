@@ -65,8 +65,7 @@ class Launchers:
         for call in calls:
             start = time.perf_counter()
             self._pool.run([call])
-            function: Any = getattr(call[0], "py_func", call[0])  # compiled, or plain Python
-            name = str(function.__qualname__).partition(".")[0]
+            name = str(call[0].__qualname__).partition(".")[0]
             self._profile.add(name, self.block, time.perf_counter() - start)
 
     def _check_map(self, name: str, lines: Words) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from queue import SimpleQueue
 from typing import Any
 
-from vs_smsr.engine.cpu.spin import add, cell, reaches
+from vs_smsr.engine.cpu.spin import Cell
 from vs_smsr.engine.cpu.work_stealing import counters
 
 type Call = tuple[Any, tuple[Any, ...]]  # a kernel and its arguments
@@ -33,7 +33,7 @@ class Pool:
     def __init__(self, threads: int) -> None:
         self.threads = threads or available_cpus()
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
-        self._waiting = cell()  # jobs in the queue
+        self._waiting = Cell()  # jobs in the queue
         self._helpers = [
             threading.Thread(target=self._help, args=(i,), name=f"vs-smsr-{i}", daemon=True)
             for i in range(1, self.threads)
@@ -52,7 +52,7 @@ class Pool:
             for _ in self._helpers:
                 self._jobs.put(job)
             if self._helpers:
-                add(self._waiting, len(self._helpers))
+                self._waiting.add(len(self._helpers))
             job.work(0)
         finally:
             job.close()
@@ -64,9 +64,9 @@ class Pool:
 
     def _help(self, thread_id: int) -> None:
         while (job := self._jobs.get()) is not None:
-            add(self._waiting, -1)
+            self._waiting.add(-1)
             job.join(thread_id)
-            reaches(self._waiting, 1)
+            self._waiting.reaches(1)
 
 
 class _Job:
@@ -74,7 +74,7 @@ class _Job:
 
     def __init__(self, calls: Sequence[Call], threads: int) -> None:
         self._calls = [(kernel, counters(threads), args) for kernel, args in calls]
-        self._state = cell()  # less one for each helper inside, plus CLOSED
+        self._state = Cell()  # less one for each helper inside, plus CLOSED
         self._error: BaseException | None = None
 
     def work(self, thread_id: int) -> None:
@@ -83,16 +83,16 @@ class _Job:
 
     def join(self, thread_id: int) -> None:
         try:
-            if add(self._state, -1) <= 0:
+            if self._state.add(-1) <= 0:
                 self.work(thread_id)
         except BaseException as error:
             self._error = error
         finally:
-            add(self._state, 1)
+            self._state.add(1)
 
     def close(self) -> None:
-        add(self._state, CLOSED)
-        while not reaches(self._state, CLOSED):
+        self._state.add(CLOSED)
+        while not self._state.reaches(CLOSED):
             time.sleep(NAP)  # a helper is not running: leave it the CPU
         self._calls = []  # helpers that come late, or wait, hold this job, but no arrays
         if self._error is not None:

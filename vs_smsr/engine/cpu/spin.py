@@ -1,7 +1,4 @@
-"""Counters on which threads wait awake for a short while, since being woken takes as long as a small kernel.
-
-A cell is an int64 array of one element that is changed by `add` only.
-"""
+"""Counters on which threads wait awake for a short while, since being woken takes as long as a small kernel."""
 
 # mypy: disable-error-code="no-untyped-def"
 
@@ -12,24 +9,29 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import types
-from numba.core import cgutils
-from numba.extending import intrinsic
-from numpy.typing import NDArray
 
-from vs_smsr.engine.compiled import compiled
+from vs_smsr.engine.compiled import brief, cgutils, compiled, intrinsic, types
 
-Cell = NDArray[np.int64]
 AWAKE = 8192  # looks at a cell before a wait ends in vain: about a tenth of a millisecond, by the processor
 
 
-def cell() -> Cell:
-    """A counter at 0."""
-    return np.zeros(1, np.int64)
+class Cell:
+    """A counter at 0 that is changed by `add` only."""
+
+    def __init__(self) -> None:
+        self._value = np.zeros(1, np.int64)
+
+    def add(self, amount: int) -> int:
+        """Returns the value before. Who sees the sum sees all that this thread wrote before it."""
+        return _add(self._value, amount)
+
+    def reaches(self, value: int) -> bool:
+        """Wait until it is `value` or more; False if it is not in time."""
+        return _reaches(self._value, value) != 0
 
 
 @intrinsic
-def _add(typingctx: Any, cell: Any, amount: Any) -> Any:
+def _add_to(typingctx: Any, cell: Any, amount: Any) -> Any:
     signature = types.int64(cell, types.int64)
 
     def codegen(context: Any, b: ir.IRBuilder, sig: Any, args: Any) -> Any:
@@ -53,15 +55,13 @@ def _look(typingctx: Any, cell: Any) -> Any:
     return signature, codegen
 
 
-@compiled
-def add(cell, amount):
-    """Add to a cell; returns the value before. Who sees the sum sees all that this thread wrote before it."""
-    return _add(cell, amount)
+@brief
+def _add(cell, amount):
+    return _add_to(cell, amount)
 
 
 @compiled
-def reaches(cell, value):
-    """Wait until a cell is `value` or more; False if it is not in time."""
+def _reaches(cell, value):
     looks = 0
     while _look(cell) < value and looks < AWAKE:
         looks += 1

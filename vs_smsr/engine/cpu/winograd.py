@@ -13,11 +13,9 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import types
-from numba.core import cgutils
-from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from vs_smsr.engine.compiled import cgutils, intrinsic, types
 from vs_smsr.engine.cpu.gemm import F32, I16, I32, I64, BFloat, is_bf16
 
 POINTS = 16  # of a quad

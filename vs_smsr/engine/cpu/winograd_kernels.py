@@ -12,9 +12,8 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from numba import njit
 
-from vs_smsr.engine.compiled import compiled, inlined
+from vs_smsr.engine.compiled import compiled, expanded, inlined
 from vs_smsr.engine.cpu.gemm import (
     BF16,
     FP32,
@@ -40,7 +39,7 @@ def patch_places(places: Any, corner: Any, width: Any, line: Any) -> None:
             places[y * PATCH + x] = (corner + (y - 1) * width + x - 1) * line
 
 
-@njit(inline="always")
+@expanded
 def multiply_points(
     lanes: Any, vectors: Any, pixels: Any, mode: Any, points: Any, words: Any, weights: Any, group_stride: Any,
     starts: Any, groups: Any, sums: Any,
@@ -56,7 +55,7 @@ def multiply_points(
         )  # fmt: skip
 
 
-@njit(inline="always")
+@expanded
 def _multiply(
     lanes: Any, vectors: Any, pixels: Any, mode: Any, quads: Any, first: Any, width: Any, source: Any, line: Any,
     weights: Any, group_stride: Any, starts: Any, groups: Any, points: Any, words: Any, sums: Any, channels: Any,

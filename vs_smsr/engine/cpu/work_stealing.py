@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vs_smsr.engine.compiled import compiled, inlined
+from vs_smsr.engine.compiled import brief, inlined
 from vs_smsr.engine.cpu.gemm import atomic_add
 
 ROWS = np.int64(16)  # of a copy, claimed at a time
@@ -39,25 +39,20 @@ def claim(claimed: Any, thread_id: Any, count: Any, step: int) -> Any:
     return count, count
 
 
-@compiled
+@brief
 def _claim_rows(claimed, thread_id, count):
-    return claim(claimed, thread_id, count, ROWS)
+    """The first of the next rows; `count` if none are left."""
+    return claim(claimed, thread_id, count, ROWS)[0]
 
 
 def copy_rows(claimed: Any, thread_id: int, target: NDArray[Any], source: NDArray[Any]) -> None:
     """A kernel in NumPy, which copies without the GIL: target = source, of the same shape and not overlapping."""
     assert target.shape == source.shape, (target.shape, source.shape)
-    while True:
-        start, stop = _claim_rows(claimed, thread_id, len(target))
-        if start == stop:
-            break
-        target[start:stop] = source[start:stop]
+    while (start := _claim_rows(claimed, thread_id, len(target))) < len(target):
+        target[start : start + ROWS] = source[start : start + ROWS]
 
 
 def in_bands(claimed: Any, thread_id: int, kernel: Any, rows: int, arguments: tuple[Any, ...]) -> None:
     """A kernel that takes the rows start .. stop and knows nothing of threads; see `engine.conversion`."""
-    while True:
-        start, stop = _claim_rows(claimed, thread_id, rows)
-        if start == stop:
-            break
-        kernel(start, stop, *arguments)
+    while (start := _claim_rows(claimed, thread_id, rows)) < rows:
+        kernel(start, min(start + int(ROWS), rows), *arguments)
