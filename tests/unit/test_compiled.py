@@ -65,6 +65,11 @@ def minus(number):
 
 
 @compiled
+def add(a, b):
+    return a + b
+
+
+@compiled
 def allocate(count):
     array = np.ones(count)
     return array.size
@@ -111,6 +116,9 @@ def test_what_kernels_do_not_take(wrong) -> None:
 def test_a_number_too_large() -> None:
     with pytest.raises(OverflowError):
         minus(2**63)
+    assert add(1, 2) == 3
+    with pytest.raises(TypeError, match="add: "):
+        add(2**63, "text")
 
 
 def test_no_memory_is_an_error() -> None:
@@ -187,6 +195,25 @@ def test_a_process_that_finds_its_kernels_does_not_import_numba(tmp_path) -> Non
     assert run(script, cache) == "63 True", "another source"
     (new,) = cache.iterdir()
     assert new != kept
+
+
+def test_what_an_administrator_has_compiled_serves_everybody(tmp_path, monkeypatch) -> None:
+    """Both places are read, the first that can be written gets what is new."""
+    first, second = tmp_path / "package", tmp_path / "user"
+    first.mkdir()
+    monkeypatch.setattr(kernel_cache, "_places", lambda: [first, second])
+    kernel_cache.folder.cache_clear()
+    kernel_cache.write("module.kernel.types.processor-build.kernel", b"code")
+    assert [path.name for path in first.iterdir()] == ["module.kernel.types.processor-build.kernel"]
+    first.rename(tmp_path / "elsewhere")
+    first.write_text("a file, below which nothing can be written")
+    kernel_cache.folder.cache_clear()
+    kernel_cache.write("module.kernel.types.processor-build.kernel", b"newer")
+    assert kernel_cache.read("module.kernel.types.processor-build.kernel") == b"newer"
+    first.unlink()
+    (tmp_path / "elsewhere").rename(first)
+    assert kernel_cache.read("module.kernel.types.processor-build.kernel") == b"code"
+    kernel_cache.folder.cache_clear()
 
 
 def test_a_closure_of_something_else_than_integers_is_refused() -> None:

@@ -129,7 +129,7 @@ class Kernel(Inlined):
     def _version(self, types: Types) -> Function:
         with _compiling:
             if types not in self._versions:
-                kept = kernel_cache.place(self, types)
+                kept = kernel_cache.name(self, types)
                 code = kernel_cache.read(kept)
                 if code is None:
                     code = machine_code.compiled(self.dispatcher, types, brief=self._brief)

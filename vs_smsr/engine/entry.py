@@ -115,7 +115,7 @@ def entry(name: str, types: Types, *, brief: bool) -> str:
     declared = DECLARED.format(name=name, kinds=", ".join(argument.split()[0] for argument in given))
     return declared + DEFINED.format(
         entry=NAME,
-        looking="\n  ".join(code.lines),
+        looking="\n  ".join(code.lines + code.converting),
         name=name,
         given=", ".join(given),
         released="" if brief else "%thread = call ptr @PyEval_SaveThread()",
@@ -129,6 +129,7 @@ class _Code:
 
     def __init__(self) -> None:
         self.lines: list[str] = []
+        self.converting: list[str] = []  # once all types are right: may raise
         self.given: list[str] = []
         self._leaf = itertools.count(len(FIXED))
 
@@ -166,8 +167,11 @@ class _Code:
         if kind in ("double", "float"):
             self.given.append(f"{kind} {self.load(kind, thing, HEADER)}")
         else:
-            value = self.value(f"call i64 @PyLong_AsLongLong(ptr {thing})")
-            self.given.append(f"{kind} {value if kind == 'i64' else self.value(f'trunc i64 {value} to {kind}')}")
+            value = f"%integer{len(self.converting)}"
+            self.converting.append(f"{value} = call i64 @PyLong_AsLongLong(ptr {thing})")
+            if kind != "i64":
+                self.converting.append(f"{value}.{kind} = trunc i64 {value} to {kind}")
+            self.given.append(f"{kind} {value if kind == 'i64' else f'{value}.{kind}'}")
 
     def _array(self, thing: str, item_bytes: int, dimensions: int, *, contiguous: bool) -> None:
         self.require_in(thing, CLASS, FIXED.index(np.ndarray))

@@ -55,6 +55,11 @@ class KeptFrame:
         self.attention, self.channels = result.attention, result.channels
         return result
 
+    @property
+    def means(self) -> Overrides:
+        """As `Upscaled.means`."""
+        return Overrides(attention=tuple(self.attention), channels=tuple(self.channels))
+
     def head(self, core: Window, wanted: Wanted, only: Wanted) -> Wanted:
         """Compute stage 0 anew in a window of the frame, and keep it where it is wanted.
 

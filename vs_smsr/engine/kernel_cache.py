@@ -1,7 +1,8 @@
 """Where compiled kernels are kept between processes: beside the package, or in the user's cache folder.
 
-A file is named for its kernel and what it was compiled for: types, processor, and the sources and versions it was
-compiled from. It is replaced at once, holds a checksum, and takes the place of those of other sources.
+Both are looked into, so that what an administrator has compiled serves everybody; what is new goes to the first that
+can be written. A file is named for its kernel and what it was compiled for: types, processor, and the sources and
+versions it was compiled from. It is replaced at once, holds a checksum, and takes the place of those of other sources.
 """
 
 from __future__ import annotations
@@ -26,58 +27,64 @@ PLACE = "VS_SMSR_CACHE_DIR"  # environment variable: the folder to use
 _DIGEST = hashlib.sha256().digest_size
 
 
-def place(function: Any, types: Iterable[Any]) -> Path | None:
-    """The file for a function's code for those types; None where nothing can be kept."""
-    where = folder()
-    return where and where / f"{_name(function)}.{_hash(map(str, types))}.{_build(function)}.kernel"
+def name(function: Any, types: Iterable[Any]) -> str:
+    """Of the file for a function's code for those types."""
+    return f"{_name(function)}.{_hash(map(str, types))}.{_build(function)}.kernel"
 
 
 def is_kept(function: Any) -> bool:
-    """Is there code for some types? Also False where nothing can be kept."""
-    where = folder()
-    return where is not None and any(where.glob(f"{_name(function)}.*.{_build(function)}.kernel"))
+    """Is there code for some types?"""
+    return any(any(place.glob(f"{_name(function)}.*.{_build(function)}.kernel")) for place in _places())
 
 
-def read(path: Path | None) -> bytes | None:
-    """Its code; None if there is none, or what is there is damaged."""
-    try:
-        found = path.read_bytes() if path else b""
-    except OSError:
-        return None
-    code = found[_DIGEST:]
-    return code if code and hashlib.sha256(code).digest() == found[:_DIGEST] else None
+def read(file: str) -> bytes | None:
+    """The code in a file of that name; None if there is none, or what is there is damaged."""
+    for place in _places():
+        try:
+            found = (place / file).read_bytes()
+        except OSError:
+            continue
+        code = found[_DIGEST:]
+        if code and hashlib.sha256(code).digest() == found[:_DIGEST]:
+            return code
+    return None
 
 
-def write(path: Path | None, code: bytes) -> None:
+def write(file: str, code: bytes) -> None:
     """Keep code, and drop what was compiled for the same from other sources."""
-    if path is None:
+    place = folder()
+    if place is None:
         return
-    name, types, build, _ = path.name.rsplit(".", 3)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    kernel, types, build, _ = file.rsplit(".", 3)
+    part = place / f"{file}.{os.getpid()}.part"
     try:
         part.write_bytes(hashlib.sha256(code).digest() + code)
-        part.replace(path)
-        for old in path.parent.glob(f"{name}.{types}.{build.partition('-')[0]}-*.kernel"):
-            if old != path:
+        part.replace(place / file)
+        for old in place.glob(f"{kernel}.{types}.{build.partition('-')[0]}-*.kernel"):
+            if old.name != file:
                 old.unlink(missing_ok=True)
     except OSError as error:
         part.unlink(missing_ok=True)
-        log.info("cpu: %s is not kept: %s", path.name, error)
+        log.info("cpu: %s is not kept: %s", file, error)
 
 
 @cache
 def folder() -> Path | None:
-    """An existing folder that can be written, the environment's or the package's or the user's; None if none can."""
-    named = os.environ.get(PLACE)
-    home = Path(named) if named else None
-    for candidate in [home] if home else [Path(__file__).parent / "__pycache__", _users()]:
+    """The first place that can be written, made if need be; None if none can."""
+    for place in _places():
         try:
-            candidate.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=candidate):
-                return candidate
+            place.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=place):
+                return place
         except OSError as error:
-            log.info("cpu: compiled kernels are not kept in %s: %s", candidate, error)
+            log.info("cpu: compiled kernels are not kept in %s: %s", place, error)
     return None
+
+
+def _places() -> list[Path]:
+    """The environment's, or the package's and the user's."""
+    named = os.environ.get(PLACE)
+    return [Path(named)] if named else [Path(__file__).parent / "__pycache__", _users()]
 
 
 def _users() -> Path:

@@ -31,7 +31,7 @@ class Attention(Protocol):
         """Upscale a frame with even sides; also returns which pixels were computed. The result is the caller's.
 
         Args:
-            rests: is the frame so much like the one before that the next is likely to be like it, too? Asked only
+            rests: is the next frame likely to be much like this one, as this one is like the one before? Asked only
                 where it matters; no bit of the result depends on it.
         """
         ...
@@ -68,6 +68,7 @@ class HeldAttention:
         self._lock = threading.Lock()  # always taken within a turn, so nobody waits for a turn with it
         self.means: Overrides | None = None
         self._reuse: Kept[Reuse] = Kept()
+        self._served = False  # what is kept now has been of use
 
     def upscale(self, frame: Frame, rests: Rests) -> tuple[Upscaled, Computed]:
         with self._tiler.turn(frame, self._overhead) as runner:
@@ -79,7 +80,10 @@ class HeldAttention:
                 return result, computed
 
     def _with_reuse(self, runner: FrameRunner, frame: Frame, rests: Rests) -> tuple[Upscaled, Computed]:
-        """The features of all stages take longer to make, so they are made only once the picture has come to rest."""
+        """The features of all stages take longer to make, so they are made only where the picture rests.
+
+        Of a first frame nobody knows: its features go if the second one cannot use them.
+        """
         reuse = self._reuse.value
         if reuse is not None:
             changed = changed_pixels(frame, reuse.frame)
@@ -90,15 +94,18 @@ class HeldAttention:
                 except MemoryError as error:
                     log.warning("memory: ran out while reusing regions (%s); the frame is computed whole", error)
                     runner.keep(self._reuse, None)
-                    reuse = None
                 else:
+                    self._served = True
                     runner.keep(self._reuse, reuse)
                     return self._current(runner, reuse), computed
-        if self.means is not None and runner.plan.keep == "features" and rests():
-            reuse = self._reuse.value = None  # the new ones may have no room beside the old
-            kept = runner.kept(frame, self.means)
+            elif not self._served:
+                runner.keep(self._reuse, None)
+            del reuse
+        if runner.plan.keep == "features" and rests():
+            self._reuse.value, self._served = None, self.means is not None  # the new ones may have no room beside them
+            kept = runner.kept(frame, self.means or Overrides())
             if kept is not None:
-                features = FeatureReuse(kept)
+                self.means, features = kept.means, FeatureReuse(kept)
                 runner.keep(self._reuse, features)
                 return self._current(runner, features), None
         result = runner.run(frame, self.means)

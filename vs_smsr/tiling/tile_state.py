@@ -129,13 +129,15 @@ class TileState:
             raise ValueError(f"tiling: the next frame must be {expected}, got frame {number}.")
         even, alike = padded(frame), None
         if self._anchor is None:
-            result, computed = self._attention.upscale(even, lambda: False)
+            likely, self._tiler.rests = self._tiler.rests, False
+            result, computed = self._attention.upscale(even, lambda: likely)
             self._anchor = even
         elif self._chosen:
             result, computed = self._next_one(even)
         else:
             result, computed, alike = self._choose(even)
         self._before, self._next = even, number + 1
+        self._tiler.rests = self._tiler.rests or computed is not None
         return tiled(result, frame, computed, held=bool(self.held) and number != self.tile.start, alike=alike)
 
     @property
@@ -159,7 +161,9 @@ class TileState:
         """Can much of a frame be taken from the one that came before it?"""
 
         def rests() -> bool:
-            return resting(changed_pixels(self._shown(way, frame, before), before), self._reach) <= RESTING
+            changed = changed_pixels(self._shown(way, frame, before), before)
+            self._tiler.rests = resting(changed, self._reach) <= RESTING
+            return self._tiler.rests
 
         return rests
 

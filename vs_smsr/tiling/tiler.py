@@ -87,6 +87,10 @@ class Tiler:
         options: memory budget, temporal tiles, reuse.
         in_flight: most frames that will be asked for at the same time; None: as many as keep the engine busy.
         tiles: temporal tiles that are kept at the same time.
+
+    Attributes:
+        rests: frames of the newest temporal tile were much like the ones before them, so the next tile's first frame is
+            prepared for that. No bit of a result depends on it.
     """
 
     def __init__(
@@ -94,6 +98,7 @@ class Tiler:
     ) -> None:
         self.engine = engine
         self.options = options or TilingOptions()
+        self.rests = True
         count = engine.capabilities.in_flight if in_flight is None else in_flight
         self._scheduler = Scheduler(engine, self.options, in_flight=count, tiles=tiles)
 
