@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from queue import SimpleQueue
 from typing import Any
 
-from vs_smsr.engine.cpu.spin import Cell
+from vs_smsr.engine.cpu.spin import AWAKE, Cell
 from vs_smsr.engine.cpu.work_stealing import counters
 
 type Call = tuple[Any, tuple[Any, ...]]  # a kernel and its arguments
@@ -34,6 +34,8 @@ class Pool:
         self.threads = threads or available_cpus()
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._waiting = Cell()  # jobs in the queue
+        # With more threads than CPUs, who waits awake keeps one from who works.
+        self._looks = AWAKE if self.threads <= available_cpus() else 1
         self._helpers = [
             threading.Thread(target=self._help, args=(i,), name=f"vs-smsr-{i}", daemon=True)
             for i in range(1, self.threads)
@@ -47,7 +49,7 @@ class Pool:
         A kernel is called with the counters of `work_stealing`, the thread's number and its arguments. A thread that
         finds nothing left of one call goes on with the next: they must not need each other's results.
         """
-        job = _Job(calls, self.threads)
+        job = _Job(calls, self.threads, self._looks)
         try:
             for _ in self._helpers:
                 self._jobs.put(job)
@@ -66,13 +68,14 @@ class Pool:
         while (job := self._jobs.get()) is not None:
             self._waiting.add(-1)
             job.join(thread_id)
-            self._waiting.reaches(1)
+            self._waiting.reaches(1, self._looks)
 
 
 class _Job:
     """Kernel calls shared by several threads; once closed, nobody enters it any more."""
 
-    def __init__(self, calls: Sequence[Call], threads: int) -> None:
+    def __init__(self, calls: Sequence[Call], threads: int, looks: int) -> None:
+        self._looks = looks
         self._calls = [(kernel, counters(threads), args) for kernel, args in calls]
         self._state = Cell()  # less one for each helper inside, plus CLOSED
         self._error: BaseException | None = None
@@ -92,7 +95,7 @@ class _Job:
 
     def close(self) -> None:
         self._state.add(CLOSED)
-        while not self._state.reaches(CLOSED):
+        while not self._state.reaches(CLOSED, self._looks):
             time.sleep(NAP)  # a helper is not running: leave it the CPU
         self._calls = []  # helpers that come late, or wait, hold this job, but no arrays
         if self._error is not None:

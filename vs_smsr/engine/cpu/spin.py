@@ -25,9 +25,9 @@ class Cell:
         """Returns the value before. Who sees the sum sees all that this thread wrote before it."""
         return _add(self._value, amount)
 
-    def reaches(self, value: int) -> bool:
-        """Wait until it is `value` or more; False if it is not in time."""
-        return _reaches(self._value, value) != 0
+    def reaches(self, value: int, looks: int = AWAKE) -> bool:
+        """Wait until it is `value` or more; False if it is not after so many looks at it."""
+        return _reaches(self._value, value, looks) != 0
 
 
 @intrinsic
@@ -61,8 +61,8 @@ def _add(cell, amount):
 
 
 @compiled
-def _reaches(cell, value):
-    looks = 0
-    while _look(cell) < value and looks < AWAKE:
-        looks += 1
-    return looks < AWAKE
+def _reaches(cell, value, looks):
+    done = 0
+    while _look(cell) < value and done < looks:
+        done += 1
+    return done < looks
