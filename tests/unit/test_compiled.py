@@ -105,8 +105,10 @@ def test_arrays_of_other_classes_and_with_dtypes_of_their_own(tmp_path) -> None:
         np.zeros(3, np.float16)[()].item,
         np.zeros(13, np.uint8)[1:].view(np.float32),  # not aligned
         np.zeros(3, "U2"),
+        np.zeros(3, np.float16),
+        np.zeros(3, np.longdouble),
     ],
-    ids=["text", "None", "big-endian", "complex", "function", "unaligned", "strings"],
+    ids=["text", "None", "big-endian", "complex", "function", "unaligned", "strings", "float16", "longdouble"],
 )
 def test_what_kernels_do_not_take(wrong) -> None:
     with pytest.raises(TypeError, match="length: "):
@@ -214,6 +216,27 @@ def test_what_an_administrator_has_compiled_serves_everybody(tmp_path, monkeypat
     (tmp_path / "elsewhere").rename(first)
     assert kernel_cache.read("module.kernel.types.processor-build.kernel") == b"code"
     kernel_cache.folder.cache_clear()
+
+
+def test_functions_that_one_function_makes_are_kept_apart() -> None:
+    def made(step):
+        @compiled
+        def kernel(number):
+            return number + step
+
+        one = kernel
+
+        @compiled
+        def kernel(number):
+            return number - step
+
+        @compiled
+        def other(number):
+            return number * step
+
+        return one, kernel, other
+
+    assert [kernel(10) for kernel in (*made(2), *made(3))] == [12, 8, 20, 13, 7, 30]
 
 
 def test_a_closure_of_something_else_than_integers_is_refused() -> None:

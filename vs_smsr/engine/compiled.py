@@ -19,6 +19,7 @@ from vs_smsr.engine import kernel_cache, machine_code
 from vs_smsr.engine.entry import SCALARS, Types
 from vs_smsr.engine.machine_code import Function
 
+NUMBERS = {"bool", *(f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)), "float32", "float64"}
 _compiling = threading.RLock()
 
 
@@ -158,7 +159,7 @@ def _plain(value: Any) -> Any:
 
 
 def _is_number(dtype: np.dtype[Any]) -> bool:
-    return dtype.isnative and dtype.kind in "biuf"
+    return dtype.isnative and dtype.name in NUMBERS
 
 
 def _type(value: Any, name: str) -> str | Types:

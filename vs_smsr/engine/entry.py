@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import ctypes
 import itertools
+import platform
 import re
 from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
 import numpy as np
+
+from vs_smsr.errors import EngineError
 
 type Types = tuple[str | Types, ...]  # float32, int64 ...; float32[2C], a contiguous array, or float32[2A], another
 
@@ -193,7 +196,7 @@ def check_layouts() -> None:
     """Objects lie in memory as the entry reads them.
 
     Raises:
-        RuntimeError: they do not, in this version of Python or NumPy.
+        EngineError: they do not, in this version of Python or NumPy.
     """
 
     def read(kind: Any, thing: Any, offset: int) -> Any:
@@ -217,4 +220,7 @@ def check_layouts() -> None:
         (read(ctypes.c_char, b"x", BYTES), b"x"),
     ]
     if any(here != wanted for here, wanted in pairs):
-        raise RuntimeError(f"Python and NumPy {np.__version__} lay out objects in a way that vs-smsr does not know.")
+        raise EngineError(
+            f"cpu: Python {platform.python_version()} and NumPy {np.__version__} lay out objects in a way that "
+            "vs-smsr does not know. Use other versions, or engine 'reference'."
+        )

@@ -29,12 +29,13 @@ _DIGEST = hashlib.sha256().digest_size
 
 def name(function: Any, types: Iterable[Any]) -> str:
     """Of the file for a function's code for those types."""
-    return f"{_name(function)}.{_hash(map(str, types))}.{_build(function)}.kernel"
+    line = str(function.py_func.__code__.co_firstlineno)  # one function may make several of one name
+    return f"{_stem(function)}.{_hash([line, *map(str, types)])}.{_build(function)}.kernel"
 
 
 def is_kept(function: Any) -> bool:
     """Is there code for some types?"""
-    return any(any(place.glob(f"{_name(function)}.*.{_build(function)}.kernel")) for place in _places())
+    return any(any(place.glob(f"{_stem(function)}.*.{_build(function)}.kernel")) for place in _places())
 
 
 def read(file: str) -> bytes | None:
@@ -95,7 +96,7 @@ def _users() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vs-smsr"
 
 
-def _name(function: Any) -> str:
+def _stem(function: Any) -> str:
     """Module, function, and the integers it is made for: sparse_kernels.convolution-8-2-6-0."""
     closure = function.py_func.__closure__ or ()
     integers = [cell.cell_contents for cell in closure if isinstance(cell.cell_contents, int)]

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from vs_smsr.engine.entry import ARRAY, NAME, Types, check_layouts, entry, leaves, passed, table
+from vs_smsr.errors import EngineError
 
 type Function = Callable[..., Any]
 
@@ -32,7 +33,7 @@ def compiled(dispatcher: Any, types: Types, *, brief: bool = False) -> bytes:
         dispatcher: Numba's, without wrappers.
         brief: the function is over so soon that the GIL is kept.
     Raises:
-        RuntimeError: Numba passes arguments in another way than `engine.entry`.
+        EngineError: Numba passes arguments in another way than `engine.entry`.
     """
     signature = tuple(map(_numba_type, types))
     dispatcher.compile(signature)
@@ -40,7 +41,10 @@ def compiled(dispatcher: Any, types: Types, *, brief: bool = False) -> bytes:
     name = made.fndesc.llvm_func_name
     arguments = [str(argument.type) for argument in made.library.get_function(name).arguments]
     if arguments != ["ptr", "ptr", *(kind for text in leaves(types) for kind in passed(text))]:
-        raise RuntimeError(f"{name}: this version of Numba passes {arguments}, which vs-smsr does not know.")
+        raise EngineError(
+            f"cpu: this version of Numba passes {' '.join(arguments)} to {name}, which vs-smsr does not know. "
+            "Use another version, or engine 'reference'."
+        )
     code: bytes = made.library.serialize_using_object_code()[2][0]
     return _LENGTH.pack(len(code)) + code + _object(entry(name, types, brief=brief))
 
@@ -111,7 +115,7 @@ def _runtime() -> dict[str, int]:
             module = importlib.util.module_from_spec(spec)
             loader.exec_module(module)
             return {f"NRT_{key}": address for key, address in module.c_helpers.items()}
-    raise RuntimeError(f"numba: no {name} in {numba_folder()}. Install numba again.")
+    raise EngineError(f"cpu: Numba's {name} is not in {numba_folder()}. Install numba again.")
 
 
 def _numba_type(text: str | Types) -> Any:

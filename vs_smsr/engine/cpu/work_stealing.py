@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from vs_smsr.engine.compiled import brief, inlined
 from vs_smsr.engine.cpu.gemm import atomic_add
 
-ROWS = np.int64(16)  # of a copy, claimed at a time
+ROWS = 16  # of a copy, claimed at a time
 APART = 8  # int64 from counter to counter: a cache line of its own for each
 
 
@@ -42,7 +42,7 @@ def claim(claimed: Any, thread_id: Any, count: Any, step: int) -> Any:
 @brief
 def _claim_rows(claimed, thread_id, count):
     """The first of the next rows; `count` if none are left."""
-    return claim(claimed, thread_id, count, ROWS)[0]
+    return claim(claimed, thread_id, count, np.int64(ROWS))[0]
 
 
 def copy_rows(claimed: Any, thread_id: int, target: NDArray[Any], source: NDArray[Any]) -> None:
@@ -55,4 +55,4 @@ def copy_rows(claimed: Any, thread_id: int, target: NDArray[Any], source: NDArra
 def in_bands(claimed: Any, thread_id: int, kernel: Any, rows: int, arguments: tuple[Any, ...]) -> None:
     """A kernel that takes the rows start .. stop and knows nothing of threads; see `engine.conversion`."""
     while (start := _claim_rows(claimed, thread_id, rows)) < rows:
-        kernel(start, min(start + int(ROWS), rows), *arguments)
+        kernel(start, min(start + ROWS, rows), *arguments)
