@@ -2,15 +2,15 @@
 
     scripts/many_cores.py [--size 720 1280] [--precision fp32] [--cores 4 8 16 32 64]
 
-A frame is a row of launches: kernels that the threads share, with Python between them. On n cores it takes
+A frame is a row of launches: kernels that the threads share, each when those before it are done. On n cores it takes
 
     between + launches * launch(n) + work / n
 
-`between` is the time outside of launches and `work` that inside of them, both on one thread; launch(n) is what a launch
-of an empty kernel takes with n threads. It is measured with up to 8 threads, whose dispatch Python makes one after the
-other whatever the number of cores, and goes on as a line. Memory's bandwidth, caches and chunks that do not divide
-evenly are not in the model, so it is a bound and no promise. With frames in flight, each by a group of threads, between
-and launches overlap: the best grouping is printed too.
+`between` is the time in which no kernel is under way, and `work` the rest, both on one thread; launch(n) is what a
+launch of an empty kernel, one of many, takes with n threads. It is measured with up to 8 threads, whose dispatch Python
+makes one after the other whatever the number of cores, and goes on as a line. Memory's bandwidth, caches and chunks
+that do not divide evenly are not in the model, so it is a bound and no promise. With frames in flight, each by a group
+of threads, between and launches overlap: the best grouping is printed too.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from numba import njit
 
 from vs_smsr.engine.cpu import CpuEngine
-from vs_smsr.engine.cpu.pool import Call, Pool, available_cpus
+from vs_smsr.engine.cpu.pixel_kernels import clear
+from vs_smsr.engine.cpu.pool import Call, Job, Pool, available_cpus
 from vs_smsr.weights import load, shipped
 
 MEASURED = (1, 2, 4, 8)  # threads of an empty launch
@@ -80,43 +80,45 @@ def engine(threads: int, arguments: argparse.Namespace) -> CpuEngine:
 
 def frame_costs(single: CpuEngine, frame: np.ndarray) -> tuple[float, float, int]:
     """Seconds of a frame, seconds inside of launches, and how many there are; medians of frames."""
-    pool = single._pool
-    run, spent = pool.run, list[float]()
+    then, finish, spent, stages = Job.then, Job.finish, list[float](), list[int]()
 
-    def timed(calls: Sequence[Call]) -> None:
+    def counted(job: Job, calls: Sequence[Call]) -> None:
+        stages.append(len(calls))
+        then(job, calls)
+
+    def timed(job: Job) -> None:
         start = time.perf_counter()
-        run(calls)
+        finish(job)
         spent.append(time.perf_counter() - start)
 
     single.upscale(frame)
-    pool.run = timed  # type: ignore[method-assign]  # a script may look inside
+    Job.then, Job.finish = counted, timed  # type: ignore[method-assign]  # a script may look inside
     rows = []
     for _ in range(ROUNDS):
         spent.clear()
+        stages.clear()
         start = time.perf_counter()
         single.upscale(frame)
-        rows.append((time.perf_counter() - start, sum(spent), len(spent)))
+        rows.append((time.perf_counter() - start, sum(spent), len(stages)))
+    Job.then, Job.finish = then, finish  # type: ignore[method-assign]
     whole, inside, launches = (statistics.median(column) for column in zip(*rows, strict=True))
     return whole, inside, int(launches)
 
 
 def empty_launch(threads: int) -> float:
-    """Median seconds of a launch that has nothing to do."""
-    pool = Pool(threads)
-    calls = [(nothing, (0,))]
+    """Median seconds of a stage that has nothing to do, between others."""
+    pool, calls = Pool(threads), [(clear, (np.zeros(0, np.float32),))]
     pool.run(calls)
     found = []
-    for _ in range(EMPTY):
+    for _ in range(ROUNDS):
         start = time.perf_counter()
-        pool.run(calls)
-        found.append(time.perf_counter() - start)
+        job = Job(pool)
+        for _ in range(EMPTY):
+            job.then(calls)
+        job.finish()
+        found.append((time.perf_counter() - start) / EMPTY)
     pool.shutdown()
     return statistics.median(found)
-
-
-@njit(nogil=True)  # not cached: a script is a module of another name each time
-def nothing(claimed, thread_id, amount):  # type: ignore[no-untyped-def]
-    """A kernel without work."""
 
 
 def median_seconds(work: Callable[[], object]) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 import weakref
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from vs_smsr.engine.compiled import compiled
 from vs_smsr.engine.cpu.gemm import atomic_add
 from vs_smsr.engine.cpu.index_lists import SomePixels
-from vs_smsr.engine.cpu.pool import Pool
+from vs_smsr.engine.cpu.pool import Job, Pool
 from vs_smsr.engine.cpu.spin import Cell
 from vs_smsr.engine.cpu.work_stealing import claim, copy_rows
 
@@ -25,6 +26,26 @@ def visit(claimed: Any, thread_id: Any, visits: Any, step: Any) -> None:
             break
         for item in range(start, stop):
             atomic_add(visits, item, 1)
+
+
+@compiled
+def spread(claimed: Any, thread_id: Any, before: Any, after: Any, reach: Any, step: Any) -> None:
+    """after[i] = the sum of before around i: wrong where a neighbour is not done yet."""
+    while True:
+        start, stop = claim(claimed, thread_id, after.shape[0], step)
+        if start == stop:
+            break
+        for item in range(start, stop):
+            total = 0
+            for other in range(max(item - reach, 0), min(item + reach + 1, before.shape[0])):
+                total += before[other]
+            after[item] = total % 1000003
+
+
+def spread_alone(before: Any, reach: int) -> Any:
+    sums = np.concatenate([[0], np.cumsum(before)])
+    items = np.arange(len(before))
+    return (sums[np.minimum(items + reach + 1, len(before))] - sums[np.maximum(items - reach, 0)]) % 1000003
 
 
 @pytest.fixture
@@ -52,6 +73,68 @@ def test_jobs_of_several_callers_are_done_when_run_returns(pool: Pool) -> None:
         thread.join(120)
     assert not any(thread.is_alive() for thread in callers)
     assert wrong == []
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.0005])
+def test_a_stage_begins_when_all_before_are_done(pool: Pool, pause: float) -> None:
+    """Two chains of sums, each stage of both from the one before; the caller is quick, or helpers leave between."""
+    for seed in range(6):
+        rng, job = np.random.default_rng(seed), Job(pool)
+        chains = [[rng.integers(0, 1000, int(rng.integers(1, 4000)))] for _ in range(2)]
+        wanted = [chain[0] for chain in chains]
+        for stage in range(60):
+            reach, step = int(rng.integers(0, 300)), int(rng.integers(1, 200))
+            wanted = [spread_alone(values, reach) for values in wanted]
+            for chain in chains:
+                chain.append(np.zeros_like(chain[-1]))
+            job.then([(spread, (chain[-2], chain[-1], reach, step)) for chain in chains])
+            if stage % 7 == 0:  # nothing to do, and a kernel in Python
+                job.then([(visit, (np.zeros(0, np.int64), 3))])
+                for chain in chains:
+                    chain.append(np.zeros_like(chain[-1]))
+                job.then([(copy_rows, (chain[-1], chain[-2])) for chain in chains])
+            time.sleep(pause)
+        job.finish()
+        for chain, values in zip(chains, wanted, strict=True):
+            assert (chain[-1] == values).all()
+
+
+def test_an_error_in_a_stage_is_raised_at_the_end_and_nobody_waits_for_it(pool: Pool) -> None:
+    def fails(claimed: Any, thread_id: int, rows: int) -> None:
+        copy_rows(claimed, thread_id, np.zeros((rows, 1)), np.zeros((rows, 1)))
+        raise ValueError("in a stage")
+
+    for rows in (0, 100):
+        job, visits = Job(pool), np.zeros(1000, np.int64)
+        job.then([(visit, (visits, 7))])
+        job.then([(fails, (rows,))])
+        job.then([(visit, (np.zeros(1000, np.int64), 7))])
+        with pytest.raises(ValueError, match="in a stage"):
+            job.finish()
+        assert (visits == 1).all()
+
+
+def test_a_chunk_that_is_never_done_holds_up_nobody() -> None:
+    pool, claimed_one = Pool(2), threading.Event()
+
+    def fails(claimed: Any, thread_id: int) -> None:
+        if thread_id == 0:
+            assert claimed_one.wait(10)
+        elif one(claimed, thread_id):
+            claimed_one.set()
+            raise ValueError("with a chunk")
+
+    job = Job(pool)
+    job.then([(fails, ())])
+    job.then([(visit, (np.zeros(10, np.int64), 1))])  # would wait for that chunk
+    with pytest.raises(ValueError, match="with a chunk"):
+        job.finish()
+    pool.shutdown()
+
+
+@compiled
+def one(claimed: Any, thread_id: Any) -> Any:
+    return claim(claimed, thread_id, 1, np.int64(1))[1]
 
 
 def test_what_is_done_holds_no_arrays(pool: Pool) -> None:

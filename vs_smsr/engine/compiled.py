@@ -130,11 +130,10 @@ class Kernel(Inlined):
     def _version(self, types: Types) -> Function:
         with _compiling:
             if types not in self._versions:
-                kept = kernel_cache.name(self, types)
-                code = kernel_cache.read(kept)
-                if code is None:
-                    code = machine_code.compiled(self.dispatcher, types, brief=self._brief)
-                    kernel_cache.write(kept, code)
+                code = kernel_cache.code(
+                    kernel_cache.name(self, types),
+                    lambda: machine_code.compiled(self.dispatcher, types, brief=self._brief),
+                )
                 self._versions = self._versions | {types: machine_code.loaded(code, types)}
             return self._versions[types]
 

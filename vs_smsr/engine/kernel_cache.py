@@ -13,7 +13,8 @@ import os
 import platform
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,45 @@ def name(function: Any, types: Iterable[Any]) -> str:
 def is_kept(function: Any) -> bool:
     """Is there code for some types?"""
     return any(any(place.glob(f"{_stem(function)}.*.{_build(function)}.kernel")) for place in _places())
+
+
+def code(file: str, make: Callable[[], bytes]) -> bytes:
+    """The code in a file of that name, or what `make` makes, which is kept.
+
+    Of processes that need it at the same time one makes it, where the system locks files.
+    """
+    found = read(file)
+    if found is None:
+        with _alone(file):
+            found = read(file)
+            if found is None:
+                found = make()
+                write(file, found)
+    return found
+
+
+@contextmanager
+def _alone(file: str) -> Iterator[None]:
+    """Others wait until the block, or this process, ends."""
+    place = folder()
+    if place is None or sys.platform == "win32":
+        yield
+        return
+    import fcntl
+
+    lock = place / f"{file}.lock"
+    try:
+        opened = lock.open("w")
+    except OSError:
+        yield
+        return
+    with opened:
+        with suppress(OSError):
+            fcntl.flock(opened, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
 
 
 def read(file: str) -> bytes | None:

@@ -82,10 +82,8 @@ class FeatureReuse(Reuse):
             return differs
         wanted = affected(changed, branch.affects)
         for core in self._cores(wanted, branch.needs):
-            old = self.masks[block][core.slices]
-            new = np.where(wanted[core.slices], self._kept.mask(block, core, wanted), old)
-            differs[core.slices] |= new != old
-            old[:] = new
+            new, old = self._kept.mask(block, core, wanted), self.masks[block]
+            _replace(old[core.slices], new, wanted[core.slices], differs[core.slices])
         return differs
 
     def _block(self, block: int, changed: Changed, flipped: Changed) -> Changed:
@@ -123,6 +121,16 @@ class FeatureReuse(Reuse):
 
         for window in rectangles(wanted, cost):
             yield window.expand(around(0), self.bounds)
+
+
+@compiled
+def _replace(old, new, wanted, differs):  # type: ignore[no-untyped-def]
+    """old = new at the wanted pixels of (h, w); differs where it was another."""
+    for y in range(old.shape[0]):
+        for x in range(old.shape[1]):
+            if wanted[y, x] and old[y, x] != new[y, x]:
+                old[y, x] = new[y, x]
+                differs[y, x] = True
 
 
 @compiled

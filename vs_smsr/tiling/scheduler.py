@@ -135,10 +135,11 @@ class Scheduler:
     def _warm_up(self) -> None:
         """Load and compile what frames need, whole, in tiles or reused: it stays, so it counts as in use."""
         height, width = WARM_UP
-        frame = np.zeros((height, width, 3), np.float32)
-        means = self._engine.upscale(frame).means
+        frame, every = np.zeros((height, width, 3), np.float32), np.ones((height, width), np.bool_)
         if self._options.has_temporal_tiles:
             noise(frame, frame)
+            rectangles(every, lambda window: window.area)
+        means = self._engine.upscale(frame).means
         if self._engine.capabilities.windows:
             tiles, spec = cover(whole(height, width), height // 2, width), self._engine.weights.spec
             sides, copiers = store_size(spec, height, width), Copiers()
@@ -148,9 +149,7 @@ class Scheduler:
             if self._options.has_temporal_tiles:
                 kept = KeptFrame(self._engine, height, width)
                 kept.upscale(frame, means)
-                every = np.ones((height, width), np.bool_)
                 FeatureReuse(kept).update(frame, every)
-                rectangles(every, lambda window: window.area)
         if self._engine.profile:
             self._engine.profile.clear()  # compiling is no part of a frame
 

@@ -64,19 +64,24 @@ def _cold() -> bool:
 
 
 def compile_backwards(weights: Weights, precision: str) -> None:
-    """Have the kernels of a frame compiled, from the result to the inactive pixels of the masked blocks."""
-    spec, engine = weights.spec, CpuEngine(weights, threads=1, precision=precision)
+    """Have the kernels of a frame compiled, from the result to the inactive pixels of the masked blocks, and those that
+    look at features and compare them."""
+    spec, engine, every = weights.spec, CpuEngine(weights, threads=1, precision=precision), whole(SIDE, SIDE)
     frame, mask = np.zeros((SIDE, SIDE, 3), np.float32), np.zeros((SIDE, SIDE), np.uint8)
     with engine.open(SIDE, SIDE) as ops:
         for number in range(len(spec.masks)):
             ops.give_mask(number, mask)
+        ops.give_attention(0, np.ones(spec.width, np.float32))
+        ops.residual(0, "head", collect=spec.collect is not None)
         ops.begin_result(frame)
         if not spec.collect:
             ops.tail(frame)
-        ops.give_attention(0, np.ones(spec.width, np.float32))
-        ops.residual(0, "head", collect=spec.collect is not None)
         for block in range(len(spec.blocks)):
-            ops.masked_block(block, "features", whole(SIDE, SIDE))
+            ops.masked_block(block, "features", every)
+        ops.sums()
+        ops.restrict(mask.astype(np.bool_))
+        ops.update("fused", every, ops.read("fused", every), mask.astype(np.bool_))
+        ops.collect(0)
 
 
 if __name__ == "__main__":

@@ -121,11 +121,14 @@ class Arena:
             self._arrays[name] = aligned(count, dtype)
         return self._arrays[name][:count]
 
-    def take_map(self, name: str, rows: int, pitch: int, line: int) -> Words:
+    def take_map(self, name: str, rows: int, pitch: int, line: int, *, in_use: bool = False) -> Words:
         """A map of (rows, pitch) lines, flat, its border zero, which nobody changes.
 
         Maps of bands are higher and lower by turns: what lies at their sides stays zero, and the row below a lower one
         is a row of the higher ones.
+
+        Args:
+            in_use: others may still work on one with the same sides, so the row below a lower one is left as it is.
         """
         flat = self.take(name, rows * pitch * line)
         lines, known = flat.reshape(rows, pitch, line), self._bordered.get(name)
@@ -133,7 +136,7 @@ class Arena:
             known = Bordered(pitch, line, 0, 0)
         if rows > known.highest:
             zero_border(lines)
-        elif rows != known.rows:
+        elif rows != known.rows and not in_use:
             lines[-1] = 0
         self._bordered[name] = Bordered(pitch, line, rows, max(rows, known.highest))
         return flat

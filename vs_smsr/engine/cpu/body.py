@@ -15,12 +15,10 @@ from numpy.typing import NDArray
 
 from vs_smsr.engine.contract import Mask
 from vs_smsr.engine.cpu.arena import QUAD_LISTS, Arena, band_rows
-from vs_smsr.engine.cpu.index_lists import ALONE, Positions, list_positions, touched_quads
+from vs_smsr.engine.cpu.index_lists import ALL, Only, Positions
 from vs_smsr.engine.cpu.launchers import Launchers
 from vs_smsr.engine.cpu.network import PackedNetwork
 from vs_smsr.engine.cpu.packing import Packed, PackedLayer, Words
-
-NO_PIXELS = np.zeros((1, 1), np.bool_)
 
 
 @dataclass(frozen=True)
@@ -37,7 +35,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class Pixels:
-    """What a mask makes the layers go over; the quads are there if the network goes by quads.
+    """What a mask makes the layers go over: pixels, or quads where they go by quads.
 
     Attributes:
         active, inactive: pixels.
@@ -48,13 +46,13 @@ class Pixels:
 
     active: Rows
     inactive: Rows
-    active_quads: Rows | None = None
-    inactive_quads: Rows | None = None
-    passive_quads: Rows | None = None
+    active_quads: Rows
+    inactive_quads: Rows
+    passive_quads: Rows
 
     def layer(self, layer: PackedLayer, top: int, bottom: int) -> tuple[Positions, Positions]:
         """Active and inactive positions of the rows [top, bottom), even if by quads, as that layer takes them."""
-        if self.active_quads is None or self.inactive_quads is None or self.passive_quads is None:
+        if not isinstance(layer.active, Packed):
             return self.active.between(top, bottom), self.inactive.between(top, bottom)
         others = self.passive_quads if layer.all_dense else self.inactive_quads
         return self.active_quads.between(top // 2, bottom // 2), others.between(top // 2, bottom // 2)
@@ -105,15 +103,14 @@ class Body:
     Attributes:
         blocks: as they are packed for the current frame.
         sums: channel sums of the newest fused features.
-        only: (H, W) the pixels that are computed; None: all.
+        only: the pixels that are computed.
     """
 
     def __init__(self, network: PackedNetwork, launch: Launchers, arena: Arena) -> None:
         self._network, self._launch, self._arena = network, launch, arena
         self.blocks = list(network.blocks)
         self.sums = np.zeros(network.channels, np.int64)
-        self._by_quads = any(isinstance(layer.active, Packed) for block in network.blocks for layer in block.layers)
-        self.only: NDArray[np.bool_] | None = None
+        self.only: Only = ALL
 
     def resize(self, height: int, width: int) -> None:
         """From now on for frames of that size; the arena has it already."""
@@ -124,38 +121,22 @@ class Body:
         for layer in range(self._network.layers):
             self._arena.take(f"dense {layer}")  # at its largest: what is kept from band to band must not move
 
-    @property
-    def wanted(self) -> tuple[NDArray[np.bool_], bool]:
-        """`only` as kernels take it: and whether it is set."""
-        return (NO_PIXELS, False) if self.only is None else (self.only, True)
-
     def select(self, mask: Mask) -> Pixels:
-        """Lists of the mask's active and inactive pixels, of those in `only` if it is set."""
-        wanted = mask, *self.wanted
-        firsts = np.zeros((2, self._height + 1), np.int64)
-        self._launch.run(self._launch.count(*wanted, *firsts[:, 1:]))
-        np.cumsum(firsts, axis=1, out=firsts)
-        self._launch.run(self._launch.select(*wanted, (self._active, self._inactive), firsts, self._pixel_to_row))
-        on, off = firsts[:, -1]
-        lists = Rows(self._active[:on], firsts[0]), Rows(self._inactive[:off], firsts[1])
-        return Pixels(*lists, *(self._select_quads(mask) if self._by_quads else ()))
-
-    def _select_quads(self, mask: Mask) -> Iterator[Rows]:
-        """The quads of `Pixels` in its order, those that have to be computed; see `select`."""
-        active, inactive = mask != 0, mask == 0
-        if self.only is not None:
-            active &= self.only
-            inactive &= self.only
-        active_quads, inactive_quads = touched_quads(active), touched_quads(inactive)
-        chosen = active_quads, inactive_quads, inactive_quads & ~active_quads
-        for name, quads in zip(QUAD_LISTS, chosen, strict=True):
-            firsts = np.concatenate([[0], np.cumsum(np.count_nonzero(quads, axis=1))])
-            positions = self._arena.take(name, int(firsts[-1]))
-            list_positions(quads, 2, self._pitch, ALONE, positions[:, None])
-            yield Rows(positions, firsts)
+        """Lists of the mask's active and inactive pixels, of those in `only` if it is set; made by the next stage."""
+        launch = self._launch
+        counts, quad_counts = np.empty((2, self._height), np.int64), np.empty((3, self._height // 2), np.int64)
+        launch.run(launch.count(mask, self.only, counts, quad_counts))
+        firsts, (on, off) = _firsts(counts)
+        quad_firsts, totals = _firsts(quad_counts)
+        lists = self._active[:on], self._inactive[:off], *map(self._arena.take, QUAD_LISTS, totals)
+        launch.then(launch.select(mask, self.only, firsts, quad_firsts, lists, self._pixel_to_row))
+        return Pixels(*(Rows(*part) for part in zip(lists, (*firsts, *quad_firsts), strict=True)))
 
     def run(self, block: int, features: Words, pixels: Pixels, fused: Words) -> None:
-        """All layers and the fuse of one block: features (grid, channels) to fused (grid, channels) and `sums`."""
+        """Begin all layers and the fuse of one block: features (grid, channels) to fused (grid, channels) and `sums`.
+
+        Pending may be the making of the lists only.
+        """
         self.sums[:] = 0
         line, layers = self._network.line, len(self.blocks[block].layers)
         all_bands = list(bands(self._height, self._rows, layers))
@@ -171,26 +152,34 @@ class Body:
 
     def _keep(self, block: int, pixels: Pixels, rows: Words, previous: Band, band: Band) -> None:
         """Move what the band needs of the previous one to where the band looks for it."""
+        launch, line, calls = self._launch, self._network.line, []
         for number, layer in enumerate(self.blocks[block].layers):
             end = previous.end(number)
             old, first, last = (int(pixels.active.firsts[row]) for row in (previous.start, band.start, end))
-            lines = rows[number].reshape(-1, self._network.line)
-            lines[1 : 1 + last - first] = lines[1 + first - old : 1 + last - old]
+            calls.append(launch.move(rows[number], (1 + first - old) * line, line, (last - first) * line))
             row_words = self._pitch * layer.dense_stride
             dense = self._arena.take(f"dense {number}", (previous.stop - previous.start + 2) * row_words)
-            maps = dense.reshape(previous.stop - previous.start + 2, row_words)
-            maps[1 : 1 + end - band.start] = maps[1 + band.start - previous.start : 1 + end - previous.start]
+            moved = (1 + band.start - previous.start) * row_words
+            calls.append(launch.move(dense, moved, row_words, (end - band.start) * row_words))
+        launch.then(*calls)
 
     def _run_band(self, block: int, features: Words, pixels: Pixels, rows: Words, fused: Words, band: Band) -> None:
         launch, network, packed = self._launch, self._network, self.blocks[block]
         shift = band.start * self._pitch  # the band's maps begin one border row above its first row
         base = int(pixels.active.firsts[band.start])  # row numbers count from 1
         in_rows, dense, stride, source_shift = rows[0], features, network.line, 0
-        maps = []
+        maps = [
+            self._arena.take_map(
+                f"dense {number}", band.stop - band.start + 2, self._pitch, layer.dense_stride, in_use=True
+            )
+            for number, layer in enumerate(packed.layers)
+        ]
+        if band.stop == band.height:  # no other band reads the row below its last
+            launch.then(*(launch.clear(lines[len(lines) - self._pitch * layer.dense_stride :])
+                          for lines, layer in zip(maps, packed.layers, strict=True)))  # fmt: skip
         for number, layer in enumerate(packed.layers):
             active, inactive = pixels.layer(layer, band.begin(number), band.end(number))
-            out_rows, out_stride = rows[number], layer.dense_stride
-            out_dense = self._arena.take_map(f"dense {number}", band.stop - band.start + 2, self._pitch, out_stride)
+            out_rows, out_dense, out_stride = rows[number], maps[number], layer.dense_stride
             calls = []
             if active.size:
                 calls.append(launch.active_layer(
@@ -201,8 +190,7 @@ class Body:
                 calls.append(launch.inactive_layer(
                     layer, inactive, dense, stride, source_shift, self._pixel_to_row, out_dense, shift
                 ))  # fmt: skip
-            launch.run(*calls)
-            maps.append(out_dense)
+            launch.then(*calls)
             dense, stride, source_shift, in_rows = out_dense, out_stride, shift, out_rows
         active, inactive = (part.between(band.top, band.bottom) for part in (pixels.active, pixels.inactive))
         kept = slice(packed.first_kept, None)
@@ -211,4 +199,11 @@ class Body:
             calls.append(launch.active_fuse(packed, active, self._pixel_to_row, base, rows[kept], fused, self.sums))
         if inactive.size:
             calls.append(launch.inactive_fuse(packed, inactive, maps[kept], shift, fused, self.sums))
-        launch.run(*calls)
+        launch.then(*calls)
+
+
+def _firsts(counts: NDArray[np.int64]) -> tuple[NDArray[np.int64], list[int]]:
+    """Where rows begin in lists, of which each row (of n) has so many: (lists, n + 1), and the lengths of the lists."""
+    firsts = np.zeros((len(counts), counts.shape[1] + 1), np.int64)
+    np.cumsum(counts, axis=1, out=firsts[:, 1:])
+    return firsts, firsts[:, -1].tolist()

@@ -129,7 +129,7 @@ def indirect_gemm(
 
 @intrinsic
 def pointer(typingctx: Any, array: Any, index: Any) -> Any:
-    """Address of array[index] of a flat array."""
+    """Address of array[index] of a flat array, or of one that is contiguous as if it were."""
     signature = types.CPointer(array.dtype)(array, types.int64)
 
     def codegen(context: Any, b: ir.IRBuilder, sig: Any, args: Any) -> Any:
@@ -140,12 +140,15 @@ def pointer(typingctx: Any, array: Any, index: Any) -> Any:
 
 @intrinsic
 def atomic_add(typingctx: Any, array: Any, index: Any, amount: Any) -> Any:
-    """Atomically add to array[index] of a flat int64 array; returns the value before."""
+    """Atomically add to array[index] of a flat int64 array; returns the value before.
+
+    Who adds after others sees what they wrote before they added.
+    """
     signature = types.int64(array, types.int64, types.int64)
 
     def codegen(context: Any, b: ir.IRBuilder, sig: Any, args: Any) -> Any:
         cell = b.gep(context.make_array(sig.args[0])(context, b, args[0]).data, [args[1]])
-        return b.atomic_rmw("add", cell, args[2], "monotonic")
+        return b.atomic_rmw("add", cell, args[2], "acq_rel")
 
     return signature, codegen
 
@@ -157,6 +160,47 @@ def copy(typingctx: Any, target: Any, source: Any, count: Any) -> Any:
 
     def codegen(context: Any, b: ir.IRBuilder, sig: Any, args: Any) -> Any:
         cgutils.raw_memcpy(b, args[0], args[1], args[2], 4, align=4)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
+def shift(typingctx: Any, target: Any, source: Any, count: Any) -> Any:
+    """As `copy`, where the two may overlap."""
+    signature = types.void(target, source, types.int64)
+
+    def codegen(context: Any, b: ir.IRBuilder, sig: Any, args: Any) -> Any:
+        cgutils.raw_memmove(b, args[0], args[1], args[2], 4, align=4)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
+def eight_bytes(typingctx: Any, place: Any) -> Any:
+    """Eight bytes as one uint64, wherever they lie."""
+    signature = types.uint64(place)
+
+    def codegen(context: Any, b: ir.IRBuilder, sig: Any, args: Any) -> Any:
+        return b.load(b.bitcast(args[0], I64.as_pointer()), align=1)
+
+    return signature, codegen
+
+
+@intrinsic
+def fetch(typingctx: Any, place: Any, count: Any) -> Any:
+    """Ask memory for `count` words that will be read, or written, some microseconds from now; they come while others
+    are multiplied. What does not lie in a row, or is written first, no processor asks for by itself early enough."""
+    signature = types.void(place, types.int64)
+
+    def codegen(context: Any, b: ir.IRBuilder, sig: Any, args: Any) -> Any:
+        byte = ir.IntType(8).as_pointer()
+        kind = ir.FunctionType(ir.VoidType(), [byte, I32, I32, I32])
+        ask = cgutils.get_or_insert_function(b.module, kind, "llvm.prefetch.p0")
+        to_read, second_level, data = (ir.Constant(I32, value) for value in (0, 2, 1))
+        with _each(b, args[1], 16) as (i, _):
+            b.call(ask, [b.bitcast(b.gep(args[0], [i]), byte), to_read, second_level, data])
         return context.get_dummy_value()
 
     return signature, codegen

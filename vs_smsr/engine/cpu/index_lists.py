@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import cv2
 import numpy as np
@@ -11,10 +11,26 @@ from numpy.typing import NDArray
 
 from vs_smsr.engine.compiled import compiled
 from vs_smsr.engine.cpu.arena import Arena
+from vs_smsr.engine.cpu.gemm import eight_bytes, pointer
 
 Positions = NDArray[np.int32]
 Chosen = NDArray[np.bool_]
 ALONE = np.zeros(0, np.int32)
+
+
+class Only(NamedTuple):
+    """Which pixels are computed, as kernels take it.
+
+    Attributes:
+        pixels: (H, W), contiguous; where all are computed it does not matter.
+        some: not all are.
+    """
+
+    pixels: Chosen
+    some: bool
+
+
+ALL = Only(np.zeros((1, 1), np.bool_), False)
 
 
 class IndexLists(Protocol):
@@ -55,13 +71,13 @@ class AllPixels:
 
 
 class SomePixels:
-    """The pixels of (H, W) that are set, by whole quads where the kernels go by quads. A list is made when it is used.
+    """The pixels set in (H, W), contiguous, by whole quads where the kernels go by quads. Each list is made when used.
 
     A mask pixel in an odd row or column reads two half-size pixels, its own and the next.
     """
 
     def __init__(self, pixels: Chosen) -> None:
-        self._chosen = np.ascontiguousarray(pixels)
+        self._chosen = pixels
         self._pitch = pixels.shape[1] + 2
 
     @cached_property
@@ -111,14 +127,15 @@ def _grid_positions(height: int, width: int) -> Positions:
 
 def _positions(chosen: Chosen) -> Positions:
     found = np.empty((np.count_nonzero(chosen), 1), np.int32)
-    list_positions(chosen, 1, chosen.shape[1] + 2, ALONE, found)
+    list_positions(np.ascontiguousarray(chosen), 1, chosen.shape[1] + 2, ALONE, found)
     return found[:, 0]
 
 
 def quads_of(chosen: Chosen, pitch: int) -> Positions:
     """(n, 4) positions, in a grid with that many pixels a row, of the quads that are set in chosen (h, w)."""
     found = np.empty((np.count_nonzero(chosen), 4), np.int32)
-    list_positions(chosen, 2, pitch, np.array([1, pitch, pitch + 1], np.int32), found)
+    further = np.array([1, pitch, pitch + 1], np.int32)
+    list_positions(np.ascontiguousarray(chosen), 2, pitch, further, found)
     return found
 
 
@@ -128,15 +145,18 @@ def list_positions(chosen, step, pitch, further, found):
 
     What is chosen lies `step` pixels apart in a grid with `pitch` pixels a row.
     """
-    height, width = chosen.shape
-    n = 0
-    for y in range(height):
-        row = (step * y + 1) * pitch + 1
-        for x in range(width):
+    n, width, count = 0, chosen.shape[1], chosen.size
+    for begin in range(0, count, 8):
+        if begin + 8 <= count and eight_bytes(pointer(chosen, begin)) == 0:
+            continue
+        for i in range(begin, min(begin + 8, count)):
+            y = i // width
+            x = i - y * width
             if chosen[y, x]:
-                found[n, 0] = row + step * x
+                first = (step * y + 1) * pitch + 1 + step * x
+                found[n, 0] = first
                 for m in range(further.size):
-                    found[n, 1 + m] = row + step * x + further[m]
+                    found[n, 1 + m] = first + further[m]
                 n += 1
 
 

@@ -56,7 +56,7 @@ ISAS = {
     for isa in (
         Isa("avx512bf16", True, AVX512),
         Isa("avx512", False, AVX512),
-        Isa("avx2", False, (RegisterTile(8, 2, 6), RegisterTile(8, 1, 12))),
+        Isa("avx2", False, (RegisterTile(8, 3, 4), RegisterTile(8, 2, 6))),
         Isa("neon", False, (RegisterTile(4, 4, 4), RegisterTile(4, 2, 6))),
         Isa("generic", False, (RegisterTile(4, 2, 4),)),
     )

@@ -1,8 +1,8 @@
 """One checked launcher per kernel: nobody else launches, and what reaches a kernel has its type and size.
 
-A launcher returns a `Call`; `run` makes calls that do not need each other's results, so that no thread waits between
-them. Compiled code trusts its arguments, so everything that it indexes is checked here: a wrong array is a ValueError
-that names it, not a crash.
+A launcher returns a `Call`; `then` adds a stage of calls that do not need each other's results to what threads work on
+meanwhile. Before anything else looks at what they read or write, `finish` waits for them. Compiled code trusts its
+arguments, so everything that it indexes is checked here: a wrong array is a ValueError that names it, not a crash.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from vs_smsr.engine import merging
 from vs_smsr.engine.contract import Features, Frame, Mask, Scales, Wanted
 from vs_smsr.engine.cpu import masked_winograd, pixel_kernels, sparse_kernels, winograd_kernels
+from vs_smsr.engine.cpu.index_lists import Only
 from vs_smsr.engine.cpu.packing import Floats, Integers, Packed, PackedBlock, PackedLayer, Words
-from vs_smsr.engine.cpu.pool import Call, Pool
-from vs_smsr.engine.cpu.work_stealing import copy_rows, in_bands
+from vs_smsr.engine.cpu.pool import Call, Job, Pool
+from vs_smsr.engine.cpu.work_stealing import copy_rows
 from vs_smsr.engine.profile import Profile
 from vs_smsr.engine.window import Window
 
@@ -51,22 +52,35 @@ class Launchers:
         self._pool, self._profile = pool, profile
         self._channels, self._line, self._word = channels, line, word
         self._pitch = self._grid = 0
+        self._job: Job | None = None
 
     def resize(self, height: int, width: int) -> None:
         """From now on for frames of that size."""
         self._pitch, self._grid = width + 2, (height + 2) * (width + 2)
 
-    def run(self, *calls: Call) -> None:
-        """Make the calls; return when all are done."""
+    def then(self, *calls: Call) -> None:
+        """Make the calls when all before are done; with a profile now, one after the other."""
         if self._profile is None:
             if calls:
-                self._pool.run(calls)
+                self._job = self._job or Job(self._pool)
+                self._job.then(calls)
             return
         for call in calls:
             start = time.perf_counter()
             self._pool.run([call])
             name = str(call[0].__qualname__).partition(".")[0]
             self._profile.add(name, self.block, time.perf_counter() - start)
+
+    def finish(self) -> None:
+        """Return when all calls are done."""
+        job, self._job = self._job, None
+        if job:
+            job.finish()
+
+    def run(self, *calls: Call) -> None:
+        """`then` and `finish`."""
+        self.then(*calls)
+        self.finish()
 
     def _check_map(self, name: str, lines: Words) -> None:
         """A map of the whole grid."""
@@ -207,13 +221,13 @@ class Launchers:
             means, target,
         )  # fmt: skip
 
-    def decide(self, hidden: Floats, weights: Floats, bias: np.float32, only: Wanted, some: bool, mask: Mask) -> Call:
+    def decide(self, hidden: Floats, weights: Floats, bias: np.float32, only: Only, mask: Mask) -> Call:
         """Logits and mask (H, W) from the half-size grid (H/2 + 2, W/2 + 2, channels)."""
         height, width, channels = hidden.shape
         if mask.shape != (2 * height - 4, 2 * width - 4) or weights.shape != (3, 3, channels):
             raise ValueError(f"cpu: a mask of {mask.shape} does not fit hidden features of {hidden.shape}.")
-        self._check_only(only, some, mask.shape)
-        return pixel_kernels.decide(channels), (hidden, weights, bias, only, some, mask)
+        self._check_only(only, *mask.shape)
+        return pixel_kernels.decide(channels), (hidden, weights, bias, *only, mask)
 
     def shuffled(
         self, packed: Packed, quads: Positions, pitch: int, source: Words, target: Words, target_pitch: int, *,
@@ -267,44 +281,61 @@ class Launchers:
             raise ValueError(f"cpu: a {frame.dtype} frame of {frame.shape} does not fit a grid of {grid.shape}.")
         return pixel_kernels.centre, (frame, mean, grid)
 
-    def bicubic(self, grid: Floats, taps: Integers, weights: Floats, only: Wanted, some: bool, result: Frame) -> Call:
+    def bicubic(self, grid: Floats, taps: Integers, weights: Floats, only: Only, result: Frame) -> Call:
         """result (sH, sW, 3) = the frame in grid, enlarged."""
         scale = len(taps)
         if result.shape != (scale * (grid.shape[0] - 2), scale * (grid.shape[1] - 2), 3):
             raise ValueError(f"cpu: a result of {result.shape} does not fit a grid of {grid.shape} at x{scale}.")
-        self._check_only(only, some, (grid.shape[0] - 2, grid.shape[1] - 2))
-        return pixel_kernels.bicubic, (grid, taps, weights, only, some, result)
+        self._check_only(only, grid.shape[0] - 2, grid.shape[1] - 2)
+        return pixel_kernels.bicubic, (grid, taps, weights, *only, result)
 
     @staticmethod
-    def _check_only(only: Wanted, some: bool, size: tuple[int, ...]) -> None:
-        if some and only.shape != size:
-            raise ValueError(f"cpu: {only.shape} wanted pixels do not fit a frame of {size}.")
+    def _check_only(only: Only, height: int, width: int) -> None:
+        if only.some and only.pixels.shape != (height, width):
+            raise ValueError(f"cpu: {only.pixels.shape} wanted pixels do not fit a frame of {(height, width)}.")
 
-    def count(self, mask: Mask, only: Wanted, some: bool, on: Integers, off: Integers) -> Call:
-        """Active and inactive pixels of each row."""
+    def count(self, mask: Mask, only: Only, pixels: Integers, quads: Integers) -> Call:
+        """Active and inactive pixels of each row, and quads by the kinds of pixels that they have."""
         check("mask", mask, UINT8, 1)
-        return pixel_kernels.count, (mask, only, some, on, off)
+        self._check_only(only, *mask.shape)
+        for name, counts, rows in (("pixels", pixels, 2 * len(mask)), ("quads", quads, 3 * (len(mask) // 2))):
+            check(name, counts, INT64, rows)
+        return pixel_kernels.count, (mask, *only, pixels, quads)
 
     def select(
-        self, mask: Mask, only: Wanted, some: bool, lists: tuple[Positions, Positions], firsts: Integers,
+        self, mask: Mask, only: Only, firsts: Integers, quad_firsts: Integers, lists: tuple[Positions, ...],
         pixel_to_row: Positions,
     ) -> Call:  # fmt: skip
-        """Lists of active and inactive pixels, and the way from a pixel to its row."""
+        """Lists of those: of pixels, then of quads; and the way from a pixel to its row."""
         check("mask", mask, UINT8, 1)
-        for name, list_ in zip(("active", "inactive"), lists, strict=True):
-            check(name, list_, INT32, mask.size)
+        self._check_only(only, *mask.shape)
+        check("firsts", firsts, INT64, 2 * (len(mask) + 1))
+        check("quad_firsts", quad_firsts, INT64, 3 * (len(mask) // 2 + 1))
+        for list_, count in zip(lists, (*firsts[:, -1], *quad_firsts[:, -1]), strict=True):
+            check("list", list_, INT32, int(count))
         check("pixel_to_row", pixel_to_row, INT32, self._grid)
-        return pixel_kernels.select, (mask, only, some, *lists, *firsts, pixel_to_row)
+        return pixel_kernels.select, (mask, *only, firsts, quad_firsts, *lists, pixel_to_row)
+
+    def move(self, flat: Words, start: int, target: int, count: int) -> Call:
+        """flat[target : target + count] = what was in flat[start : start + count]; they may overlap."""
+        check("flat", flat, self._word, max(start, target) + count)
+        return pixel_kernels.move, (flat, start, target, count)
+
+    def clear_border(self, flat: Floats, pitch: int, line: int) -> Call:
+        """The border of a map = 0; `line` numbers a pixel, of which a row has `pitch`."""
+        check("flat", flat, FLOAT32, 1)
+        return pixel_kernels.clear_border, (flat, pitch, line)
 
     def merge(self, values: Features, kept: Features, wanted: Wanted, differs: Wanted) -> Call:
         """See `merging`; the same rows and columns of all four."""
         if not values.shape[:2] == kept.shape[:2] == wanted.shape == differs.shape or values.dtype != kept.dtype:
             raise ValueError(f"cpu: {kept.dtype} features of {kept.shape} do not fit {values.dtype} {values.shape}.")
-        return in_bands, (merging.merge, len(wanted), (merging.bits(values), merging.bits(kept), wanted, differs))
+        return pixel_kernels.merge_rows, (merging.bits(values), merging.bits(kept), wanted, differs)
 
-    def clear(self, target: Words) -> Call:
-        """target = 0, row by row."""
-        return copy_rows, (target, np.broadcast_to(target.dtype.type(0), target.shape))
+    def clear(self, flat: Words) -> Call:
+        """flat = 0."""
+        check("flat", flat, self._word, 0)
+        return pixel_kernels.clear, (flat,)
 
     def copy(self, target: Words, source: Words) -> Call:
         """target = source, row by row."""

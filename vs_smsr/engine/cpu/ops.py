@@ -7,9 +7,9 @@ from collections.abc import Callable
 import numpy as np
 
 from vs_smsr.engine.contract import Dense, Features, Frame, Map, Mask, Scales, Sums, Wanted, statistic, whole_quads
-from vs_smsr.engine.cpu.arena import Arena, grid_around, inside_grid, maps, zero_border
+from vs_smsr.engine.cpu.arena import Arena, grid_around, inside_grid, maps
 from vs_smsr.engine.cpu.body import Body
-from vs_smsr.engine.cpu.index_lists import AllPixels, IndexLists, SomePixels
+from vs_smsr.engine.cpu.index_lists import ALL, AllPixels, IndexLists, Only, SomePixels
 from vs_smsr.engine.cpu.launchers import Launchers
 from vs_smsr.engine.cpu.network import PackedNetwork
 from vs_smsr.engine.cpu.packing import Floats, Words
@@ -26,6 +26,8 @@ class Workspace:
     body's own. "head" and "features" are one map: what is written to one, the other holds. What is read of a whole
     frame lies on such a grid too, so that rows of it, with the rows beside them, serve as maps: they are borrowed, and
     every op writes to a map of its own.
+
+    An op adds to what the threads work on; only what gives something back, or needs it to go on, waits for them.
     """
 
     def __init__(self, network: PackedNetwork, pool: Pool, profile: Profile | None = None) -> None:
@@ -44,6 +46,7 @@ class Workspace:
         Raises:
             MemoryError: a buffer cannot be allocated.
         """
+        self._launch.finish()
         if (height, width) != self.size:
             self.size = 0, 0
             self._resize(height, width)
@@ -52,7 +55,7 @@ class Workspace:
         self._masks: dict[int, Mask] = {}
         self._scales: dict[int, Scales] = {}
         self._some: IndexLists | None = None
-        self._body.only = None
+        self._body.only = ALL
         self._collecting = False
         self._frame: Frame | None = None  # of the head that is in its map
         self._result: Frame | None = None  # from when f_0 goes
@@ -60,6 +63,7 @@ class Workspace:
 
     def end(self) -> None:
         """Borrow nothing any more."""
+        self._launch.finish()
         self._maps = dict(self._own)
 
     def _resize(self, height: int, width: int) -> None:
@@ -86,12 +90,12 @@ class Workspace:
         hidden = self._own["fused" if second else "head"]  # "fused" is free until the first masked block
         with self._arena.scratch("frame", 3 * self._grid_size) as scratch:
             centred = self._centre(frame, scratch)
-            launch.run(launch.convolution(
+            launch.then(launch.convolution(
                 first, self._lists.pixels, self._pitch, centred, 3, hidden, line,
                 slope=self._network.spec.slope if second else 1, outputs=self._network.channels,
             ))  # fmt: skip
         if second:
-            launch.run(launch.winograd(second, self._lists.quads, hidden, self._own["head"]))
+            launch.then(launch.winograd(second, self._lists.quads, hidden, self._own["head"]))
         self._maps["head"] = self._own["head"]
 
     def mask(self, block: int, source: Map) -> None:
@@ -103,17 +107,19 @@ class Workspace:
         mask = np.zeros((height, width), np.uint8)
         with self._arena.scratch("mask branch", 2 * half * channels) as scratch:
             pooled, hidden = scratch.view(np.float32).reshape(2, -1)
-            for lines in pooled, hidden:
-                zero_border(lines.reshape(-1, pitch, channels))
-            launch.run(launch.pooled(
+            launch.then(*(launch.clear_border(lines, pitch, channels) for lines in (pooled, hidden)))
+            launch.then(launch.pooled(
                 branch.first, self._lists.pooled, self._maps[source], self._lists.means, pooled
             ))  # fmt: skip
-            launch.run(launch.convolution(
+            launch.then(launch.convolution(
                 branch.second, self._lists.hidden, pitch, pooled, channels, hidden, channels, slope=0,
                 outputs=channels,
             ))  # fmt: skip
-            launch.run(launch.decide(hidden.reshape(-1, pitch, channels), *branch.decide, *self._body.wanted, mask))
-        self._masks[block] = whole_quads(mask) if upsampling else mask
+            launch.then(launch.decide(hidden.reshape(-1, pitch, channels), *branch.decide, self._body.only, mask))
+        if upsampling:
+            launch.finish()
+            mask = whole_quads(mask)
+        self._masks[block] = mask
 
     def give_mask(self, block: int, mask: Mask) -> None:
         self._masks[block] = np.ascontiguousarray(mask, np.uint8)
@@ -146,6 +152,7 @@ class Workspace:
         assert weights is not None, "a block without attention is given ones"
         down, down_bias, up, up_bias = weights
         part = self._network.spec.blocks[block].attention
+        self._launch.finish()
         if sums is None:
             sums = self.sums() if part and part.contrast else self._body.sums
         logits = up @ np.maximum(down @ statistic(sums, pixels) + down_bias, 0) + up_bias
@@ -169,7 +176,7 @@ class Workspace:
     def _residual(self, block: int, source: Words, fused: Words, scales: Scales, collect: bool) -> None:
         self._launch.block = block
         last = collect and block == len(self._network.blocks) - 1
-        self._launch.run(self._launch.residual_collect(
+        self._launch.then(self._launch.residual_collect(
             self._network.shares[block], self._lists.pixels, source, fused, scales, self._own["features"],
             self._own["collected"], first=not self._collecting, last=last, collect=collect,
             slope=self._network.spec.slope,
@@ -184,13 +191,15 @@ class Workspace:
         if network.collect:
             features = self._own["fused"]  # free after the last residual
             added = maps["head"] if network.upsampling else None
-            launch.run(launch.winograd(network.collect, self._lists.quads, self._own["collected"], features, added))
+            launch.then(launch.winograd(network.collect, self._lists.quads, self._own["collected"], features, added))
         if network.upsampling:
             mask = self._masks[len(network.blocks)] if network.spec.upsampling_mask else None
-            wanted = np.ones(self.size, np.bool_) if self._body.only is None else self._body.only
+            here = self._body.only
+            wanted = here.pixels if here.some else np.ones(self.size, np.bool_)
             self._upsampler.run(features, wanted, mask, result)
         else:
-            launch.run(launch.tail(network.tail, self._lists.quads, features, network.mean, network.scale, result))
+            launch.then(launch.tail(network.tail, self._lists.quads, features, network.mean, network.scale, result))
+        launch.finish()
         return result
 
     def begin_result(self, frame: Frame) -> Frame:
@@ -201,15 +210,15 @@ class Workspace:
         result = np.empty((height * network.scale, width * network.scale, 3), np.float32)
         with self._arena.scratch("frame", 3 * self._grid_size) as scratch:
             grid = self._centre(frame, scratch).reshape(-1, self._pitch, 3)
-            launch.run(launch.bicubic(grid, *network.phases, *self._body.wanted, result))
+            launch.then(launch.bicubic(grid, *network.phases, self._body.only, result))
         if network.collect and not network.upsampling:
             head = self._maps["head"]
-            launch.run(launch.part_of_tail(network.tail, self._lists.quads, head, network.scale, result))
+            launch.then(launch.part_of_tail(network.tail, self._lists.quads, head, network.scale, result))
         return result
 
     def restrict(self, wanted: Wanted) -> None:
-        self._some = SomePixels(wanted)
-        self._body.only = np.ascontiguousarray(wanted)
+        self._body.only = Only(np.ascontiguousarray(wanted), True)
+        self._some = SomePixels(self._body.only.pixels)
 
     def write(self, target: Map, values: Features) -> None:
         borrowed = grid_around(values)
@@ -227,9 +236,11 @@ class Workspace:
     def load(self, target: Map, fill: Callable[[Features], None]) -> None:
         self._maps[target] = self._own[target]
         self._collecting = self._collecting or target == "collected"
+        self._launch.finish()
         fill(self._inner(target))
 
     def save(self, source: Map, window: Window, take: Callable[[Features], None]) -> None:
+        self._launch.finish()
         take(self._inner(source)[window.slices])
 
     def update(self, source: Map, window: Window, kept: Features, wanted: Wanted) -> Wanted:
@@ -238,6 +249,7 @@ class Workspace:
         return differs
 
     def read_mask(self, block: int) -> Mask:
+        self._launch.finish()
         return self._masks[block]
 
     def read_attention(self, block: int) -> Scales:
@@ -250,9 +262,8 @@ class Workspace:
     def _centre(self, frame: Frame, scratch: Words) -> Floats:
         """The frame without its mean colour, as a map of 3 channels in scratch."""
         flat: Floats = scratch.view(np.float32)
-        grid = flat.reshape(-1, self._pitch, 3)
-        zero_border(grid)
-        self._launch.run(self._launch.centre(frame, self._network.mean, grid))
+        grid, launch = flat.reshape(-1, self._pitch, 3), self._launch
+        launch.then(launch.clear_border(flat, self._pitch, 3), launch.centre(frame, self._network.mean, grid))
         return flat
 
     def _inner(self, name: Map) -> Words:

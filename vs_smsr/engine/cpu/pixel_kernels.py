@@ -10,54 +10,118 @@ from typing import Any
 import numpy as np
 
 from vs_smsr.engine.compiled import compiled, inlined
+from vs_smsr.engine.cpu.gemm import eight_bytes, pointer, shift
 from vs_smsr.engine.cpu.work_stealing import claim
+from vs_smsr.engine.merging import merge
 
 ROWS = np.int64(4)  # rows claimed at a time
+QUAD_ROWS = np.int64(2)  # rows of quads
 
 
 @compiled
-def count(claimed, thread_id, mask, only, some, on, off):
-    """How many pixels of each row are active (on) and inactive (off); with `some`, of those in `only` (H, W)."""
-    height, width = mask.shape
-    while True:
-        start, stop = claim(claimed, thread_id, height, ROWS)
-        if start == stop:
-            break
-        for y in range(start, stop):
-            active = wanted = 0
-            for x in range(width):
-                wanted += not some or only[y, x]
-                active += mask[y, x] != 0 and (not some or only[y, x])
-            on[y], off[y] = active, wanted - active
+def count(claimed, thread_id, mask, only, some, pixels, quads):
+    """How many pixels of each row (2, H) are active and inactive, and quads (3, H/2) of each row of quads.
 
-
-@compiled
-def select(claimed, thread_id, mask, only, some, active, inactive, first_active, first_inactive, pixel_to_row):
-    """Lists of active and inactive grid positions, row by row, and the pixel_to_row map.
-
-    mask is (H, W), active and inactive have room for H * W; first_active and first_inactive (H + 1) tell where each row
-    starts in them. pixel_to_row is the flat grid with a zero border, the active pixels numbered from 1. With `some`,
-    pixels not in `only` (H, W) are in neither list.
+    The quads are those with an active pixel, those with an inactive one, and those with inactive ones only. With
+    `some`, pixels not in `only` (H, W) are neither active nor inactive.
     """
-    height, width = mask.shape
+    width = mask.shape[1]
     while True:
-        start, stop = claim(claimed, thread_id, height, ROWS)
+        start, stop = claim(claimed, thread_id, quads.shape[1], QUAD_ROWS)
         if start == stop:
             break
-        for y in range(start, stop):
-            on, off = first_active[y], first_inactive[y]
-            here = (y + 1) * (width + 2) + 1
-            for x in range(width):
-                if some and not only[y, x]:
-                    pixel_to_row[here + x] = 0
-                elif mask[y, x]:
-                    active[on] = here + x
-                    on += 1
-                    pixel_to_row[here + x] = on
-                else:
-                    inactive[off] = here + x
-                    off += 1
-                    pixel_to_row[here + x] = 0
+        for row in range(start, stop):
+            above, below, with_active, with_inactive, without_active = 0, 0, 0, 0, 0
+            all_above, all_below, x = 0, 0, 0
+            while x < width:
+                if some and none_of_eight(only, 2 * row, x):
+                    x += 8
+                    continue
+                on, off = pair(mask, only, some, 2 * row, x)
+                on_below, off_below = pair(mask, only, some, 2 * row + 1, x)
+                above, below = above + on, below + on_below
+                all_above, all_below = all_above + off, all_below + off_below
+                active, inactive = on + on_below != 0, off + off_below != 0
+                with_active += active
+                with_inactive += inactive
+                without_active += inactive and not active
+                x += 2
+            pixels[0, 2 * row], pixels[1, 2 * row] = above, all_above
+            pixels[0, 2 * row + 1], pixels[1, 2 * row + 1] = below, all_below
+            quads[0, row], quads[1, row], quads[2, row] = with_active, with_inactive, without_active
+
+
+@compiled
+def select(
+    claimed, thread_id, mask, only, some, firsts, quad_firsts, active, inactive, quads_with_active,
+    quads_with_inactive, quads_without_active, pixel_to_row,
+):  # fmt: skip
+    """Lists of what `count` counts, row by row, and the pixel_to_row map; quads by the positions of their first pixels.
+
+    firsts (2, H + 1) and quad_firsts (3, H/2 + 1) tell where each row starts in the lists. pixel_to_row is the flat
+    grid with a zero border, the active pixels numbered from 1.
+    """
+    width, pitch = mask.shape[1], mask.shape[1] + 2
+    while True:
+        start, stop = claim(claimed, thread_id, mask.shape[0] // 2, QUAD_ROWS)
+        if start == stop:
+            break
+        for i in range((2 * start + 1) * pitch, (2 * stop + 1) * pitch):
+            pixel_to_row[i] = 0
+        for row in range(start, stop):
+            a, b, c = quad_firsts[0, row], quad_firsts[1, row], quad_firsts[2, row]
+            on_above, off_above = firsts[0, 2 * row], firsts[1, 2 * row]
+            on_below, off_below, x = firsts[0, 2 * row + 1], firsts[1, 2 * row + 1], 0
+            while x < width:
+                if some and none_of_eight(only, 2 * row, x):
+                    x += 8
+                    continue
+                here = (2 * row + 1) * pitch + x + 1
+                on, off = on_above + on_below, off_above + off_below
+                for i in range(2):
+                    if not some or only[2 * row, x + i]:
+                        if mask[2 * row, x + i]:
+                            active[on_above] = here + i
+                            on_above += 1
+                            pixel_to_row[here + i] = on_above
+                        else:
+                            inactive[off_above] = here + i
+                            off_above += 1
+                    if not some or only[2 * row + 1, x + i]:
+                        if mask[2 * row + 1, x + i]:
+                            active[on_below] = here + pitch + i
+                            on_below += 1
+                            pixel_to_row[here + pitch + i] = on_below
+                        else:
+                            inactive[off_below] = here + pitch + i
+                            off_below += 1
+                if on_above + on_below != on:
+                    quads_with_active[a] = here
+                    a += 1
+                if off_above + off_below != off:
+                    quads_with_inactive[b] = here
+                    b += 1
+                    if on_above + on_below == on:
+                        quads_without_active[c] = here
+                        c += 1
+                x += 2
+
+
+@inlined
+def none_of_eight(only, y, x):
+    """Are none of the eight columns from x on set in two rows? No, where there are fewer."""
+    if x + 8 > only.shape[1]:
+        return False
+    width = only.shape[1]
+    return eight_bytes(pointer(only, y * width + x)) | eight_bytes(pointer(only, (y + 1) * width + x)) == 0
+
+
+@inlined
+def pair(mask, only, some, y, x):
+    """How many of two pixels in a row are active, and how many inactive."""
+    first, second = not some or only[y, x], not some or only[y, x + 1]
+    on = (first and mask[y, x] != 0) + (second and mask[y, x + 1] != 0)
+    return on, first + second - on
 
 
 @inlined
@@ -89,12 +153,12 @@ def decide(channels: int) -> Any:
                         continue
                     a = b = c = d = bias
                     for i in range(channels):
-                        here, right = hidden[y + 1, x + 1, i], hidden[y + 1, x + 2, i]
+                        here, beside = hidden[y + 1, x + 1, i], hidden[y + 1, x + 2, i]
                         below, across = hidden[y + 2, x + 1, i], hidden[y + 2, x + 2, i]
                         a += here * weights[1, 1, i]
-                        b += here * weights[1, 2, i] + right * weights[1, 0, i]
+                        b += here * weights[1, 2, i] + beside * weights[1, 0, i]
                         c += here * weights[2, 1, i] + below * weights[0, 1, i]
-                        d += here * weights[2, 2, i] + right * weights[2, 0, i]
+                        d += here * weights[2, 2, i] + beside * weights[2, 0, i]
                         d += below * weights[0, 2, i] + across * weights[0, 0, i]
                     mask[2 * y, 2 * x] = a > 0
                     mask[2 * y, 2 * x + 1] = b > 0
@@ -105,8 +169,56 @@ def decide(channels: int) -> Any:
 
 
 @compiled
+def merge_rows(claimed, thread_id, values, kept, wanted, differs):
+    """See `merging.merge`."""
+    while True:
+        start, stop = claim(claimed, thread_id, wanted.shape[0], ROWS)
+        if start == stop:
+            break
+        merge(start, stop, values, kept, wanted, differs)
+
+
+@compiled
+def move(claimed, thread_id, flat, start, target, count):
+    """flat[target : target + count] = what was in flat[start : start + count], by one thread."""
+    while True:
+        first, stop = claim(claimed, thread_id, 1, np.int64(1))
+        if first == stop:
+            break
+        shift(pointer(flat, target), pointer(flat, start), count)
+
+
+@compiled
+def clear(claimed, thread_id, flat):
+    """flat = 0."""
+    while True:
+        start, stop = claim(claimed, thread_id, flat.size, np.int64(16384))
+        if start == stop:
+            break
+        for i in range(start, stop):
+            flat[i] = 0
+
+
+@compiled
+def clear_border(claimed, thread_id, flat, pitch, line):
+    """The border of a map with `pitch` lines a row = 0."""
+    rows = flat.size // (pitch * line)
+    while True:
+        start, stop = claim(claimed, thread_id, rows, np.int64(64))
+        if start == stop:
+            break
+        for y in range(start, stop):
+            row, end = y * pitch * line, (y + 1) * pitch * line
+            edge = row + line if 0 < y < rows - 1 else end
+            for i in range(row, edge):
+                flat[i] = 0
+            for i in range(max(edge, end - line), end):
+                flat[i] = 0
+
+
+@compiled
 def centre(claimed, thread_id, frame, mean, grid):
-    """grid (H + 2, W + 2, 3), zero border, = frame - mean."""
+    """grid (H + 2, W + 2, 3) = frame - mean, inside its border."""
     height, width = frame.shape[:2]
     while True:
         start, stop = claim(claimed, thread_id, height, ROWS)

@@ -27,7 +27,7 @@ class Upsampler:
         self._levels = len(network.upsampling)
 
     def run(self, features: Words, wanted: Wanted, mask: Mask | None, result: Frame) -> None:
-        """Add to the bicubic base in `result` what follows from features (grid, channels).
+        """Begin to add to the bicubic base in `result` what follows from features (grid, channels).
 
         Args:
             wanted: (H, W) of the frame.
@@ -51,13 +51,17 @@ class Upsampler:
             quads = self._quads(level, chosen, pitch, (first - start) << level)
             if level == self._levels:
                 part = result[start * network.scale :]
-                launch.run(launch.tail(network.tail, quads, source, network.mean, network.spec.tail_scale, part, pitch))
+                launch.then(
+                    launch.tail(network.tail, quads, source, network.mean, network.spec.tail_scale, part, pitch)
+                )
                 return
             larger, next_rows = (width << level + 1) + 2, ((end - first) << level + 1) + 2
-            target = self._arena.take_map(f"level {level + 1}", next_rows, larger, line)
+            target = self._arena.take_map(f"level {level + 1}", next_rows, larger, line, in_use=True)
             if active is not wanted:
-                launch.run(launch.clear(target.reshape(next_rows, -1)))
-            launch.run(launch.shuffled(
+                launch.then(launch.clear(target))
+            elif end == height:  # no other band reads the row below its last
+                launch.then(launch.clear(target[-larger * line :]))
+            launch.then(launch.shuffled(
                 network.upsampling[level], quads, pitch, source, target, larger,
                 skip=(first - start) << level + 1, slope=network.spec.slope,
             ))  # fmt: skip

@@ -19,6 +19,7 @@ from vs_smsr.engine.cpu.gemm import (
     FP32,
     NEW,
     copy,
+    fetch,
     indirect_gemm,
     pointer,
     scale_add,
@@ -39,20 +40,25 @@ def patch_places(places: Any, corner: Any, width: Any, line: Any) -> None:
             places[y * PATCH + x] = (corner + (y - 1) * width + x - 1) * line
 
 
+@inlined
+def fetch_patch(source: Any, corner: Any, width: Any, line: Any) -> None:
+    """Ask for those lines of a quad's patch that the quad to its left does not read; see `gemm.fetch`."""
+    for y in range(PATCH):
+        fetch(pointer(source, (corner + (y - 1) * width + 1) * line), 2 * line)
+
+
 @expanded
-def multiply_points(
-    lanes: Any, vectors: Any, pixels: Any, mode: Any, points: Any, words: Any, weights: Any, group_stride: Any,
-    starts: Any, groups: Any, sums: Any,
+def multiply_point(
+    lanes: Any, vectors: Any, pixels: Any, mode: Any, k: Any, points: Any, words: Any, weights: Any,
+    group_stride: Any, starts: Any, groups: Any, lines: Any, sums: Any,
 ) -> None:  # fmt: skip
-    """sums (POINTS, QUADS, outputs) of points (POINTS, QUADS, words)."""
-    lines, zero = np.arange(QUADS) * words, np.zeros(1, np.int64)
+    """Point k: sums (POINTS, QUADS, outputs) of points (POINTS, QUADS, words); a quad begins at one of `lines`."""
     span = groups * vectors * lanes
-    for k in range(POINTS):
-        indirect_gemm(
-            lanes, vectors, pixels, mode, NEW, pointer(sums, k * QUADS * span), span, QUADS // pixels, groups,
-            pointer(points, k * QUADS * words), pointer(lines, 0), 0, 1, words,
-            pointer(weights, starts[k]), pointer(zero, 0), group_stride,
-        )  # fmt: skip
+    indirect_gemm(
+        lanes, vectors, pixels, mode, NEW, pointer(sums, k * QUADS * span), span, QUADS // pixels, groups,
+        pointer(points, k * QUADS * words), pointer(lines, 0), 0, 1, words,
+        pointer(weights, starts[k]), pointer(lines, 0), group_stride,
+    )  # fmt: skip
 
 
 @expanded
@@ -60,14 +66,22 @@ def _multiply(
     lanes: Any, vectors: Any, pixels: Any, mode: Any, quads: Any, first: Any, width: Any, source: Any, line: Any,
     weights: Any, group_stride: Any, starts: Any, groups: Any, points: Any, words: Any, sums: Any, channels: Any,
 ) -> None:  # fmt: skip
-    """sums (POINTS, QUADS, outputs) of a block's quads; points (POINTS, QUADS, words) are left overwritten."""
-    places = np.empty(POINTS, np.int64)
+    """sums (POINTS, QUADS, outputs) of a block's quads; points (POINTS, QUADS, words) are left overwritten.
+
+    Meanwhile it asks for the inputs of the next block.
+    """
+    places, lines = np.empty(POINTS, np.int64), np.arange(QUADS) * words
     for q in range(min(QUADS, quads.shape[0] - first)):
         patch_places(places, np.int64(quads[first + q, 0]), width, line)
         patch_to_points(
             lanes, pointer(points, q * words), QUADS * words, pointer(source, 0), pointer(places, 0), channels
         )
-    multiply_points(lanes, vectors, pixels, mode, points, words, weights, group_stride, starts, groups, sums)
+    for k in range(POINTS):
+        if k < min(QUADS, quads.shape[0] - first - QUADS):
+            fetch_patch(source, np.int64(quads[first + QUADS + k, 0]), width, line)
+        multiply_point(
+            lanes, vectors, pixels, mode, k, points, words, weights, group_stride, starts, groups, lines, sums
+        )
 
 
 @inlined
