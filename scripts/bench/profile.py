@@ -17,7 +17,7 @@ MULTIPLYING = {  # kernels that are convolutions; their loads, stores, relu and 
     "shuffled_convolution",
     "tail_convolution",
 }
-OTHERS = {"centre", "count", "select", "decide", "bicubic"}
+OTHERS = {"bicubic", "centre", "clear", "clear_border", "count", "decide", "merge_rows", "move", "select"}
 SPARSE = "active_layer", "active_quads"  # the masked 3x3 convolution at active pixels: bf16, fp32
 
 

@@ -9,15 +9,15 @@ from vs_smsr.engine.cpu.gemm import add_fixed, pointer
 
 
 @njit
-def run(sums, row, unit, count):
-    add_fixed(pointer(sums, 0), pointer(row, 0), unit, count)
+def run(sums, rows, unit):
+    add_fixed(pointer(sums, 0), pointer(rows, 0), unit, rows.shape[0], rows.shape[1])
 
 
 def test_sums_are_of_the_nearest_integers() -> None:
     rng = np.random.default_rng(0)
-    row = (rng.standard_normal(64) * 10.0 ** rng.integers(-8, 9, 64)).astype(np.float32)
-    row[:4] = [1.5 / 2**20, 2.5 / 2**20, -0.5 / 2**20, -(2.0**30)]  # ties, and a large one
+    rows = (rng.standard_normal((5, 64)) * 10.0 ** rng.integers(-8, 9, (5, 64))).astype(np.float32)
+    rows[0, :4] = [1.5 / 2**20, 2.5 / 2**20, -0.5 / 2**20, -(2.0**30)]  # ties, and a large one
     sums = rng.integers(-(2**60), 2**60, 64)
-    expected = sums + np.rint(row.astype(np.float64) * 2**20).astype(np.int64)
-    run(sums, row, np.float32(2**20), 64)
+    expected = sums + np.rint(rows.astype(np.float64) * 2**20).astype(np.int64).sum(0)
+    run(sums, rows, np.float32(2**20))
     assert np.array_equal(sums, expected)

@@ -369,26 +369,30 @@ def square(typingctx: Any, row: Any, count: Any) -> Any:
 
 
 @intrinsic
-def add_fixed(typingctx: Any, sums: Any, row: Any, unit: Any, count: Any) -> Any:
-    """sums[i] += row[i] * unit as int64, the nearest (ties to even), for `count` channels, a multiple of 8.
+def add_fixed(typingctx: Any, sums: Any, rows: Any, unit: Any, count: Any, channels: Any) -> Any:
+    """sums[i] += rows[p][i] * unit as int64, the nearest (ties to even), for `count` rows of `channels`, by eights.
 
-    Exact in any order. |row[i] * unit| must be below 2**51: there a double that MAGIC is added to holds the integer in
-    its lower bits, and few processors convert vectors to int64.
+    Exact in any order. |rows[p][i] * unit| must be below 2**51: there a double that MAGIC is added to holds the integer
+    in its lower bits, and few processors convert vectors to int64. unit is a power of two, so products are exact.
     """
-    signature = types.void(sums, row, types.float32, types.int64)
-    doubles, integers = ir.VectorType(ir.DoubleType(), 8), ir.VectorType(I64, 8)
+    signature = types.void(sums, rows, types.float32, types.int64, types.int64)
+    floats, doubles, integers = (ir.VectorType(kind, 8) for kind in (F32, ir.DoubleType(), I64))
 
     def codegen(context: Any, b: ir.IRBuilder, sig: Any, args: Any) -> Any:
-        sums, row, unit, count = args
+        sums, rows, unit, count, channels = args
         undefined = ir.Constant(doubles, ir.Undefined)
         one = b.insert_element(undefined, b.fpext(unit, ir.DoubleType()), ir.Constant(I32, 0))
         units, magic = b.shuffle_vector(one, undefined, _all(I32, 8, 0)), _all(ir.DoubleType(), 8, MAGIC)
-        with _each(b, count, 8) as (i, _):
-            values = b.fpext(b.load(_cast(b, row, i, ir.VectorType(F32, 8)), align=4), doubles)
-            bits = b.bitcast(b.fadd(b.fmul(values, units), magic), integers)
+        fma = cgutils.get_or_insert_function(b.module, ir.FunctionType(doubles, [doubles] * 3), "llvm.fma.v8f64")
+        total = cgutils.alloca_once(b, integers)
+        with _each(b, channels, 8) as (i, _):
             place = _cast(b, sums, i, integers)
-            whole = b.sub(bits, b.bitcast(magic, integers))
-            b.store(b.add(b.load(place, align=8), whole), place, align=8)
+            b.store(b.load(place, align=8), total)
+            with _each(b, count, 1) as (p, _):
+                line = _cast(b, rows, b.add(b.mul(p, channels), i), floats)
+                bits = b.bitcast(b.call(fma, [b.fpext(b.load(line, align=4), doubles), units, magic]), integers)
+                b.store(b.add(b.load(total), b.sub(bits, b.bitcast(magic, integers))), total)
+            b.store(b.load(total), place, align=8)
         return context.get_dummy_value()
 
     return signature, codegen

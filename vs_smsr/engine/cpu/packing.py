@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -74,10 +75,32 @@ def pack(isa: Isa, mode: int, weight: Floats, bias: Floats | None = None, first:
     if bias is not None:
         full_bias[:outputs] = bias
     per_tap = words * shape.width
-    flat = aligned(max(data.size, 1), data.dtype)  # a pointer to something
+    flat = _slabs.take(max(data.size, 1), data.dtype)  # a pointer to something
     flat[: data.size] = data.ravel()
     starts = np.arange(taps, dtype=np.int64) * per_tap
     return Packed(shape, mode, flat, words, outputs, groups, starts, taps * per_tap, full_bias)
+
+
+class _Slabs:
+    """Weights lie close together in large arrays, which NumPy asks large pages for: they are read all over, often."""
+
+    BYTES = 8 << 20
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._slab, self._used = np.zeros(0, np.uint8), 0
+
+    def take(self, count: int, dtype: np.dtype[Any]) -> Words:
+        """Zeros, as `aligned`."""
+        size = -(-count * dtype.itemsize // CACHE_LINE) * CACHE_LINE
+        with self._lock:
+            if self._used + size > len(self._slab):
+                self._slab, self._used = aligned(max(size, self.BYTES), np.dtype(np.uint8)), 0
+            begin, self._used = self._used, self._used + size
+            return self._slab[begin : begin + count * dtype.itemsize].view(dtype)
+
+
+_slabs = _Slabs()
 
 
 def aligned(count: int, dtype: np.dtype[Any]) -> Words:

@@ -20,6 +20,7 @@ import numpy as np
 
 from vs_smsr.engine.compiled import compiled, inlined
 from vs_smsr.engine.cpu.gemm import (
+    BF16,
     MORE,
     add_fixed,
     add_to_indices,
@@ -191,13 +192,13 @@ def active_fuse(lanes: int, vectors: int, pixels: int, mode: int, channels: int,
                     pointer(rows, 0), pointer(indirection, 0), BLOCK, layers, row_words,
                     pointer(weights, 0), pointer(layer_starts, 0), group_stride,
                 )  # fmt: skip
-                for p in range(min(BLOCK, count - first)):
+                some = min(BLOCK, count - first)
+                for p in range(some):
                     line = np.int64(list_[first + p]) * row_words
                     store_channels(pointer(fused, line), pointer(tile, p * channels), channels)
-                    load_channels(
-                        pointer(tile, p * channels), pointer(fused, line), channels
-                    )  # sums are of what the map holds
-                    add_fixed(pointer(partial, 0), pointer(tile, p * channels), SUM_SCALE, channels)
+                    if mode == BF16:  # sums are of what the map holds
+                        load_channels(pointer(tile, p * channels), pointer(fused, line), channels)
+                add_fixed(pointer(partial, 0), pointer(tile, 0), SUM_SCALE, some, channels)
         for c in range(channels):
             atomic_add(sums, c, partial[c])
 
@@ -236,13 +237,13 @@ def inactive_fuse(lanes: int, vectors: int, pixels: int, mode: int, channels: in
                         pointer(dense[layer], 0), pointer(indirection, 0), BLOCK, 1, words[layer],
                         pointer(weights[layer], 0), pointer(zero, 0), group_strides[layer],
                     )  # fmt: skip
-                for p in range(min(BLOCK, count - first)):
+                some = min(BLOCK, count - first)
+                for p in range(some):
                     line = np.int64(list_[first + p]) * row_words
                     store_channels(pointer(fused, line), pointer(tile, p * channels), channels)
-                    load_channels(
-                        pointer(tile, p * channels), pointer(fused, line), channels
-                    )  # sums are of what the map holds
-                    add_fixed(pointer(partial, 0), pointer(tile, p * channels), SUM_SCALE, channels)
+                    if mode == BF16:  # sums are of what the map holds
+                        load_channels(pointer(tile, p * channels), pointer(fused, line), channels)
+                add_fixed(pointer(partial, 0), pointer(tile, 0), SUM_SCALE, some, channels)
         for c in range(channels):
             atomic_add(sums, c, partial[c])
 
@@ -317,7 +318,7 @@ def window_sums(channels: int, squares: bool) -> Any:
                 load_channels(pointer(row, 0), pointer(fused, ((y + 1) * width + x + 1) * row_words), channels)
                 if squares:
                     square(pointer(row, 0), channels)
-                add_fixed(pointer(partial, 0), pointer(row, 0), SUM_SCALE, channels)
+                add_fixed(pointer(partial, 0), pointer(row, 0), SUM_SCALE, 1, channels)
         for c in range(channels):
             atomic_add(sums, c, partial[c])
 
