@@ -169,10 +169,13 @@ class Ops(Protocol):
         """The rest of the collect (conv(act(..)) + "head"), upsampling, tail, bicubic base; 0..255, on the host."""
         ...
 
-    def restrict(self, wanted: Wanted) -> None:
-        """From now on results are wanted at these pixels of the window alone, elsewhere they are undefined.
+    def restrict(self, computed: Wanted, needed: Wanted | None = None) -> None:
+        """From now on ops compute at these pixels of the window alone, elsewhere results are undefined.
 
-        An op's inputs must be right one pixel further than its wanted results (a mask's: as `reach` says).
+        An op's inputs must be right one pixel further than it computes (a mask's: as `reach` says).
+
+        Args:
+            needed: those of them at which an op's last layer is needed; None: all.
         """
         ...
 

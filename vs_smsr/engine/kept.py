@@ -72,7 +72,7 @@ class KeptFrame:
         """
         window = core.expand(around(self.reach.head), self.bounds)
         with self._engine.open(window.height, window.width) as ops:
-            ops.restrict(only[window.slices])
+            ops.restrict(only[window.slices], wanted[window.slices])
             ops.head(self._input(window))
             return self._update(0, ops, "head", core, window, wanted)
 
@@ -91,7 +91,7 @@ class KeptFrame:
         """As `head`, stage block + 1 by the mask in `masks`."""
         window = core.expand(around(self.reach.blocks[block].layers), self.bounds)
         with self._engine.open(window.height, window.width) as ops:
-            ops.restrict(only[window.slices])
+            ops.restrict(only[window.slices], wanted[window.slices])
             ops.write("features", self.stages[block][window.slices])
             ops.give_mask(block, self.masks[block][window.slices])
             if (dense := self.channels[block]) is not None:
@@ -107,7 +107,7 @@ class KeptFrame:
         kept = self.stages[stage][core.slices]
         return ops.update(source, core.within(window), kept, wanted[core.slices])
 
-    def end(self, core: Window, only: Wanted) -> tuple[Frame, Mask | None]:
+    def end(self, core: Window, wanted: Wanted, only: Wanted) -> tuple[Frame, Mask | None]:
         """The result for a window, (scale * h, scale * w, 3), from what all stages left, and the mask of its
         upsampling where it has one; see `head`."""
         window, mask = core.expand(self.reach.end.needs, self.bounds), None
@@ -127,6 +127,7 @@ class KeptFrame:
             if self.spec.upsampling_mask:
                 ops.mask(last + 1, "features")
                 mask = ops.read_mask(last + 1)[inner.slices]
+            ops.restrict(only[window.slices], wanted[window.slices])
             result = ops.tail(self._input(window))
         return result[inner.scaled(self.spec.scale).slices], mask
 

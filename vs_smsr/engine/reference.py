@@ -217,7 +217,7 @@ class ReferenceOps:
         clamped: Frame = np.clip(result, 0, 255, dtype=np.float32)
         return clamped
 
-    def restrict(self, wanted: Wanted) -> None:
+    def restrict(self, computed: Wanted, needed: Wanted | None = None) -> None:
         """Nothing is left out: this engine is dense."""
 
     def write(self, target: Map, values: Features) -> None:

@@ -103,7 +103,7 @@ class FeatureReuse(Reuse):
         wanted = affected(changed, self._reach.end.affects)
         only = affected(wanted, needs)
         for core in self._cores(wanted, needs):
-            result, mask = self._kept.end(core, only)
+            result, mask = self._kept.end(core, wanted, only)
             here = wanted[core.slices]
             _paste(self.output[core.scaled(scale).slices], result, here, scale)
             if mask is not None:

@@ -38,12 +38,14 @@ class Pixels:
     """What a mask makes the layers go over: pixels, or quads where they go by quads.
 
     Attributes:
-        active, inactive: pixels.
+        rows: (H + 1,) how many active pixels there are above each row of the frame.
+        active, inactive: pixels that the fuse goes over, and layers that go by pixels.
         active_quads: with an active pixel.
         inactive_quads: with an inactive pixel.
         passive_quads: without an active pixel.
     """
 
+    rows: NDArray[np.int64]
     active: Rows
     inactive: Rows
     active_quads: Rows
@@ -124,13 +126,13 @@ class Body:
     def select(self, mask: Mask) -> Pixels:
         """Lists of the mask's active and inactive pixels, of those in `only` if it is set; made by the next stage."""
         launch = self._launch
-        counts, quad_counts = np.empty((2, self._height), np.int64), np.empty((3, self._height // 2), np.int64)
+        counts, quad_counts = np.empty((3, self._height), np.int64), np.empty((3, self._height // 2), np.int64)
         launch.run(launch.count(mask, self.only, counts, quad_counts))
-        firsts, (on, off) = _firsts(counts)
+        firsts, (_, on, off) = _firsts(counts)
         quad_firsts, totals = _firsts(quad_counts)
         lists = self._active[:on], self._inactive[:off], *map(self._arena.take, QUAD_LISTS, totals)
         launch.then(launch.select(mask, self.only, firsts, quad_firsts, lists, self._pixel_to_row))
-        return Pixels(*(Rows(*part) for part in zip(lists, (*firsts, *quad_firsts), strict=True)))
+        return Pixels(firsts[0], *map(Rows, lists, (*firsts[1:], *quad_firsts)))
 
     def run(self, block: int, features: Words, pixels: Pixels, fused: Words) -> None:
         """Begin all layers and the fuse of one block: features (grid, channels) to fused (grid, channels) and `sums`.
@@ -140,8 +142,7 @@ class Body:
         self.sums[:] = 0
         line, layers = self._network.line, len(self.blocks[block].layers)
         all_bands = list(bands(self._height, self._rows, layers))
-        counts = pixels.active.firsts
-        most = int(max(counts[band.stop] - counts[band.start] for band in all_bands))
+        most = int(max(pixels.rows[band.stop] - pixels.rows[band.start] for band in all_bands))
         with self._arena.scratch("rows", layers * (most + 1) * line) as scratch:
             rows = scratch.reshape(layers, -1)
             rows[:, :line] = 0
@@ -155,7 +156,7 @@ class Body:
         launch, line, calls = self._launch, self._network.line, []
         for number, layer in enumerate(self.blocks[block].layers):
             end = previous.end(number)
-            old, first, last = (int(pixels.active.firsts[row]) for row in (previous.start, band.start, end))
+            old, first, last = (int(pixels.rows[row]) for row in (previous.start, band.start, end))
             calls.append(launch.move(rows[number], (1 + first - old) * line, line, (last - first) * line))
             row_words = self._pitch * layer.dense_stride
             dense = self._arena.take(f"dense {number}", (previous.stop - previous.start + 2) * row_words)
@@ -166,7 +167,7 @@ class Body:
     def _run_band(self, block: int, features: Words, pixels: Pixels, rows: Words, fused: Words, band: Band) -> None:
         launch, network, packed = self._launch, self._network, self.blocks[block]
         shift = band.start * self._pitch  # the band's maps begin one border row above its first row
-        base = int(pixels.active.firsts[band.start])  # row numbers count from 1
+        base = int(pixels.rows[band.start])  # row numbers count from 1
         in_rows, dense, stride, source_shift = rows[0], features, network.line, 0
         maps = [
             self._arena.take_map(

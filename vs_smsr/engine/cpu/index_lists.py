@@ -24,13 +24,16 @@ class Only(NamedTuple):
     Attributes:
         pixels: (H, W), contiguous; where all are computed it does not matter.
         some: not all are.
+        needed: those of them at which an op's last layer is computed; as `pixels`.
     """
 
     pixels: Chosen
     some: bool
+    needed: Chosen
 
 
-ALL = Only(np.zeros((1, 1), np.bool_), False)
+NO_PIXELS = np.zeros((1, 1), np.bool_)
+ALL = Only(NO_PIXELS, False, NO_PIXELS)
 
 
 class IndexLists(Protocol):

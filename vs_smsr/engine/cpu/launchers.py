@@ -227,7 +227,7 @@ class Launchers:
         if mask.shape != (2 * height - 4, 2 * width - 4) or weights.shape != (3, 3, channels):
             raise ValueError(f"cpu: a mask of {mask.shape} does not fit hidden features of {hidden.shape}.")
         self._check_only(only, *mask.shape)
-        return pixel_kernels.decide(channels), (hidden, weights, bias, *only, mask)
+        return pixel_kernels.decide(channels), (hidden, weights, bias, only.pixels, only.some, mask)
 
     def shuffled(
         self, packed: Packed, quads: Positions, pitch: int, source: Words, target: Words, target_pitch: int, *,
@@ -287,18 +287,18 @@ class Launchers:
         if result.shape != (scale * (grid.shape[0] - 2), scale * (grid.shape[1] - 2), 3):
             raise ValueError(f"cpu: a result of {result.shape} does not fit a grid of {grid.shape} at x{scale}.")
         self._check_only(only, grid.shape[0] - 2, grid.shape[1] - 2)
-        return pixel_kernels.bicubic, (grid, taps, weights, *only, result)
+        return pixel_kernels.bicubic, (grid, taps, weights, only.pixels, only.some, result)
 
     @staticmethod
     def _check_only(only: Only, height: int, width: int) -> None:
-        if only.some and only.pixels.shape != (height, width):
+        if only.some and not only.pixels.shape == only.needed.shape == (height, width):
             raise ValueError(f"cpu: {only.pixels.shape} wanted pixels do not fit a frame of {(height, width)}.")
 
     def count(self, mask: Mask, only: Only, pixels: Integers, quads: Integers) -> Call:
         """Active and inactive pixels of each row, and quads by the kinds of pixels that they have."""
         check("mask", mask, UINT8, 1)
         self._check_only(only, *mask.shape)
-        for name, counts, rows in (("pixels", pixels, 2 * len(mask)), ("quads", quads, 3 * (len(mask) // 2))):
+        for name, counts, rows in (("pixels", pixels, 3 * len(mask)), ("quads", quads, 3 * (len(mask) // 2))):
             check(name, counts, INT64, rows)
         return pixel_kernels.count, (mask, *only, pixels, quads)
 
@@ -309,9 +309,9 @@ class Launchers:
         """Lists of those: of pixels, then of quads; and the way from a pixel to its row."""
         check("mask", mask, UINT8, 1)
         self._check_only(only, *mask.shape)
-        check("firsts", firsts, INT64, 2 * (len(mask) + 1))
+        check("firsts", firsts, INT64, 3 * (len(mask) + 1))
         check("quad_firsts", quad_firsts, INT64, 3 * (len(mask) // 2 + 1))
-        for list_, count in zip(lists, (*firsts[:, -1], *quad_firsts[:, -1]), strict=True):
+        for list_, count in zip(lists, (*firsts[1:, -1], *quad_firsts[:, -1]), strict=True):
             check("list", list_, INT32, int(count))
         check("pixel_to_row", pixel_to_row, INT32, self._grid)
         return pixel_kernels.select, (mask, *only, firsts, quad_firsts, *lists, pixel_to_row)

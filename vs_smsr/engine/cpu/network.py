@@ -114,6 +114,11 @@ class PackedNetwork:
         return newest[1]
 
     @property
+    def by_quads(self) -> bool:
+        """The masked layers go by quads."""
+        return any(isinstance(layer.active, Packed) for block in self.blocks for layer in block.layers)
+
+    @property
     def mask_channels(self) -> int:
         """Of the widest mask branch."""
         return max((mask.channels for mask in self.masks if mask), default=0)

@@ -55,6 +55,7 @@ class Workspace:
         self._masks: dict[int, Mask] = {}
         self._scales: dict[int, Scales] = {}
         self._some: IndexLists | None = None
+        self._results: IndexLists | None = None  # of some, those at which an op's last layer is needed
         self._body.only = ALL
         self._collecting = False
         self._frame: Frame | None = None  # of the head that is in its map
@@ -84,6 +85,10 @@ class Workspace:
             self._every = AllPixels(self._arena, *self.size)
         return self._every
 
+    @property
+    def _last_lists(self) -> IndexLists:
+        return self._results or self._lists
+
     def head(self, frame: Frame) -> None:
         launch, (first, second), line = self._launch, self._network.head, self._network.line
         launch.block, self._frame = None, frame
@@ -95,7 +100,7 @@ class Workspace:
                 slope=self._network.spec.slope if second else 1, outputs=self._network.channels,
             ))  # fmt: skip
         if second:
-            launch.then(launch.winograd(second, self._lists.quads, hidden, self._own["head"]))
+            launch.then(launch.winograd(second, self._last_lists.quads, hidden, self._own["head"]))
         self._maps["head"] = self._own["head"]
 
     def mask(self, block: int, source: Map) -> None:
@@ -177,7 +182,7 @@ class Workspace:
         self._launch.block = block
         last = collect and block == len(self._network.blocks) - 1
         self._launch.then(self._launch.residual_collect(
-            self._network.shares[block], self._lists.pixels, source, fused, scales, self._own["features"],
+            self._network.shares[block], self._last_lists.pixels, source, fused, scales, self._own["features"],
             self._own["collected"], first=not self._collecting, last=last, collect=collect,
             slope=self._network.spec.slope,
         ))  # fmt: skip
@@ -198,7 +203,9 @@ class Workspace:
             wanted = here.pixels if here.some else np.ones(self.size, np.bool_)
             self._upsampler.run(features, wanted, mask, result)
         else:
-            launch.then(launch.tail(network.tail, self._lists.quads, features, network.mean, network.scale, result))
+            launch.then(
+                launch.tail(network.tail, self._last_lists.quads, features, network.mean, network.scale, result)
+            )
         launch.finish()
         return result
 
@@ -216,9 +223,12 @@ class Workspace:
             launch.then(launch.part_of_tail(network.tail, self._lists.quads, head, network.scale, result))
         return result
 
-    def restrict(self, wanted: Wanted) -> None:
-        self._body.only = Only(np.ascontiguousarray(wanted), True)
-        self._some = SomePixels(self._body.only.pixels)
+    def restrict(self, computed: Wanted, needed: Wanted | None = None) -> None:
+        """Layers that go by pixels have one list for all of a block: they are computed where its fuse is."""
+        pixels = np.ascontiguousarray(computed)
+        results = pixels if needed is None else np.ascontiguousarray(needed)
+        self._body.only = Only(pixels, True, results if self._network.by_quads else pixels)
+        self._some, self._results = SomePixels(pixels), SomePixels(results)
 
     def write(self, target: Map, values: Features) -> None:
         borrowed = grid_around(values)

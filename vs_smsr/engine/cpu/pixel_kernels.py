@@ -19,47 +19,51 @@ QUAD_ROWS = np.int64(2)  # rows of quads
 
 
 @compiled
-def count(claimed, thread_id, mask, only, some, pixels, quads):
-    """How many pixels of each row (2, H) are active and inactive, and quads (3, H/2) of each row of quads.
+def count(claimed, thread_id, mask, only, some, needed, pixels, quads):
+    """What there is of each row: pixels (3, H) that are active, needed and active, needed and inactive.
 
-    The quads are those with an active pixel, those with an inactive one, and those with inactive ones only. With
-    `some`, pixels not in `only` (H, W) are neither active nor inactive.
+    And quads (3, H/2) of each row of quads: with an active pixel, with an inactive one, with inactive ones only. With
+    `some`, pixels not in `only` (H, W) are neither active nor inactive, and those in `needed` are needed; else all are.
     """
     width = mask.shape[1]
     while True:
         start, stop = claim(claimed, thread_id, quads.shape[1], QUAD_ROWS)
         if start == stop:
             break
+        for y in range(2 * start, 2 * stop):
+            pixels[0, y] = pixels[1, y] = pixels[2, y] = 0
         for row in range(start, stop):
-            above, below, with_active, with_inactive, without_active = 0, 0, 0, 0, 0
-            all_above, all_below, x = 0, 0, 0
+            with_active, with_inactive, without_active, x = 0, 0, 0, 0
             while x < width:
                 if some and none_of_eight(only, 2 * row, x):
                     x += 8
                     continue
-                on, off = pair(mask, only, some, 2 * row, x)
-                on_below, off_below = pair(mask, only, some, 2 * row + 1, x)
-                above, below = above + on, below + on_below
-                all_above, all_below = all_above + off, all_below + off_below
-                active, inactive = on + on_below != 0, off + off_below != 0
-                with_active += active
-                with_inactive += inactive
-                without_active += inactive and not active
+                on = off = 0
+                for y in range(2 * row, 2 * row + 2):
+                    for i in range(x, x + 2):
+                        if not some or only[y, i]:
+                            active = mask[y, i] != 0
+                            on, off = on + active, off + (not active)
+                            pixels[0, y] += active
+                            if not some or needed[y, i]:
+                                pixels[1, y] += active
+                                pixels[2, y] += not active
+                with_active += on != 0
+                with_inactive += off != 0
+                without_active += on == 0 and off != 0
                 x += 2
-            pixels[0, 2 * row], pixels[1, 2 * row] = above, all_above
-            pixels[0, 2 * row + 1], pixels[1, 2 * row + 1] = below, all_below
             quads[0, row], quads[1, row], quads[2, row] = with_active, with_inactive, without_active
 
 
 @compiled
 def select(
-    claimed, thread_id, mask, only, some, firsts, quad_firsts, active, inactive, quads_with_active,
+    claimed, thread_id, mask, only, some, needed, firsts, quad_firsts, active, inactive, quads_with_active,
     quads_with_inactive, quads_without_active, pixel_to_row,
 ):  # fmt: skip
-    """Lists of what `count` counts, row by row, and the pixel_to_row map; quads by the positions of their first pixels.
+    """Lists of what `count` counts, row by row: of needed pixels, and of quads, by the positions of their first pixels.
 
-    firsts (2, H + 1) and quad_firsts (3, H/2 + 1) tell where each row starts in the lists. pixel_to_row is the flat
-    grid with a zero border, the active pixels numbered from 1.
+    And the pixel_to_row map, the flat grid with a zero border: all active pixels, numbered from 1. firsts (3, H + 1)
+    and quad_firsts (3, H/2 + 1) tell which number, and where in the lists, each row starts.
     """
     width, pitch = mask.shape[1], mask.shape[1] + 2
     while True:
@@ -68,40 +72,47 @@ def select(
             break
         for i in range((2 * start + 1) * pitch, (2 * stop + 1) * pitch):
             pixel_to_row[i] = 0
+        for y in range(2 * start, 2 * stop):
+            number, on, off, x = firsts[0, y], firsts[1, y], firsts[2, y], 0
+            here = (y + 1) * pitch + 1
+            while x < width:
+                if some and none_of_eight(only, y & -2, x):
+                    x += 8
+                    continue
+                for i in range(x, x + 2):
+                    if some and not only[y, i]:
+                        continue
+                    if mask[y, i]:
+                        number += 1
+                        pixel_to_row[here + i] = number
+                    if not some or needed[y, i]:
+                        if mask[y, i]:
+                            active[on] = here + i
+                            on += 1
+                        else:
+                            inactive[off] = here + i
+                            off += 1
+                x += 2
         for row in range(start, stop):
-            a, b, c = quad_firsts[0, row], quad_firsts[1, row], quad_firsts[2, row]
-            on_above, off_above = firsts[0, 2 * row], firsts[1, 2 * row]
-            on_below, off_below, x = firsts[0, 2 * row + 1], firsts[1, 2 * row + 1], 0
+            a, b, c, x = quad_firsts[0, row], quad_firsts[1, row], quad_firsts[2, row], 0
             while x < width:
                 if some and none_of_eight(only, 2 * row, x):
                     x += 8
                     continue
+                on = off = False
+                for y in range(2 * row, 2 * row + 2):
+                    for i in range(x, x + 2):
+                        if not some or only[y, i]:
+                            on = on or mask[y, i] != 0
+                            off = off or mask[y, i] == 0
                 here = (2 * row + 1) * pitch + x + 1
-                on, off = on_above + on_below, off_above + off_below
-                for i in range(2):
-                    if not some or only[2 * row, x + i]:
-                        if mask[2 * row, x + i]:
-                            active[on_above] = here + i
-                            on_above += 1
-                            pixel_to_row[here + i] = on_above
-                        else:
-                            inactive[off_above] = here + i
-                            off_above += 1
-                    if not some or only[2 * row + 1, x + i]:
-                        if mask[2 * row + 1, x + i]:
-                            active[on_below] = here + pitch + i
-                            on_below += 1
-                            pixel_to_row[here + pitch + i] = on_below
-                        else:
-                            inactive[off_below] = here + pitch + i
-                            off_below += 1
-                if on_above + on_below != on:
+                if on:
                     quads_with_active[a] = here
                     a += 1
-                if off_above + off_below != off:
+                if off:
                     quads_with_inactive[b] = here
                     b += 1
-                    if on_above + on_below == on:
+                    if not on:
                         quads_without_active[c] = here
                         c += 1
                 x += 2
@@ -114,14 +125,6 @@ def none_of_eight(only, y, x):
         return False
     width = only.shape[1]
     return eight_bytes(pointer(only, y * width + x)) | eight_bytes(pointer(only, (y + 1) * width + x)) == 0
-
-
-@inlined
-def pair(mask, only, some, y, x):
-    """How many of two pixels in a row are active, and how many inactive."""
-    first, second = not some or only[y, x], not some or only[y, x + 1]
-    on = (first and mask[y, x] != 0) + (second and mask[y, x + 1] != 0)
-    return on, first + second - on
 
 
 @inlined

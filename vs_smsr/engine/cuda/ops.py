@@ -287,9 +287,9 @@ class Workspace:
         picture = self._converter.pack(self._at["out"], layers, layout, height, width)
         return picture, self.device.start_download(self._at["counts"])
 
-    def restrict(self, wanted: Wanted) -> None:
+    def restrict(self, computed: Wanted, needed: Wanted | None = None) -> None:
         """Lists of pixels become shorter; what goes over the whole window (head, mask, collect, tail) still does."""
-        self._only = wanted
+        self._only = computed
 
     def write(self, target: Map, values: Features) -> None:
         high, low = (np.ascontiguousarray(part) for part in (values[..., :CHANNELS], values[..., CHANNELS:]))
