@@ -7,7 +7,7 @@ import pytest
 from numba import njit
 
 from vs_smsr.engine.cpu.gemm import pointer
-from vs_smsr.engine.cpu.isa import supported
+from vs_smsr.engine.cpu.isa import ISAS, Isa, supported
 from vs_smsr.engine.cpu.packing import to_bf16
 from vs_smsr.engine.cpu.winograd import patch_to_points, points_to_quad, transformed
 
@@ -86,3 +86,12 @@ def test_lines_of_bf16_to_bf16_points() -> None:
 
     run(rounded, bf16_patch().ravel(), np.arange(16) * 32)
     assert np.array_equal(rounded.view(np.uint16), to_bf16(points_of(bf16_patch())))
+
+
+@pytest.mark.parametrize("isa", ISAS.values(), ids=ISAS)
+def test_any_width_is_whole_register_blocks(isa: Isa) -> None:
+    """A network's channels and a mask branch's lie in maps without gaps, so no sum may be wasted on them."""
+    for outputs in range(8, 264, 8):
+        assert outputs % isa.shape(outputs).width == 0, outputs
+        loose = isa.shape(outputs, loose=True)
+        assert -(-outputs // loose.width) * loose.width < outputs + 16

@@ -52,3 +52,35 @@ def test_which_frames_are_kept(attention: str, monkeypatch: pytest.MonkeyPatch) 
     if attention == "held":
         for ours, frame in zip(got, frames, strict=True):
             assert np.array_equal(ours.frame, off.upscale(frame, cut=False).frame)
+
+
+def test_the_memory_of_kept_features_is_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the next tile that rests; not where regions are kept meanwhile, nor after memory was asked back."""
+    places: list[set[int]] = []
+    keep = FrameRunner.kept
+
+    def seen(self: FrameRunner, frame: Frame, means: Overrides) -> KeptFrame | None:
+        kept = keep(self, frame, means)
+        assert kept is not None
+        places.append({stage.ctypes.data for stage in kept.stages})
+        return kept
+
+    monkeypatch.setattr(FrameRunner, "kept", seen)
+    tiler = Tiler(CpuEngine(load(shipped(2)), threads=2), TilingOptions(attention="held", reuse="exact"))
+    rng, results = np.random.default_rng(0), []
+    for n in range(4):
+        run, still = Sequence(tiler), rng.uniform(0, 255, (64, 96, 3)).astype(np.float32)
+        changed = still.copy()
+        changed[:8, :8] = n
+        results.append([run.upscale(frame).frame for frame in (still, changed)])
+        off = Sequence(Tiler(tiler.engine, TilingOptions(attention="held", reuse="off")))
+        for ours, frame in zip(results[-1], (still, changed), strict=True):
+            assert np.array_equal(ours, off.upscale(frame).frame)
+        del run
+        (runner,) = tiler._scheduler._runners.values()
+        assert {stage.ctypes.data for stage in runner._spare} == places[-1]
+        if n == 1:
+            runner.release()
+            assert runner._spare == []
+    assert places[0] == places[1]
+    assert places[2] == places[3]

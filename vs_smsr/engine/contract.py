@@ -186,8 +186,12 @@ class Ops(Protocol):
         """
         ...
 
-    def read(self, source: Map, window: Window) -> Features:
-        """A copy of part of a map on the host; reading "fused" may overwrite "features" where there is a collect."""
+    def read(self, source: Map, window: Window, into: Features | None = None) -> Features:
+        """A copy of part of a map on the host; reading "fused" may overwrite "features" where there is a collect.
+
+        Args:
+            into: what was read of such a window before and is not needed any more: the copy may be made there.
+        """
         ...
 
     def load(self, target: Map, fill: Callable[[Features], None]) -> None:

@@ -18,6 +18,9 @@ from vs_smsr.engine.window import Window, whole
 class KeptFrame:
     """The stages f_0 .. f_(K-1) and the last block's fused layers: no later stage needs f_K around a pixel.
 
+    Args:
+        spare: stages of another one of that size, which is not used any more: memory that was used before is there
+            sooner than what the system has to give.
     Attributes:
         frame: (H, W, 3) the input that the features belong to.
         in_place: whole rows of the stages need not be moved to be computed with.
@@ -31,8 +34,8 @@ class KeptFrame:
     frame: Frame
     output: Frame
 
-    def __init__(self, engine: Engine, height: int, width: int) -> None:
-        self._engine = engine
+    def __init__(self, engine: Engine, height: int, width: int, spare: Sequence[Features] = ()) -> None:
+        self._engine, self._spare = engine, list(spare)
         self.spec = engine.weights.spec
         self.reach = reach(self.spec)
         self.bounds = whole(height, width)
@@ -43,14 +46,14 @@ class KeptFrame:
         self.channels: Sequence[Dense | None] = ()
 
     def upscale(self, frame: Frame, overrides: Overrides) -> Upscaled:
-        """As `Engine.upscale`. The result shares our arrays."""
-        self.stages = []
+        """As `Engine.upscale`; called once. The result shares our arrays."""
         with self._engine.open(self.bounds.height, self.bounds.width) as ops:
 
             def on_stage(_: int, source: Map) -> None:
-                self.stages.append(ops.read(source, self.bounds))
+                self.stages.append(ops.read(source, self.bounds, self._spare.pop() if self._spare else None))
 
             result = run(ops, self._engine.weights, frame, overrides, on_stage)
+        self._spare = []
         self.frame, self.output, self.masks = frame, result.frame, result.masks
         self.attention, self.channels = result.attention, result.channels
         return result

@@ -225,7 +225,7 @@ class ReferenceOps:
 
         self._maps[target] = torch.from_numpy(np.ascontiguousarray(values)).permute(2, 0, 1)[None]
 
-    def read(self, source: Map, window: Window) -> Features:
+    def read(self, source: Map, window: Window, into: Features | None = None) -> Features:
         values: Features = self._maps[source][0].permute(1, 2, 0).numpy()[window.slices].copy()
         return values
 

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
-from vs_smsr.engine.contract import Engine, Frame, Mask, Overrides, Upscaled, UpscaledPicture, sparsity
+from vs_smsr.engine.contract import Engine, Features, Frame, Mask, Overrides, Upscaled, UpscaledPicture, sparsity
 from vs_smsr.engine.conversion import pack, unpack
 from vs_smsr.engine.interpreter import at_once
 from vs_smsr.engine.kept import KeptFrame
@@ -23,6 +23,7 @@ from vs_smsr.engine.window import Window, whole
 from vs_smsr.errors import MemoryBudgetError
 from vs_smsr.tiling.geometry import cover
 from vs_smsr.tiling.planner import FramePlan, smaller
+from vs_smsr.tiling.reuse import RegionReuse
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +61,7 @@ class FrameRunner:
         self._lock = threading.Lock()
         self._stores: list[Store] = []
         self._kept: list[weakref.ref[_Droppable]] = []  # the last used at the end
+        self._spare: list[Features] = []  # stages of a kept frame that is gone, for the next one
 
     def run(self, frame: Frame, means: Overrides | None = None) -> Upscaled:
         """Upscale (H, W, 3) float32 RGB 0..255 of the plan's size, C-contiguous.
@@ -112,8 +114,11 @@ class FrameRunner:
         if self.plan.keep != "features":
             return None
         try:
-            kept = KeptFrame(self.engine, self._bounds.height, self._bounds.width)
+            spare, self._spare = self._spare, []
+            kept = KeptFrame(self.engine, self._bounds.height, self._bounds.width, spare)
+            del spare
             kept.upscale(frame, means)
+            weakref.finalize(kept, self._take_back, kept.stages).atexit = False
             return kept
         except MemoryError as error:
             log.info("memory: no room for the features of a frame (%s); regions are reused without them", error)
@@ -126,6 +131,8 @@ class FrameRunner:
 
     def keep[T](self, kept: Kept[T], value: T | None) -> None:
         """Keep a value for a later frame; where that makes too many, the one that was not used for longest goes."""
+        if isinstance(value, RegionReuse):
+            self._spare = []  # there is room for the one or the other
         with self._lock:
             kept.value = value
             others = [one for one in self._kept if one() not in (None, kept)]
@@ -133,6 +140,9 @@ class FrameRunner:
             while len(self._kept) > self.plan.tiles:
                 if (oldest := self._kept.pop(0)()) is not None:
                     oldest.drop()
+
+    def _take_back(self, stages: list[Features]) -> None:
+        self._spare = stages
 
     def release(self) -> None:
         """Give back what lies here between frames: stores, and what callers keep."""
@@ -144,7 +154,7 @@ class FrameRunner:
         for one in self._kept:
             if (kept := one()) is not None:
                 kept.drop()
-        self._kept = []
+        self._kept, self._spare = [], []
 
     def _run(self, frame: Frame, overrides: Overrides, plan: FramePlan) -> Upscaled:
         if plan.tile is None:

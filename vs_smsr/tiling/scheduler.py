@@ -149,7 +149,7 @@ class Scheduler:
             if self._options.has_temporal_tiles:
                 kept = KeptFrame(self._engine, height, width)
                 kept.upscale(frame, means)
-                FeatureReuse(kept).update(frame, every)
+                FeatureReuse(kept).update(frame + 1, every)  # another one, so that all is computed
         if self._engine.profile:
             self._engine.profile.clear()  # compiling is no part of a frame
 

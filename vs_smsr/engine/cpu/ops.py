@@ -236,10 +236,14 @@ class Workspace:
         if borrowed is None:
             self._launch.run(self._launch.copy(self._inner(target), values))
 
-    def read(self, source: Map, window: Window) -> Features:
+    def read(self, source: Map, window: Window, into: Features | None = None) -> Features:
         inner = self._inner(source)[window.slices]
-        whole_frame = inner.shape[:2] == self.size
-        values = inside_grid(inner.shape, inner.dtype) if whole_frame else np.empty_like(inner, order="C")
+        if into is not None and (into.shape, into.dtype) == (inner.shape, inner.dtype):
+            values = into
+        elif inner.shape[:2] == self.size:
+            values = inside_grid(inner.shape, inner.dtype)
+        else:
+            values = np.empty_like(inner, order="C")
         self._launch.run(self._launch.copy(values, inner))
         return values
 

@@ -51,14 +51,19 @@ class Packed:
         return self.shape.lanes, self.shape.vectors, self.shape.pixels, self.mode
 
 
-def pack(isa: Isa, mode: int, weight: Floats, bias: Floats | None = None, first: int = 0) -> Packed:
+def pack(
+    isa: Isa, mode: int, weight: Floats, bias: Floats | None = None, first: int = 0, *, loose: bool = False
+) -> Packed:
     """Pack (outputs, inputs, kh, kw) weights; input i is channel first + i of a line.
 
     Lines of bf16 are read by pairs: the channel that shares a pair with the first or last input gets zero weights.
+
+    Args:
+        loose: see `Isa.shape`.
     """
     outputs, inputs, *kernel = weight.shape
     taps = int(np.prod(kernel))
-    shape = isa.shape(max(outputs, 1))
+    shape = isa.shape(max(outputs, 1), loose=loose)
     groups = max(-(-outputs // shape.width), 1)
     pair = 1 if mode == FP32 else 2
     before = first % pair
@@ -193,7 +198,7 @@ def pack_block(isa: Isa, mode: int, weights: Weights, block: int, dense: Sequenc
             lines = -(-dense_inputs // 8) * 8  # the words between dense_inputs and that are zero at inactive pixels
             inactive = padded(from_dense[:dense_outputs], dense_outputs, lines)
             active: tuple[Packed, Packed] | Packed = pack(isa, mode, transformed(weight))
-            packed_inactive = pack(isa, mode, transformed(inactive))
+            packed_inactive = pack(isa, mode, transformed(inactive), loose=True)
         else:
             active = pack(isa, mode, from_dense), pack(isa, mode, from_sparse, first=dense_inputs)
             packed_inactive = pack(isa, mode, from_dense[:dense_outputs])

@@ -304,7 +304,7 @@ class Workspace:
         if target == "features" and self._half:  # the low part of f_0 is that of the head, where it is newest
             self.device.upload(self._maps[target].low, low)
 
-    def read(self, source: Map, window: Window) -> Features:
+    def read(self, source: Map, window: Window, into: Features | None = None) -> Features:
         """Fused features are made now, as the residual of nothing."""
         features = self._maps[source]
         if source == "fused":
