@@ -124,12 +124,26 @@ def test_a_chunk_that_is_never_done_holds_up_nobody() -> None:
             claimed_one.set()
             raise ValueError("with a chunk")
 
-    job = Job(pool)
+    job, visits = Job(pool), np.zeros(10, np.int64)
     job.then([(fails, ())])
-    job.then([(visit, (np.zeros(10, np.int64), 1))])  # would wait for that chunk
+    job.then([(visit, (visits, 1))])  # would wait for that chunk
     with pytest.raises(ValueError, match="with a chunk"):
         job.finish()
+    assert (visits == 0).all(), "what it needs was not there"
     pool.shutdown()
+
+
+def test_a_job_that_is_dropped_is_left_by_all(pool: Pool) -> None:
+    for _ in range(50):
+        job, visits = Job(pool), np.zeros(100_000, np.int64)
+        gone = weakref.ref(visits)
+        for _ in range(20):
+            job.then([(visit, (visits, 7))])
+        job.drop()
+        first = visits.copy()
+        assert (visits == first).all()
+        del visits
+        assert gone() is None
 
 
 @compiled

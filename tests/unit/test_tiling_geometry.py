@@ -209,7 +209,7 @@ def begin(staged: StagedFrame, frame: np.ndarray, stage: int) -> None:
 def test_nor_does_one_outside_the_halo_of_what_is_kept(kept: KeptFrame, core: Window) -> None:
     every, left = np.ones((SIDE, SIDE), np.bool_), list(kept.stages)
     no_halo_but_this(lambda: left_by(kept, 0, core, kept.head), [kept.frame], core, HEAD, 4)
-    no_halo_but_this(lambda: kept.end(core, every)[0], [kept.frame, *left], core, END.needs, 4)
+    no_halo_but_this(lambda: kept.end(core, every, every)[0], [kept.frame, *left], core, END.needs, 4)
     for block in range(len(SPEC.blocks)):
         around_layers = around(NETWORK.blocks[block].layers)
         compute = partial(left_by, kept, block + 1, core, partial(kept.masked, block))
@@ -227,7 +227,7 @@ def test_nor_does_one_outside_the_halo_of_a_masked_upsampling(core: Window) -> N
     every = np.ones((SIDE, SIDE), np.bool_)
     stages = list(made.stages)
     for part in range(2):
-        no_halo_but_this(lambda at=part: made.end(core, every)[at], stages, core, UPSAMPLED_END.needs, 0)
+        no_halo_but_this(lambda at=part: made.end(core, every, every)[at], stages, core, UPSAMPLED_END.needs, 0)
 
 
 def left_by(kept: KeptFrame, stage: int, core: Window, compute) -> np.ndarray:

@@ -111,7 +111,11 @@ class CpuEngine:
             space.begin(height, width)
         except MemoryError as error:
             raise MemoryBudgetError(f"cpu: no memory for {width}x{height} pixels. Use smaller tiles.") from error
-        yield space
+        try:
+            yield space
+        except BaseException:
+            space.drop()
+            raise
         space.end()
         with self._lock:
             self._idle.append(space)

@@ -77,6 +77,12 @@ class Launchers:
         if job:
             job.finish()
 
+    def drop(self) -> None:
+        """As `finish`, without doing what nobody has begun."""
+        job, self._job = self._job, None
+        if job:
+            job.drop()
+
     def run(self, *calls: Call) -> None:
         """`then` and `finish`."""
         self.then(*calls)

@@ -67,6 +67,10 @@ class Workspace:
         self._launch.finish()
         self._maps = dict(self._own)
 
+    def drop(self) -> None:
+        """Leave the frame as it is, after an error; the workspace is of no use after that."""
+        self._launch.drop()
+
     def _resize(self, height: int, width: int) -> None:
         self._arena.resize(height, width)
         self._launch.resize(height, width)

@@ -17,7 +17,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from vs_smsr.engine.cpu.spin import AWAKE, Cell
-from vs_smsr.engine.cpu.work_stealing import counters
+from vs_smsr.engine.cpu.work_stealing import GIVEN_UP, counters
 
 type Call = tuple[Any, tuple[Any, ...]]  # a kernel and its arguments
 CLOSED = 1 << 32  # more than there are threads
@@ -108,13 +108,21 @@ class Job:
             self._give_up()
             raise
         finally:
-            self._added.add(CLOSED)
-            self._inside.add(CLOSED)
-            while not self._inside.reaches(CLOSED, self._pool.looks):
-                time.sleep(NAP)  # a helper is not running: leave it the CPU
-            self._calls = []  # helpers that come late, or wait, hold this job, but no arrays
+            self._close()
         if self._error is not None:
             raise self._error
+
+    def drop(self) -> None:
+        """Have nothing begun any more, and wait for what is under way."""
+        self._give_up()
+        self._close()
+
+    def _close(self) -> None:
+        self._added.add(CLOSED)
+        self._inside.add(CLOSED)
+        while not self._inside.reaches(CLOSED, self._pool.looks):
+            time.sleep(NAP)  # a helper is not running: leave it the CPU
+        self._calls = []  # helpers that come late, or wait, hold this job, but no arrays
 
     def join(self, thread_id: int) -> None:
         """A helper's part, from the first stage that is not over."""
@@ -136,8 +144,8 @@ class Job:
             self._inside.add(1)
 
     def _give_up(self) -> None:
-        """After an error: what a thread has claimed may never be done, so nobody waits for it."""
-        self._finished.add(CLOSED)
+        """After an error, what a thread has claimed may never be done: nobody waits for it, or goes on from there."""
+        self._finished.add(GIVEN_UP)
 
     def _work(self, thread_id: int, number: int) -> int:
         """Make the calls from that number on; returns how many there are."""

@@ -103,12 +103,14 @@ def _give_way(typingctx: Any) -> Any:
 
 @inlined
 def wait_for(address, least):
-    """Until the int64 there is `least` or more. Others work on that: with fewer CPUs than threads they come first."""
-    looks = 0
-    while _look(address) < least:
+    """The int64 there, as soon as it is `least` or more. Others work on that: with fewer CPUs they come first."""
+    looks, found = 0, _look(address)
+    while found < least:
         looks += 1
         if looks > PATIENT:
             _give_way()
+        found = _look(address)
+    return found
 
 
 @brief

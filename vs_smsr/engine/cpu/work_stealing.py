@@ -21,6 +21,7 @@ ROWS = 16  # of a copy, claimed at a time
 APART = 8  # int64 from line to line: a cache line for each
 FINISHED, NEEDED, DONE = 0, 1, 2  # in the first line
 TOLD = 1  # in a thread's line
+GIVEN_UP = 1 << 32  # finished calls, after an error: what others need may never be done, so they do nothing
 
 
 def counters(threads: int, finished: int = 0, needed: int = 0) -> NDArray[np.int64]:
@@ -45,8 +46,8 @@ def claim(claimed: Any, thread_id: Any, count: Any, step: int) -> Any:
     """
     finished, own = claimed[FINISHED], (thread_id + 1) * APART
     chunks = claimed[own + TOLD]
-    if finished != 0 and chunks == 0:
-        wait_for(finished, claimed[NEEDED])
+    if finished != 0 and chunks == 0 and wait_for(finished, claimed[NEEDED]) >= GIVEN_UP:
+        return count, count
     parts = claimed.shape[0] // APART - 1
     steps = (count + step - 1) // step
     for other in range(parts):
