@@ -12,7 +12,8 @@ import pytest
 
 from vs_smsr.engine.compiled import compiled
 from vs_smsr.engine.cpu.gemm import atomic_add
-from vs_smsr.engine.cpu.index_lists import SomePixels
+from vs_smsr.engine.cpu.index_lists import ALL, Only, SomePixels
+from vs_smsr.engine.cpu.pixel_kernels import count, select
 from vs_smsr.engine.cpu.pool import Job, Pool
 from vs_smsr.engine.cpu.spin import Cell
 from vs_smsr.engine.cpu.work_stealing import claim, copy_rows
@@ -264,3 +265,37 @@ def test_waiting_for_a_cell() -> None:
     adding.start()
     assert any(later.reaches(1) for _ in range(10_000))
     adding.join()
+
+
+@pytest.mark.parametrize("size", [(2, 2), (6, 10), (8, 16), (14, 22), (40, 64)])
+@pytest.mark.parametrize("share", [None, 0.0, 0.03, 0.5, 1.0])
+def test_lists_of_active_and_inactive_pixels_and_quads(pool: Pool, size: tuple[int, int], share: float | None) -> None:
+    """Against NumPy: of all pixels, or of those that are computed, and of these those that are needed."""
+    rng = np.random.default_rng(7)
+    mask = (rng.random(size) < 0.4).astype(np.uint8)
+    computed = np.ones(size, np.bool_) if share is None else rng.random(size) < share
+    needed = computed if share is None else computed & (rng.random(size) < 0.7)
+    only = ALL if share is None else Only(computed, True, needed)
+    grid = np.arange((size[0] + 2) * (size[1] + 2)).reshape(size[0] + 2, -1)[1:-1, 1:-1]
+
+    def in_quads(pixels: Any) -> Any:
+        return pixels.reshape(size[0] // 2, 2, size[1] // 2, 2).any((1, 3))
+
+    on, off = computed & (mask != 0), computed & (mask == 0)
+    chosen = on & needed, off & needed, in_quads(on), in_quads(off), in_quads(off) & ~in_quads(on)
+    counts, quad_counts = np.full((3, size[0]), -1), np.full((3, size[0] // 2), -1)
+    pool.run([(count, (mask, *only, counts, quad_counts))])
+    assert counts.tolist() == [pixels.sum(1).tolist() for pixels in (on, *chosen[:2])]
+    assert quad_counts.tolist() == [quads.sum(1).tolist() for quads in chosen[2:]]
+
+    firsts, quad_firsts = (np.pad(rows.cumsum(1), ((0, 0), (1, 0))) for rows in (counts, quad_counts))
+    lists = [np.full(pixels.sum(), -1, np.int32) for pixels in chosen]
+    numbers = np.full(grid.size + 2 * sum(size) + 4, 0, np.int32)
+    numbers.reshape(size[0] + 2, -1)[1:-1, 1:-1] = -1
+    pool.run([(select, (mask, *only, firsts, quad_firsts, *lists, numbers))])
+    places = grid, grid, *[grid[::2, ::2]] * 3
+    for found, pixels, place in zip(lists, chosen, places, strict=True):
+        assert found.tolist() == place[pixels].tolist()
+    expected = np.zeros(size, np.int64)
+    expected[on] = np.arange(1, on.sum() + 1)
+    assert (numbers.reshape(size[0] + 2, -1) == np.pad(expected, 1)).all()

@@ -114,7 +114,8 @@ class FrameRunner:
         if self.plan.keep != "features":
             return None
         try:
-            spare, self._spare = self._spare, []
+            with self._lock:  # two tiles may not get the same
+                spare, self._spare = self._spare, []
             kept = KeptFrame(self.engine, self._bounds.height, self._bounds.width, spare)
             del spare
             kept.upscale(frame, means)
@@ -142,6 +143,7 @@ class FrameRunner:
                     oldest.drop()
 
     def _take_back(self, stages: list[Features]) -> None:
+        """Without the lock: who drops a kept frame may hold it."""
         self._spare = stages
 
     def release(self) -> None:

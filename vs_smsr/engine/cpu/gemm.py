@@ -156,22 +156,21 @@ def atomic_add(typingctx: Any, array: Any, index: Any, amount: Any) -> Any:
 @intrinsic
 def copy(typingctx: Any, target: Any, source: Any, count: Any) -> Any:
     """target[i] = source[i] for `count` words of the same type."""
-    signature = types.void(target, source, types.int64)
-
-    def codegen(context: Any, b: ir.IRBuilder, sig: Any, args: Any) -> Any:
-        cgutils.raw_memcpy(b, args[0], args[1], args[2], 4, align=4)
-        return context.get_dummy_value()
-
-    return signature, codegen
+    return _transfer(target, source, "raw_memcpy")
 
 
 @intrinsic
 def shift(typingctx: Any, target: Any, source: Any, count: Any) -> Any:
     """As `copy`, where the two may overlap."""
+    return _transfer(target, source, "raw_memmove")
+
+
+def _transfer(target: Any, source: Any, function: str) -> Any:
+    """Signature and generator of one of Numba's functions that transfer bytes, here words."""
     signature = types.void(target, source, types.int64)
 
     def codegen(context: Any, b: ir.IRBuilder, sig: Any, args: Any) -> Any:
-        cgutils.raw_memmove(b, args[0], args[1], args[2], 4, align=4)
+        getattr(cgutils, function)(b, *args, 4, align=4)
         return context.get_dummy_value()
 
     return signature, codegen
@@ -190,8 +189,10 @@ def eight_bytes(typingctx: Any, place: Any) -> Any:
 
 @intrinsic
 def fetch(typingctx: Any, place: Any, count: Any) -> Any:
-    """Ask memory for `count` words that will be read, or written, some microseconds from now; they come while others
-    are multiplied. What does not lie in a row, or is written first, no processor asks for by itself early enough."""
+    """Ask memory for `count` words that will be read some microseconds from now: they come while others are multiplied.
+
+    No processor asks by itself, early enough, for what does not lie in a row.
+    """
     signature = types.void(place, types.int64)
 
     def codegen(context: Any, b: ir.IRBuilder, sig: Any, args: Any) -> Any:

@@ -18,7 +18,7 @@ import numpy as np
 from vs_smsr.engine.compiled import compiled, inlined
 from vs_smsr.engine.cpu.gemm import FP32, copy, pointer
 from vs_smsr.engine.cpu.winograd import PATCH, POINTS, patch_to_points, points_to_quad
-from vs_smsr.engine.cpu.winograd_kernels import QUADS, fetch_patch, multiply_point, patch_places
+from vs_smsr.engine.cpu.winograd_kernels import QUADS, multiply_points, patch_places
 from vs_smsr.engine.cpu.work_stealing import claim
 
 CHUNK = np.int64(QUADS)  # quads claimed at a time
@@ -48,8 +48,7 @@ def active_quads(lanes: int, vectors: int, pixels: int) -> Any:
     ):  # fmt: skip
         span = groups * vectors * lanes
         points, sums = np.zeros(POINTS * QUADS * words, np.float32), np.empty(POINTS * QUADS * span, np.float32)
-        tile, zeros = np.empty(4 * span, np.float32), np.zeros(span, np.float32)
-        places, lines = np.empty(POINTS, np.int64), np.arange(QUADS) * words
+        tile, zeros, places = np.empty(4 * span, np.float32), np.zeros(span, np.float32), np.empty(POINTS, np.int64)
         count = list_.shape[0]
         while True:
             start, stop = claim(claimed, thread_id, count, CHUNK)
@@ -73,13 +72,10 @@ def active_quads(lanes: int, vectors: int, pixels: int) -> Any:
                             lanes, pointer(points, point + dense_words), QUADS * words, pointer(rows, 0),
                             pointer(places, 0), words - dense_words,
                         )  # fmt: skip
-                for k in range(POINTS):
-                    if dense_words > 0 and k < min(QUADS, count - first - QUADS):
-                        fetch_patch(dense, np.int64(list_[first + QUADS + k]) - dense_shift, width, dense_stride)
-                    multiply_point(
-                        lanes, vectors, pixels, FP32, k, points, words, weights, group_stride, starts, groups, lines,
-                        sums,
-                    )  # fmt: skip
+                multiply_points(
+                    lanes, vectors, pixels, FP32, points, words, weights, group_stride, starts, groups, sums,
+                    list_, first + QUADS, dense_shift, width, dense, dense_stride,
+                )  # fmt: skip
                 for q in range(some):
                     points_to_quad(
                         lanes, pointer(tile, 0), pointer(sums, q * span), QUADS * span, pointer(zeros, 0), slope, span
@@ -108,8 +104,7 @@ def inactive_quads(lanes: int, vectors: int, pixels: int) -> Any:
     ):  # fmt: skip
         span = groups * vectors * lanes
         points, sums = np.zeros(POINTS * QUADS * words, np.float32), np.empty(POINTS * QUADS * span, np.float32)
-        tile, zeros = np.empty(4 * span, np.float32), np.zeros(span, np.float32)
-        places, lines = np.empty(POINTS, np.int64), np.arange(QUADS) * words
+        tile, zeros, places = np.empty(4 * span, np.float32), np.zeros(span, np.float32), np.empty(POINTS, np.int64)
         count = list_.shape[0]
         while True:
             start, stop = claim(claimed, thread_id, count, CHUNK)
@@ -122,13 +117,10 @@ def inactive_quads(lanes: int, vectors: int, pixels: int) -> Any:
                     patch_to_points(
                         lanes, pointer(points, q * words), QUADS * words, pointer(dense, 0), pointer(places, 0), words
                     )
-                for k in range(POINTS):
-                    if k < min(QUADS, count - first - QUADS):
-                        fetch_patch(dense, np.int64(list_[first + QUADS + k]) - dense_shift, width, dense_stride)
-                    multiply_point(
-                        lanes, vectors, pixels, FP32, k, points, words, weights, group_stride, starts, groups, lines,
-                        sums,
-                    )  # fmt: skip
+                multiply_points(
+                    lanes, vectors, pixels, FP32, points, words, weights, group_stride, starts, groups, sums,
+                    list_, first + QUADS, dense_shift, width, dense, dense_stride,
+                )  # fmt: skip
                 for q in range(some):
                     points_to_quad(
                         lanes, pointer(tile, 0), pointer(sums, q * span), QUADS * span, pointer(zeros, 0), slope, span

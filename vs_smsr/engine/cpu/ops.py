@@ -232,7 +232,8 @@ class Workspace:
         pixels = np.ascontiguousarray(computed)
         results = pixels if needed is None else np.ascontiguousarray(needed)
         self._body.only = Only(pixels, True, results if self._network.by_quads else pixels)
-        self._some, self._results = SomePixels(pixels), SomePixels(results)
+        self._some = SomePixels(pixels)
+        self._results = None if needed is None else SomePixels(results)
 
     def write(self, target: Map, values: Features) -> None:
         borrowed = grid_around(values)

@@ -53,8 +53,8 @@ class Pool:
         finally:
             job.finish()
 
-    def call(self, job: Job, helpers: int) -> None:
-        """That so many helpers may come to the job."""
+    def invite(self, job: Job, helpers: int) -> None:
+        """So many helpers may come to the job."""
         for _ in range(helpers):
             self._jobs.put(job)
         if helpers:
@@ -98,7 +98,7 @@ class Job:
         self._calls += [(kernel, counters(self._pool.threads, address, before), args) for kernel, args in calls]
         self._added.add(len(calls))
         absent, self._absent = self._absent, 0
-        self._pool.call(self, absent)
+        self._pool.invite(self, absent)
 
     def finish(self) -> None:
         """Work until all is done; raises what a kernel has raised. Nothing can be added after that."""

@@ -48,17 +48,24 @@ def fetch_patch(source: Any, corner: Any, width: Any, line: Any) -> None:
 
 
 @expanded
-def multiply_point(
-    lanes: Any, vectors: Any, pixels: Any, mode: Any, k: Any, points: Any, words: Any, weights: Any,
-    group_stride: Any, starts: Any, groups: Any, lines: Any, sums: Any,
+def multiply_points(
+    lanes: Any, vectors: Any, pixels: Any, mode: Any, points: Any, words: Any, weights: Any, group_stride: Any,
+    starts: Any, groups: Any, sums: Any, corners: Any, after: Any, shift: Any, width: Any, source: Any, line: Any,
 ) -> None:  # fmt: skip
-    """Point k: sums (POINTS, QUADS, outputs) of points (POINTS, QUADS, words); a quad begins at one of `lines`."""
-    span = groups * vectors * lanes
-    indirect_gemm(
-        lanes, vectors, pixels, mode, NEW, pointer(sums, k * QUADS * span), span, QUADS // pixels, groups,
-        pointer(points, k * QUADS * words), pointer(lines, 0), 0, 1, words,
-        pointer(weights, starts[k]), pointer(lines, 0), group_stride,
-    )  # fmt: skip
+    """sums (POINTS, QUADS, outputs) of points (POINTS, QUADS, words).
+
+    Meanwhile it asks for the patches of the block after, whose quads begin at corners[after:]: lines of the source, a
+    map from grid position `shift` on.
+    """
+    lines, span, ahead = np.arange(QUADS) * words, groups * vectors * lanes, min(QUADS, corners.shape[0] - after)
+    for k in range(POINTS):
+        if k < ahead:
+            fetch_patch(source, np.int64(corners[after + k]) - shift, width, line)
+        indirect_gemm(
+            lanes, vectors, pixels, mode, NEW, pointer(sums, k * QUADS * span), span, QUADS // pixels, groups,
+            pointer(points, k * QUADS * words), pointer(lines, 0), 0, 1, words,
+            pointer(weights, starts[k]), pointer(lines, 0), group_stride,
+        )  # fmt: skip
 
 
 @expanded
@@ -66,22 +73,17 @@ def _multiply(
     lanes: Any, vectors: Any, pixels: Any, mode: Any, quads: Any, first: Any, width: Any, source: Any, line: Any,
     weights: Any, group_stride: Any, starts: Any, groups: Any, points: Any, words: Any, sums: Any, channels: Any,
 ) -> None:  # fmt: skip
-    """sums (POINTS, QUADS, outputs) of a block's quads; points (POINTS, QUADS, words) are left overwritten.
-
-    Meanwhile it asks for the inputs of the next block.
-    """
-    places, lines = np.empty(POINTS, np.int64), np.arange(QUADS) * words
+    """sums (POINTS, QUADS, outputs) of a block's quads; points (POINTS, QUADS, words) are left overwritten."""
+    places = np.empty(POINTS, np.int64)
     for q in range(min(QUADS, quads.shape[0] - first)):
         patch_places(places, np.int64(quads[first + q, 0]), width, line)
         patch_to_points(
             lanes, pointer(points, q * words), QUADS * words, pointer(source, 0), pointer(places, 0), channels
         )
-    for k in range(POINTS):
-        if k < min(QUADS, quads.shape[0] - first - QUADS):
-            fetch_patch(source, np.int64(quads[first + QUADS + k, 0]), width, line)
-        multiply_point(
-            lanes, vectors, pixels, mode, k, points, words, weights, group_stride, starts, groups, lines, sums
-        )
+    multiply_points(
+        lanes, vectors, pixels, mode, points, words, weights, group_stride, starts, groups, sums,
+        quads[:, 0], first + QUADS, 0, width, source, line,
+    )  # fmt: skip
 
 
 @inlined
