@@ -8,7 +8,6 @@ MULTIPLYING = {  # kernels that are convolutions; their loads, stores, relu and 
     "convolution",
     "quad_convolution",
     "pooled_convolution",
-    "active_layer",
     "active_quads",
     "inactive_quads",
     "active_fuse",
@@ -18,7 +17,6 @@ MULTIPLYING = {  # kernels that are convolutions; their loads, stores, relu and 
     "tail_convolution",
 }
 OTHERS = {"bicubic", "centre", "clear", "clear_border", "count", "decide", "merge_rows", "move", "select"}
-SPARSE = "active_layer", "active_quads"  # the masked 3x3 convolution at active pixels: bf16, fp32
 
 
 def by_kernel(profile: Profile) -> dict[tuple[str, int | None], float]:

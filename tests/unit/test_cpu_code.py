@@ -42,7 +42,7 @@ def multiply(shape: RegisterTile, mode: int = 0, fresh: int = 0):
     return run
 
 
-SHAPES = sorted({(isa.name, shape) for isa in ISAS.values() for shape in isa.shapes}, key=str)
+SHAPES = sorted({(isa.name, shape) for isa in ISAS.values() for shape in (*isa.shapes, *isa.pairs)}, key=str)
 
 
 @pytest.mark.parametrize(("isa", "shape"), SHAPES, ids=lambda value: str(getattr(value, "width", value)))

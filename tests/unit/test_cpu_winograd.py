@@ -93,5 +93,6 @@ def test_any_width_is_whole_register_blocks(isa: Isa) -> None:
     """A network's channels and a mask branch's lie in maps without gaps, so no sum may be wasted on them."""
     for outputs in range(8, 264, 8):
         assert outputs % isa.shape(outputs).width == 0, outputs
+        assert not isa.bf16 or outputs % isa.shape(outputs, pairs=True).width == 0, outputs
         loose = isa.shape(outputs, loose=True)
         assert -(-outputs // loose.width) * loose.width < outputs + 16

@@ -113,7 +113,7 @@ class Ops(Protocol):
         ...
 
     def mask(self, block: int, source: Map) -> None:
-        """A block's spatial mask from the features in `source`; decided in float32 in every precision.
+        """A block's spatial mask from the features in `source`; decided in float32, but for bf16's first convolution.
 
         For the block after the last one, the mask of the upsampling: active by whole 2x2.
         """

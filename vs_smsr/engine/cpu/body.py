@@ -18,7 +18,7 @@ from vs_smsr.engine.cpu.arena import QUAD_LISTS, Arena, band_rows
 from vs_smsr.engine.cpu.index_lists import ALL, Only, Positions
 from vs_smsr.engine.cpu.launchers import Launchers
 from vs_smsr.engine.cpu.network import PackedNetwork
-from vs_smsr.engine.cpu.packing import Packed, PackedLayer, Words
+from vs_smsr.engine.cpu.packing import PackedLayer, Words
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Pixels:
 
     Attributes:
         rows: (H + 1,) how many active pixels there are above each row of the frame.
-        active, inactive: pixels that the fuse goes over, and layers that go by pixels.
+        active, inactive: pixels that the fuse goes over.
         active_quads: with an active pixel.
         inactive_quads: with an inactive pixel.
         passive_quads: without an active pixel.
@@ -53,9 +53,7 @@ class Pixels:
     passive_quads: Rows
 
     def layer(self, layer: PackedLayer, top: int, bottom: int) -> tuple[Positions, Positions]:
-        """Active and inactive positions of the rows [top, bottom), even if by quads, as that layer takes them."""
-        if not isinstance(layer.active, Packed):
-            return self.active.between(top, bottom), self.inactive.between(top, bottom)
+        """Quads with an active and with an inactive pixel of the rows [top, bottom), even, as that layer takes them."""
         others = self.passive_quads if layer.all_dense else self.inactive_quads
         return self.active_quads.between(top // 2, bottom // 2), others.between(top // 2, bottom // 2)
 

@@ -155,22 +155,33 @@ def atomic_add(typingctx: Any, array: Any, index: Any, amount: Any) -> Any:
 
 @intrinsic
 def copy(typingctx: Any, target: Any, source: Any, count: Any) -> Any:
-    """target[i] = source[i] for `count` words of the same type."""
-    return _transfer(target, source, "raw_memcpy")
+    """target[i] = source[i] for `count` words of the same type, a multiple of 4."""
+    signature = types.void(target, source, types.int64)
+
+    def codegen(context: Any, b: ir.IRBuilder, sig: Any, args: Any) -> Any:
+        _copy(b, *args)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+def _copy(b: ir.IRBuilder, target: Any, source: Any, count: Any) -> None:
+    """Vectors, since for a few lines a call of memcpy takes longer than what it does."""
+    begin = ir.Constant(I64, 0)
+    for words in (16, 4):
+        kind, end = ir.VectorType(I32, words), b.and_(count, ir.Constant(I64, -words))
+        with cgutils.for_range_slice(b, begin, end, ir.Constant(I64, words), intp=I64) as (i, _):
+            b.store(b.load(_cast(b, source, i, kind), align=4), _cast(b, target, i, kind), align=4)
+        begin = end
 
 
 @intrinsic
 def shift(typingctx: Any, target: Any, source: Any, count: Any) -> Any:
-    """As `copy`, where the two may overlap."""
-    return _transfer(target, source, "raw_memmove")
-
-
-def _transfer(target: Any, source: Any, function: str) -> Any:
-    """Signature and generator of one of Numba's functions that transfer bytes, here words."""
+    """target[i] = source[i] for `count` words of the same type, where the two may overlap."""
     signature = types.void(target, source, types.int64)
 
     def codegen(context: Any, b: ir.IRBuilder, sig: Any, args: Any) -> Any:
-        getattr(cgutils, function)(b, *args, 4, align=4)
+        cgutils.raw_memmove(b, *args, 4, align=4)
         return context.get_dummy_value()
 
     return signature, codegen
@@ -216,7 +227,7 @@ def store_channels(typingctx: Any, target: Any, row: Any, count: Any) -> Any:
     def codegen(context: Any, b: ir.IRBuilder, sig: Any, args: Any) -> Any:
         target, row, count = args
         if not narrow:
-            cgutils.raw_memcpy(b, target, row, count, 4, align=4)
+            _copy(b, target, row, count)
             return context.get_dummy_value()
         target = b.bitcast(target, I16.as_pointer())
         for i, lanes in _vectors(b, count):
@@ -237,7 +248,7 @@ def load_channels(typingctx: Any, row: Any, source: Any, count: Any) -> Any:
     def codegen(context: Any, b: ir.IRBuilder, sig: Any, args: Any) -> Any:
         row, source, count = args
         if not narrow:
-            cgutils.raw_memcpy(b, row, source, count, 4, align=4)
+            _copy(b, row, source, count)
             return context.get_dummy_value()
         for i, lanes in _vectors(b, count):
             b.store(_load(b, source, i, lanes), _cast(b, row, i, ir.VectorType(F32, lanes)), align=4)

@@ -29,23 +29,29 @@ class Isa:
     """One vector width and the register blocks that fill its registers.
 
     Attributes:
-        bf16: it multiplies bf16 pairs.
         shapes: one of them has the width that divides any multiple of 8.
         quick: those that are worth wasted sums; none: all.
+        pairs: the same as shapes, for products of bf16 pairs; none: it has no such products.
     """
 
     name: str
-    bf16: bool
     shapes: tuple[RegisterTile, ...]
     quick: tuple[RegisterTile, ...] = ()
+    pairs: tuple[RegisterTile, ...] = ()
 
-    def shape(self, outputs: int, *, loose: bool = False) -> RegisterTile:
+    @property
+    def bf16(self) -> bool:
+        """It multiplies bf16 pairs."""
+        return bool(self.pairs)
+
+    def shape(self, outputs: int, *, loose: bool = False, pairs: bool = False) -> RegisterTile:
         """The register block that wastes the fewest sums on so many outputs; the widest of those.
 
         Args:
             loose: sums may be wasted where that is faster.
+            pairs: for products of bf16 pairs.
         """
-        shapes = self.quick if loose and self.quick else self.shapes
+        shapes = self.pairs if pairs else self.quick if loose and self.quick else self.shapes
         return min(shapes, key=lambda shape: (-(-outputs // shape.width) * shape.width, -shape.width))
 
 
@@ -59,16 +65,18 @@ AVX512 = (
     RegisterTile(16, 1, 6),
     RegisterTile(8, 1, 12),
 )
+# A product of pairs takes longer to come: it needs more sums that do not wait for each other.
+PAIRS = tuple(RegisterTile(8, 2, 6) if shape.width == 16 else shape for shape in AVX512)
 # The last one loads more often than it multiplies, and takes a third longer a sum.
 AVX2 = RegisterTile(8, 3, 4), RegisterTile(8, 2, 6), RegisterTile(8, 1, 12)
 ISAS = {
     isa.name: isa
     for isa in (
-        Isa("avx512bf16", True, AVX512),
-        Isa("avx512", False, AVX512),
-        Isa("avx2", False, AVX2, AVX2[:2]),
-        Isa("neon", False, (RegisterTile(4, 4, 4), RegisterTile(4, 2, 6))),
-        Isa("generic", False, (RegisterTile(4, 2, 4),)),
+        Isa("avx512bf16", AVX512, pairs=PAIRS),
+        Isa("avx512", AVX512),
+        Isa("avx2", AVX2, quick=AVX2[:2]),
+        Isa("neon", (RegisterTile(4, 4, 4), RegisterTile(4, 2, 6))),
+        Isa("generic", (RegisterTile(4, 2, 4),)),
     )
 }
 

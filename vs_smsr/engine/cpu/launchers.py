@@ -93,44 +93,36 @@ class Launchers:
         check(name, lines, self._word, self._grid * self._line)
 
     def convolution(
-        self, packed: Packed, list_: Positions, pitch: int, source: Words, source_stride: int, target: Words,
-        target_stride: int, *, slope: float = 1, outputs: int, source_shift: int = 0, target_shift: int = 0,
+        self, packed: Packed, list_: Positions, pitch: int, source: Floats, source_stride: int, target: Words,
+        target_stride: int, *, slope: float = 1, outputs: int,
     ) -> Call:  # fmt: skip
-        """3x3, map to map, over a list; strides in words of the maps, shifts in grid positions, pitch in pixels."""
+        """3x3 in float32, map to map, over a list; strides in words of the maps, pitch in pixels."""
         check("list", list_, INT32, 0)
+        check("source", source, FLOAT32, 1)
         if packed.words > source_stride or outputs > packed.groups * packed.shape.width:
             raise ValueError(f"cpu: {packed.words} words and {outputs} outputs do not fit the convolution.")
-        return sparse_kernels.convolution(*packed.literals), (
-            list_, pitch, source, packed.words, source_stride, source_shift, packed.data, packed.group_stride,
-            packed.tap_starts, packed.groups, packed.bias, np.float32(slope), target, target_stride, target_shift,
-            outputs,
+        return sparse_kernels.convolution(*packed.literals[:3]), (
+            list_, pitch, source, packed.words, source_stride, packed.data, packed.group_stride, packed.tap_starts,
+            packed.groups, packed.bias, np.float32(slope), target, target_stride, outputs,
         )  # fmt: skip
 
     def active_layer(
         self, layer: PackedLayer, list_: Positions, dense: Words, stride: int, dense_shift: int, rows: Words,
         pixel_to_row: Positions, base: int, out_rows: Words, out_dense: Words, out_shift: int,
     ) -> Call:  # fmt: skip
-        """A masked layer at active pixels, from and to rows and dense maps; the list is of quads if it goes by quads.
+        """A masked layer at the active pixels of quads, from and to rows and dense maps.
 
-        By quads, a layer of dense inputs only also makes the dense outputs of the other pixels.
+        A layer of dense inputs only also makes the dense outputs of the quads' other pixels.
         """
         check("list", list_, INT32, 1)
         check("pixel_to_row", pixel_to_row, INT32, self._grid)
         check("rows", rows, self._word, self._line)
         check("out_rows", out_rows, self._word, self._line)
-        if isinstance(layer.active, Packed):
-            packed = layer.active
-            return masked_winograd.active_quads(*packed.literals[:3]), (
-                list_, self._pitch, dense, min(stride, packed.words), stride, dense_shift, rows, pixel_to_row, base,
-                packed.words, packed.data, packed.group_stride, packed.tap_starts, packed.groups,
-                np.float32(layer.slope), layer.all_dense, layer.dense_outputs,
-                self._line, out_rows, out_dense, layer.dense_stride, out_shift,
-            )  # fmt: skip
-        of_dense, of_sparse = layer.active
-        return sparse_kernels.active_layer(*of_dense.literals, self._channels), (
-            list_, self._pitch, dense, of_dense.words, stride, dense_shift,
-            of_dense.data, of_dense.group_stride, of_dense.tap_starts, rows, pixel_to_row, base, layer.sparse_first,
-            of_sparse.words, of_sparse.data, of_sparse.group_stride, of_sparse.tap_starts, np.float32(layer.slope),
+        packed = layer.active
+        return masked_winograd.active_quads(*packed.literals), (
+            list_, self._pitch, dense, min(stride, packed.words), stride, dense_shift, rows, pixel_to_row, base,
+            packed.words, packed.data, packed.group_stride, packed.tap_starts, packed.groups,
+            np.float32(layer.slope), layer.all_dense, layer.dense_outputs,
             self._line, out_rows, out_dense, layer.dense_stride, out_shift,
         )  # fmt: skip
 
@@ -138,18 +130,14 @@ class Launchers:
         self, layer: PackedLayer, list_: Positions, dense: Words, stride: int, dense_shift: int,
         pixel_to_row: Positions, out_dense: Words, out_shift: int,
     ) -> Call:  # fmt: skip
-        """A masked layer's dense outputs at inactive pixels, map to map; the list is of quads if it goes by quads."""
+        """A masked layer's dense outputs at the inactive pixels of quads, map to map."""
         packed, out_stride = layer.inactive, layer.dense_stride
-        if not isinstance(layer.active, Packed):
-            return self.convolution(
-                packed, list_, self._pitch, dense, stride, out_dense, out_stride, slope=layer.slope,
-                outputs=out_stride * (self._channels // self._line), source_shift=dense_shift, target_shift=out_shift,
-            )  # fmt: skip
         check("list", list_, INT32, 1)
         check("pixel_to_row", pixel_to_row, INT32, self._grid)
-        if packed.words > stride or out_stride > packed.groups * packed.shape.width:
-            raise ValueError(f"cpu: {packed.words} words and {out_stride} outputs do not fit the masked layer.")
-        return masked_winograd.inactive_quads(*packed.literals[:3]), (
+        outputs = out_stride * (self._channels // self._line)
+        if packed.words > stride or outputs > packed.groups * packed.shape.width:
+            raise ValueError(f"cpu: {packed.words} words and {outputs} outputs do not fit the masked layer.")
+        return masked_winograd.inactive_quads(*packed.literals), (
             list_, self._pitch, dense, stride, dense_shift, pixel_to_row, packed.words, packed.data,
             packed.group_stride, packed.tap_starts, packed.groups, np.float32(layer.slope), out_dense, out_stride,
             out_shift,
@@ -222,7 +210,7 @@ class Launchers:
         check("target", target, FLOAT32, 1)
         if len(quads) != len(means):
             raise ValueError(f"cpu: there must be a mean for each of {len(quads)} quads, got {len(means)}.")
-        return winograd_kernels.pooled_convolution(*packed.literals[:3], self._line, self._channels), (
+        return winograd_kernels.pooled_convolution(*packed.literals, self._channels), (
             quads, self._pitch, source, packed.data, packed.group_stride, packed.tap_starts, packed.groups, packed.bias,
             means, target,
         )  # fmt: skip

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from vs_smsr.engine.compiled import compiled, inlined
-from vs_smsr.engine.cpu.gemm import FP32, copy, pointer
+from vs_smsr.engine.cpu.gemm import BF16, fetch, pointer, store_channels
 from vs_smsr.engine.cpu.winograd import PATCH, POINTS, patch_to_points, points_to_quad
 from vs_smsr.engine.cpu.winograd_kernels import QUADS, multiply_points, patch_places
 from vs_smsr.engine.cpu.work_stealing import claim
@@ -31,14 +31,27 @@ def _row(pixel_to_row: Any, pixel: Any, base: Any) -> Any:
     return number - base if number else number
 
 
+@inlined
+def _fetch_rows(
+    rows: Any, pixel_to_row: Any, corner: Any, width: Any, base: Any, row_words: Any, dense_words: Any
+) -> None:
+    """Ask for those rows of a quad's patch that the quad to its left does not read; see `gemm.fetch`."""
+    for y in range(PATCH):
+        for x in range(1, PATCH - 1):
+            number = _row(pixel_to_row, corner + (y - 1) * width + x, base)
+            if number:
+                fetch(pointer(rows, number * row_words + dense_words), row_words - dense_words)
+
+
 @cache
-def active_quads(lanes: int, vectors: int, pixels: int) -> Any:
-    """A masked layer at active pixels, float32: all outputs from all inputs, activation; to rows and to the dense map.
+def active_quads(lanes: int, vectors: int, pixels: int, mode: int) -> Any:
+    """A masked layer at active pixels: all outputs from all inputs, activation; to rows and to the dense map.
 
     Of a line's inputs the first `dense_words` come from the dense map and the rest, up to `words`, from the rows of
     active neighbours; those of other neighbours are zero. Numbers of rows are counted from `base`. With `every`, all
     inputs being dense, the first `dense_outputs` of the quads' other pixels go to the dense map too.
     """
+    per_word = 2 if mode == BF16 else 1
 
     @compiled
     def kernel(
@@ -47,7 +60,7 @@ def active_quads(lanes: int, vectors: int, pixels: int) -> Any:
         row_words, out_rows, out_dense, out_stride, out_shift,
     ):  # fmt: skip
         span = groups * vectors * lanes
-        points, sums = np.zeros(POINTS * QUADS * words, np.float32), np.empty(POINTS * QUADS * span, np.float32)
+        points, sums = np.zeros(POINTS * QUADS * words, dense.dtype), np.empty(POINTS * QUADS * span, np.float32)
         tile, zeros, places = np.empty(4 * span, np.float32), np.zeros(span, np.float32), np.empty(POINTS, np.int64)
         count = list_.shape[0]
         while True:
@@ -62,7 +75,7 @@ def active_quads(lanes: int, vectors: int, pixels: int) -> Any:
                         patch_places(places, corner - dense_shift, width, dense_stride)
                         patch_to_points(
                             lanes, pointer(points, point), QUADS * words, pointer(dense, 0), pointer(places, 0),
-                            dense_words,
+                            dense_words * per_word,
                         )  # fmt: skip
                     if dense_words < words:
                         for p in range(PATCH * PATCH):
@@ -70,10 +83,13 @@ def active_quads(lanes: int, vectors: int, pixels: int) -> Any:
                             places[p] = _row(pixel_to_row, pixel, base) * row_words + dense_words
                         patch_to_points(
                             lanes, pointer(points, point + dense_words), QUADS * words, pointer(rows, 0),
-                            pointer(places, 0), words - dense_words,
+                            pointer(places, 0), (words - dense_words) * per_word,
                         )  # fmt: skip
+                if dense_words < words:
+                    for q in range(first + QUADS, min(first + 2 * QUADS, count)):
+                        _fetch_rows(rows, pixel_to_row, np.int64(list_[q]), width, base, row_words, dense_words)
                 multiply_points(
-                    lanes, vectors, pixels, FP32, points, words, weights, group_stride, starts, groups, sums,
+                    lanes, vectors, pixels, mode, points, words, weights, group_stride, starts, groups, sums,
                     list_, first + QUADS, dense_shift, width, dense, dense_stride,
                 )  # fmt: skip
                 for q in range(some):
@@ -84,18 +100,21 @@ def active_quads(lanes: int, vectors: int, pixels: int) -> Any:
                         here = np.int64(list_[first + q]) + p // 2 * width + p % 2
                         number, line = _row(pixel_to_row, here, base), p * span
                         if number:
-                            copy(pointer(out_rows, number * row_words), pointer(tile, line), row_words)
+                            target = pointer(out_rows, number * row_words)
+                            store_channels(target, pointer(tile, line), row_words * per_word)
                         elif every:
-                            tile[line + dense_outputs : line + out_stride] = np.float32(0)
+                            tile[line + dense_outputs : line + out_stride * per_word] = np.float32(0)
                         if number or every:
-                            copy(pointer(out_dense, (here - out_shift) * out_stride), pointer(tile, line), out_stride)
+                            target = pointer(out_dense, (here - out_shift) * out_stride)
+                            store_channels(target, pointer(tile, line), out_stride * per_word)
 
     return kernel
 
 
 @cache
-def inactive_quads(lanes: int, vectors: int, pixels: int) -> Any:
-    """A masked layer at pixels without a row, float32: dense outputs from dense inputs, activation; map to map."""
+def inactive_quads(lanes: int, vectors: int, pixels: int, mode: int) -> Any:
+    """A masked layer at pixels without a row: dense outputs from dense inputs, activation; map to map."""
+    per_word = 2 if mode == BF16 else 1
 
     @compiled
     def kernel(
@@ -103,7 +122,7 @@ def inactive_quads(lanes: int, vectors: int, pixels: int) -> Any:
         words, weights, group_stride, starts, groups, slope, out_dense, out_stride, out_shift,
     ):  # fmt: skip
         span = groups * vectors * lanes
-        points, sums = np.zeros(POINTS * QUADS * words, np.float32), np.empty(POINTS * QUADS * span, np.float32)
+        points, sums = np.zeros(POINTS * QUADS * words, dense.dtype), np.empty(POINTS * QUADS * span, np.float32)
         tile, zeros, places = np.empty(4 * span, np.float32), np.zeros(span, np.float32), np.empty(POINTS, np.int64)
         count = list_.shape[0]
         while True:
@@ -115,10 +134,11 @@ def inactive_quads(lanes: int, vectors: int, pixels: int) -> Any:
                 for q in range(some):
                     patch_places(places, np.int64(list_[first + q]) - dense_shift, width, dense_stride)
                     patch_to_points(
-                        lanes, pointer(points, q * words), QUADS * words, pointer(dense, 0), pointer(places, 0), words
-                    )
+                        lanes, pointer(points, q * words), QUADS * words, pointer(dense, 0), pointer(places, 0),
+                        words * per_word,
+                    )  # fmt: skip
                 multiply_points(
-                    lanes, vectors, pixels, FP32, points, words, weights, group_stride, starts, groups, sums,
+                    lanes, vectors, pixels, mode, points, words, weights, group_stride, starts, groups, sums,
                     list_, first + QUADS, dense_shift, width, dense, dense_stride,
                 )  # fmt: skip
                 for q in range(some):
@@ -129,6 +149,6 @@ def inactive_quads(lanes: int, vectors: int, pixels: int) -> Any:
                         here = np.int64(list_[first + q]) + p // 2 * width + p % 2
                         if pixel_to_row[here] == 0:
                             target = pointer(out_dense, (here - out_shift) * out_stride)
-                            copy(target, pointer(tile, p * span), out_stride)
+                            store_channels(target, pointer(tile, p * span), out_stride * per_word)
 
     return kernel

@@ -23,7 +23,7 @@ LINE = 8  # channels that the kernels take at a time
 
 @dataclass(frozen=True)
 class PackedMask:
-    """A mask branch, all float32.
+    """A mask branch; float32 but for its first convolution.
 
     Attributes:
         first, second: convolutions; the first one by output tiles.
@@ -40,8 +40,8 @@ class PackedMask:
 class PackedNetwork:
     """Everything that depends on the weights alone, and blocks by the channel masks of frames.
 
-    With bf16, maps hold bf16 and the large convolutions multiply bf16; the first convolution, the mask branch and the
-    attention multiply float32 with float32 weights.
+    With bf16, maps hold bf16, and what reads maps of all channels multiplies bf16. The first convolution, the rest of
+    the mask branch and the attention multiply float32 with float32 weights.
 
     Attributes:
         channels: of a pixel in a map.
@@ -84,7 +84,7 @@ class PackedNetwork:
                 (tensors[f"{one.name}.weight"], tensors[f"{one.name}.bias"]) for one in of.convolutions
             )
             return PackedMask(
-                pack(isa, FP32, transformed(padded(first, full)), padded(first_bias, full)),
+                pack(isa, mode, transformed(padded(first, full)), padded(first_bias, full)),
                 pack(isa, FP32, padded(second, full, full), padded(second_bias, full)),
                 _decision(padded(last, full), last_bias),
                 full,
@@ -112,11 +112,6 @@ class PackedNetwork:
             packed = pack_block(*self._packing, block, dense_channels(self._packing[2], block, dense))
             newest = self._newest[block] = dense, packed
         return newest[1]
-
-    @property
-    def by_quads(self) -> bool:
-        """The masked layers go by quads."""
-        return any(isinstance(layer.active, Packed) for block in self.blocks for layer in block.layers)
 
     @property
     def mask_channels(self) -> int:

@@ -228,10 +228,9 @@ class Workspace:
         return result
 
     def restrict(self, computed: Wanted, needed: Wanted | None = None) -> None:
-        """Layers that go by pixels have one list for all of a block: they are computed where its fuse is."""
         pixels = np.ascontiguousarray(computed)
         results = pixels if needed is None else np.ascontiguousarray(needed)
-        self._body.only = Only(pixels, True, results if self._network.by_quads else pixels)
+        self._body.only = Only(pixels, True, results)
         self._some = SomePixels(pixels)
         self._results = None if needed is None else SomePixels(results)
 

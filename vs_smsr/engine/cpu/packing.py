@@ -51,25 +51,22 @@ class Packed:
         return self.shape.lanes, self.shape.vectors, self.shape.pixels, self.mode
 
 
-def pack(
-    isa: Isa, mode: int, weight: Floats, bias: Floats | None = None, first: int = 0, *, loose: bool = False
-) -> Packed:
-    """Pack (outputs, inputs, kh, kw) weights; input i is channel first + i of a line.
+def pack(isa: Isa, mode: int, weight: Floats, bias: Floats | None = None, *, loose: bool = False) -> Packed:
+    """Pack (outputs, inputs, kh, kw) weights; input i is channel i of a line.
 
-    Lines of bf16 are read by pairs: the channel that shares a pair with the first or last input gets zero weights.
+    Lines of bf16 are read by pairs: the channel that shares a pair with the last input gets zero weights.
 
     Args:
         loose: see `Isa.shape`.
     """
     outputs, inputs, *kernel = weight.shape
     taps = int(np.prod(kernel))
-    shape = isa.shape(max(outputs, 1), loose=loose)
+    shape = isa.shape(max(outputs, 1), loose=loose, pairs=mode == BF16)
     groups = max(-(-outputs // shape.width), 1)
     pair = 1 if mode == FP32 else 2
-    before = first % pair
-    words = -(-(before + inputs) // pair) if inputs else 0
+    words = -(-inputs // pair)
     padded = np.zeros((groups * shape.width, words * pair, taps), np.float32)
-    padded[:outputs, before : before + inputs] = weight.reshape(outputs, inputs, taps)
+    padded[:outputs, :inputs] = weight.reshape(outputs, inputs, taps)
     data = padded.reshape(groups, shape.width, words, pair, taps).transpose(
         0, 4, 2, 3, 1
     )  # group, tap, word, pair, out
@@ -136,19 +133,17 @@ class PackedLayer:
     Attributes:
         dense_outputs: how many of its channels are dense.
         dense_stride: words of a pixel in its dense map, whole groups of 8 channels.
-        sparse_first: word of a row where its sparse inputs start.
         slope: of the leaky relu after it; 0 a relu, 1 none.
         all_dense: all inputs are dense ones.
-        active: all outputs, at active pixels, from dense and from sparse inputs; float32 by quads, from whole lines.
-        inactive: dense outputs from dense inputs; float32 by quads, from as many words as the dense map has.
+        active: all outputs, at active pixels, from whole lines; by quads.
+        inactive: dense outputs from as many words as the dense map has; by quads.
     """
 
     dense_outputs: int
     dense_stride: int
-    sparse_first: int
     slope: float
     all_dense: bool
-    active: tuple[Packed, Packed] | Packed
+    active: Packed
     inactive: Packed
 
 
@@ -183,7 +178,7 @@ def pack_block(isa: Isa, mode: int, weights: Weights, block: int, dense: Sequenc
     spec, width = weights.spec.blocks[block], weights.spec.width
     per_word = 1 if mode == FP32 else 2
     layers, shares, dense_shares = [], [], []
-    order, dense_inputs, passed_dense, passed = np.arange(width), width, width, 0
+    order, dense_inputs, passed = np.arange(width), width, width
     for number, layer in enumerate(spec.layers):
         is_dense = np.zeros(width, np.bool_)
         is_dense[: layer.outputs] = dense[number]
@@ -193,28 +188,20 @@ def pack_block(isa: Isa, mode: int, weights: Weights, block: int, dense: Sequenc
         weight = np.zeros((width, width, 3, 3), np.float32)
         weight[: layer.outputs, width - layer.inputs :] = weights.tensors[f"{layer.name}.weight"]
         weight = weight[next_order][:, order]
-        from_dense, from_sparse = weight[:, :passed_dense], weight[:, dense_inputs : dense_inputs + passed]
-        if mode == FP32:
-            lines = -(-dense_inputs // 8) * 8  # the words between dense_inputs and that are zero at inactive pixels
-            inactive = padded(from_dense[:dense_outputs], dense_outputs, lines)
-            active: tuple[Packed, Packed] | Packed = pack(isa, mode, transformed(weight))
-            packed_inactive = pack(isa, mode, transformed(inactive), loose=True)
-        else:
-            active = pack(isa, mode, from_dense), pack(isa, mode, from_sparse, first=dense_inputs)
-            packed_inactive = pack(isa, mode, from_dense[:dense_outputs])
+        lines = -(-dense_inputs // 8) * 8  # the channels between dense_inputs and that are zero at inactive pixels
+        inactive = padded(weight[:dense_outputs, :passed], dense_outputs, lines)
         layers.append(
             PackedLayer(
                 dense_outputs,
                 dense_stride=-(-dense_outputs // 8) * 8 // per_word,
-                sparse_first=dense_inputs // per_word,
                 slope=spec.slope_of(number),
                 all_dense=dense_inputs == width,
-                active=active,
-                inactive=packed_inactive,
+                active=pack(isa, mode, transformed(weight)),
+                inactive=pack(isa, mode, transformed(inactive), loose=True),
             )
         )
         order, dense_inputs = next_order, dense_outputs
-        passed_dense, passed = int((is_dense & goes_on).sum()), int((~is_dense & goes_on).sum())
+        passed = int((is_dense & goes_on).sum())
         if spec.kept(number):
             share = _kept(weights, block, number)[:, next_order]
             shares.append(share[:, :, None, None, None])

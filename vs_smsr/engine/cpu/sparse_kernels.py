@@ -21,11 +21,13 @@ import numpy as np
 from vs_smsr.engine.compiled import compiled, inlined
 from vs_smsr.engine.cpu.gemm import (
     BF16,
+    FP32,
     MORE,
     add_fixed,
     add_to_indices,
     atomic_add,
     copy,
+    fetch,
     indirect_gemm,
     leaky_relu,
     load_channels,
@@ -44,18 +46,18 @@ SUM_SCALE = 1 / SUM_UNIT
 
 
 @inlined
-def _neighbours(list_: Any, first: Any, count: int, width: Any, shift: Any, stride: Any, indirection: Any) -> None:
-    """indirection[tap * count + p] = word where the line of pixel first + p's neighbour starts in a map.
+def _neighbours(list_: Any, first: Any, width: Any, stride: Any, indirection: Any) -> None:
+    """indirection[tap * BLOCK + p] = word where the line of pixel first + p's neighbour starts in a map.
 
     Beyond the last pixel the last one is repeated: its sums are computed and not stored.
     """
     last = list_.shape[0] - 1
-    for p in range(count):
-        indirection[4 * count + p] = (np.int64(list_[min(first + p, last)]) - shift) * stride
+    for p in range(BLOCK):
+        indirection[4 * BLOCK + p] = np.int64(list_[min(first + p, last)]) * stride
     for tap in range(9):
         if tap != 4:
             step = ((tap // 3 - 1) * width + tap % 3 - 1) * stride
-            add_to_indices(pointer(indirection, tap * count), pointer(indirection, 4 * count), step, count)
+            add_to_indices(pointer(indirection, tap * BLOCK), pointer(indirection, 4 * BLOCK), step, BLOCK)
 
 
 @inlined
@@ -68,13 +70,13 @@ def activate(row: Any, slope: Any, count: Any) -> None:
 
 
 @cache
-def convolution(lanes: int, vectors: int, pixels: int, mode: int) -> Any:
-    """3x3 over the pixels of a list, map to map: target = act(bias + conv(source))."""
+def convolution(lanes: int, vectors: int, pixels: int) -> Any:
+    """3x3 over the pixels of a list, from a map of float32: target = act(bias + conv(source))."""
 
     @compiled
     def kernel(
-        claimed, thread_id, list_, width, source, words, source_stride, source_shift,
-        weights, group_stride, tap_starts, groups, bias, slope, target, target_stride, target_shift, outputs,
+        claimed, thread_id, list_, width, source, words, source_stride, weights, group_stride, tap_starts, groups,
+        bias, slope, target, target_stride, outputs,
     ):  # fmt: skip
         span = groups * vectors * lanes
         tile = np.empty(BLOCK * span, np.float32)
@@ -85,80 +87,18 @@ def convolution(lanes: int, vectors: int, pixels: int, mode: int) -> Any:
             if start == stop:
                 break
             for first in range(start, stop, BLOCK):
-                _neighbours(list_, first, BLOCK, width, source_shift, source_stride, indirection)
+                _neighbours(list_, first, width, source_stride, indirection)
                 for p in range(BLOCK):
                     copy(pointer(tile, p * span), pointer(bias, 0), span)
                 indirect_gemm(
-                    lanes, vectors, pixels, mode, MORE, pointer(tile, 0), span, BLOCK // pixels, groups,
+                    lanes, vectors, pixels, FP32, MORE, pointer(tile, 0), span, BLOCK // pixels, groups,
                     pointer(source, 0), pointer(indirection, 0), BLOCK, 9, words,
                     pointer(weights, 0), pointer(tap_starts, 0), group_stride,
                 )  # fmt: skip
                 activate(pointer(tile, 0), slope, BLOCK * span)
                 for p in range(min(BLOCK, count - first)):
-                    here = (np.int64(list_[first + p]) - target_shift) * target_stride
+                    here = np.int64(list_[first + p]) * target_stride
                     store_channels(pointer(target, here), pointer(tile, p * span), outputs)
-
-    return kernel
-
-
-@cache
-def active_layer(lanes: int, vectors: int, pixels: int, mode: int, channels: int) -> Any:
-    """A masked layer at active pixels: all outputs from all inputs, activation; to rows and to the dense map.
-
-    Dense inputs come from a map, sparse ones from the rows of active neighbours. A tap without an active neighbour in
-    the block is skipped: it would add zeros. Numbers of rows are counted from `base`.
-    """
-    groups = channels // (vectors * lanes)
-
-    @compiled
-    def kernel(
-        claimed, thread_id, list_, width, dense, dense_words, dense_stride, dense_shift,
-        dense_weights, dense_group, dense_starts, rows, pixel_to_row, base, sparse_first, sparse_words,
-        sparse_weights, sparse_group, sparse_starts, slope, row_words, out_rows, out_dense, out_stride, out_shift,
-    ):  # fmt: skip
-        tile = np.empty(pixels * channels, np.float32)
-        lines = np.empty(pixels * row_words, out_rows.dtype)
-        indirection = np.empty(9 * pixels, np.int64)
-        starts = np.empty(9, np.int64)
-        count = list_.shape[0]
-        while True:
-            start, stop = claim(claimed, thread_id, count, CHUNK)
-            if start == stop:
-                break
-            for first in range(start, stop, pixels):
-                tile.fill(np.float32(0))
-                if dense_words > 0:
-                    _neighbours(list_, first, pixels, width, dense_shift, dense_stride, indirection)
-                    indirect_gemm(
-                        lanes, vectors, pixels, mode, MORE, pointer(tile, 0), channels, 1, groups,
-                        pointer(dense, 0), pointer(indirection, 0), pixels, 9, dense_words,
-                        pointer(dense_weights, 0), pointer(dense_starts, 0), dense_group,
-                    )  # fmt: skip
-                if sparse_words > 0:
-                    taps = 0
-                    for tap in range(9):
-                        step = (tap // 3 - 1) * width + tap % 3 - 1
-                        found = np.int64(0)
-                        for p in range(pixels):
-                            number = np.int64(pixel_to_row[np.int64(list_[min(first + p, count - 1)]) + step])
-                            number -= base if number else 0
-                            indirection[taps * pixels + p] = number * row_words + sparse_first
-                            found |= number
-                        if found:
-                            starts[taps] = sparse_starts[tap]
-                            taps += 1
-                    indirect_gemm(
-                        lanes, vectors, pixels, mode, MORE, pointer(tile, 0), channels, 1, groups,
-                        pointer(rows, 0), pointer(indirection, 0), pixels, taps, sparse_words,
-                        pointer(sparse_weights, 0), pointer(starts, 0), sparse_group,
-                    )  # fmt: skip
-                activate(pointer(tile, 0), slope, pixels * channels)
-                store_channels(pointer(lines, 0), pointer(tile, 0), pixels * channels)
-                for p in range(min(pixels, count - first)):
-                    here = np.int64(list_[first + p])
-                    line = pointer(lines, p * row_words)
-                    copy(pointer(out_rows, (np.int64(pixel_to_row[here]) - base) * row_words), line, row_words)
-                    copy(pointer(out_dense, (here - out_shift) * out_stride), line, out_stride)
 
     return kernel
 
@@ -187,6 +127,11 @@ def active_fuse(lanes: int, vectors: int, pixels: int, mode: int, channels: int,
                     for layer in range(layers):
                         indirection[layer * BLOCK + p] = layer * layer_words + number * row_words
                     copy(pointer(tile, p * channels), pointer(bias, 0), channels)
+                for p in range(first + BLOCK, min(first + 2 * BLOCK, count)):
+                    number = np.int64(pixel_to_row[np.int64(list_[p])]) - base
+                    fetch(pointer(fused, np.int64(list_[p]) * row_words), row_words)
+                    for layer in range(layers):
+                        fetch(pointer(rows, layer * layer_words + number * row_words), row_words)
                 indirect_gemm(
                     lanes, vectors, pixels, mode, MORE, pointer(tile, 0), channels, BLOCK // pixels, groups,
                     pointer(rows, 0), pointer(indirection, 0), BLOCK, layers, row_words,
@@ -226,6 +171,8 @@ def inactive_fuse(lanes: int, vectors: int, pixels: int, mode: int, channels: in
             for first in range(start, stop, BLOCK):
                 for p in range(BLOCK):
                     copy(pointer(tile, p * channels), pointer(bias, 0), channels)
+                for p in range(first + BLOCK, min(first + 2 * BLOCK, count)):
+                    fetch(pointer(fused, np.int64(list_[p]) * row_words), row_words)
                 for layer in range(layers):
                     if words[layer] == 0:
                         continue
@@ -283,6 +230,12 @@ def residual_collect(lanes: int, vectors: int, pixels: int, mode: int, channels:
                         copy(row, pointer(bias, 0), channels)
                     else:
                         load_channels(row, pointer(collected, line), channels)
+                for p in range(first + BLOCK, min(first + 2 * BLOCK, count)):
+                    line = np.int64(list_[p]) * row_words
+                    fetch(pointer(features, line), row_words)
+                    fetch(pointer(fused, line), row_words)
+                    if shared and not begin:
+                        fetch(pointer(collected, line), row_words)
                 if shared:
                     indirect_gemm(
                         lanes, vectors, pixels, mode, MORE, pointer(tile, 0), channels, BLOCK // pixels, groups,

@@ -16,7 +16,6 @@ import numpy as np
 from vs_smsr.engine.compiled import compiled, expanded, inlined
 from vs_smsr.engine.cpu.gemm import (
     BF16,
-    FP32,
     NEW,
     copy,
     fetch,
@@ -132,13 +131,14 @@ def quad_convolution(lanes: int, vectors: int, pixels: int, mode: int, channels:
 
 
 @cache
-def pooled_convolution(lanes: int, vectors: int, pixels: int, line: int, channels: int) -> Any:
-    """Bias, relu and the mean of each quad, float32 from lines of any kind; target by `half`, the half-size grid."""
+def pooled_convolution(lanes: int, vectors: int, pixels: int, mode: int, channels: int) -> Any:
+    """Bias, relu and the mean of each quad, float32; target by `half`, the half-size grid."""
+    words = channels // 2 if mode == BF16 else channels
 
     @compiled
     def kernel(claimed, thread_id, quads, width, source, weights, group_stride, starts, groups, bias, half, target):
         span = groups * vectors * lanes
-        points, sums = np.zeros(POINTS * QUADS * channels, np.float32), np.empty(POINTS * QUADS * span, np.float32)
+        points, sums = np.zeros(POINTS * QUADS * words, source.dtype), np.empty(POINTS * QUADS * span, np.float32)
         tile, quarter = np.empty(4 * span, np.float32), filled(span, 0.25)
         ones, zeros = filled(span, 1), np.zeros(span, np.float32)
         count = quads.shape[0]
@@ -148,8 +148,8 @@ def pooled_convolution(lanes: int, vectors: int, pixels: int, line: int, channel
                 break
             for first in range(start, stop, QUADS):
                 _multiply(
-                    lanes, vectors, pixels, FP32, quads, first, width, source, line,
-                    weights, group_stride, starts, groups, points, channels, sums, channels,
+                    lanes, vectors, pixels, mode, quads, first, width, source, words,
+                    weights, group_stride, starts, groups, points, words, sums, channels,
                 )  # fmt: skip
                 for q in range(min(QUADS, count - first)):
                     row = pointer(tile, 0)
