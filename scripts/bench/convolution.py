@@ -27,8 +27,7 @@ class Rate:
     """Rate at one share of active pixels, over all masked layers of the network.
 
     Attributes:
-        gflops: 10^9 operations a second, 2 * 9 * 64 * 64 per active pixel and layer. Taps that bf16 skips since
-            they would add zeros are counted, which flatters random masks with few active pixels, and those only.
+        gflops: 10^9 operations a second, 2 * 9 * 64 * 64 per active pixel and layer.
         of_gemm: the same as a share of the matrix product's rate.
     """
 

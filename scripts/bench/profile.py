@@ -17,6 +17,7 @@ MULTIPLYING = {  # kernels that are convolutions; their loads, stores, relu and 
     "tail_convolution",
 }
 OTHERS = {"bicubic", "centre", "clear", "clear_border", "count", "decide", "merge_rows", "move", "select"}
+SPARSE = ("active_quads",)  # the masked 3x3 convolution at active pixels
 
 
 def by_kernel(profile: Profile) -> dict[tuple[str, int | None], float]:

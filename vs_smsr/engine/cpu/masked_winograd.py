@@ -32,7 +32,7 @@ def _row(pixel_to_row: Any, pixel: Any, base: Any) -> Any:
 
 
 @inlined
-def _fetch_rows(
+def _fetch_inputs(
     rows: Any, pixel_to_row: Any, corner: Any, width: Any, base: Any, row_words: Any, dense_words: Any
 ) -> None:
     """Ask for those rows of a quad's patch that the quad to its left does not read; see `gemm.fetch`."""
@@ -41,6 +41,20 @@ def _fetch_rows(
             number = _row(pixel_to_row, corner + (y - 1) * width + x, base)
             if number:
                 fetch(pointer(rows, number * row_words + dense_words), row_words - dense_words)
+
+
+@inlined
+def _fetch_outputs(
+    out_rows: Any, out_dense: Any, pixel_to_row: Any, corner: Any, width: Any, base: Any, row_words: Any,
+    out_stride: Any, out_shift: Any,
+) -> None:  # fmt: skip
+    """Ask for what a quad's pixels are written to: memory would be read at that time otherwise."""
+    for p in range(4):
+        here = corner + p // 2 * width + p % 2
+        number = _row(pixel_to_row, here, base)
+        if number:
+            fetch(pointer(out_rows, number * row_words), row_words)
+        fetch(pointer(out_dense, (here - out_shift) * out_stride), out_stride)
 
 
 @cache
@@ -85,9 +99,13 @@ def active_quads(lanes: int, vectors: int, pixels: int, mode: int) -> Any:
                             lanes, pointer(points, point + dense_words), QUADS * words, pointer(rows, 0),
                             pointer(places, 0), (words - dense_words) * per_word,
                         )  # fmt: skip
-                if dense_words < words:
-                    for q in range(first + QUADS, min(first + 2 * QUADS, count)):
-                        _fetch_rows(rows, pixel_to_row, np.int64(list_[q]), width, base, row_words, dense_words)
+                for q in range(first + QUADS, min(first + 2 * QUADS, count)):
+                    corner = np.int64(list_[q])
+                    if dense_words < words:
+                        _fetch_inputs(rows, pixel_to_row, corner, width, base, row_words, dense_words)
+                    _fetch_outputs(
+                        out_rows, out_dense, pixel_to_row, corner, width, base, row_words, out_stride, out_shift
+                    )
                 multiply_points(
                     lanes, vectors, pixels, mode, points, words, weights, group_stride, starts, groups, sums,
                     list_, first + QUADS, dense_shift, width, dense, dense_stride,
