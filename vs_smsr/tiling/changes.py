@@ -90,7 +90,9 @@ class FeatureReuse(Reuse):
         """Stage block + 1 where the stage before it or its mask changed; returns where it differs."""
         reach = self._reach.blocks[block]
         layers, later_layers = around(reach.layers), around(reach.masked)
-        wanted = affected(changed, layers) | affected(flipped, later_layers)
+        wanted = affected(changed, layers)
+        if flipped.any():
+            wanted |= affected(flipped, later_layers)
         only = affected(wanted, later_layers)
         differs = np.zeros_like(changed)
         for core in self._cores(wanted, layers):
@@ -135,13 +137,19 @@ def _replace(old, new, wanted, differs):  # type: ignore[no-untyped-def]
 
 @compiled
 def _paste(large, new, wanted, scale):  # type: ignore[no-untyped-def]
-    """large = new, both (scale * h, scale * w, 3), at the wanted pixels of (h, w)."""
-    for y in range(large.shape[0]):
-        for x in range(wanted.shape[1]):
-            if wanted[y // scale, x]:
-                for i in range(scale * x, scale * (x + 1)):
+    """large = new, both (scale * h, scale * w, 3), at the wanted pixels of (h, w); run by run."""
+    width = wanted.shape[1]
+    for row in range(wanted.shape[0]):
+        x = 0
+        while x < width:
+            start = x
+            while x < width and wanted[row, x]:
+                x += 1
+            for y in range(scale * row, scale * (row + 1) if start < x else 0):
+                for i in range(scale * start, scale * x):
                     for c in range(3):
                         large[y, i, c] = new[y, i, c]
+            x += 1
 
 
 def affected(changed: Changed, affects: Reach) -> Changed:

@@ -37,8 +37,12 @@ def _cuts(length: int, most: int) -> list[int]:
 def rows(changed: NDArray[np.bool_]) -> list[Window]:
     """Windows of whole rows, with even sides, that hold every changed pixel of (H, W); few of a frame's rows apart."""
     found = np.flatnonzero(changed.any(axis=1))
-    parts = np.split(found, np.flatnonzero(np.diff(found) > APART) + 1) if len(found) else []
-    return [Window(int(part[0]) & -2, 0, int(part[-1]) + 2 & -2, changed.shape[1]) for part in parts]
+    breaks = np.flatnonzero(found[1:] - found[:-1] > APART)
+    tops, bottoms = (found[[0, *(breaks + 1)]], found[[*breaks, -1]]) if len(found) else (found, found)
+    return [
+        Window(top & -2, 0, bottom + 2 & -2, changed.shape[1])
+        for top, bottom in zip(tops.tolist(), bottoms.tolist(), strict=True)
+    ]
 
 
 def rectangles(changed: NDArray[np.bool_], cost: Callable[[Window], int]) -> list[Window]:

@@ -13,6 +13,7 @@ from itertools import chain
 import numpy as np
 from numpy.typing import NDArray
 
+from vs_smsr.engine.compiled import compiled
 from vs_smsr.engine.contract import Engine, Frame, Mask, Upscaled
 from vs_smsr.engine.reach import NetworkReach, reach
 from vs_smsr.engine.window import Window, whole
@@ -25,9 +26,16 @@ WINDOW_COST = 2000  # pixels' worth of work that a window costs beside its pixel
 
 def changed_pixels(a: Frame, b: Frame) -> Changed:
     """(H, W) where two frames (H, W, 3) differ."""
-    different = a != b
-    changed: Changed = different[..., 0] | different[..., 1] | different[..., 2]
+    changed = np.empty(a.shape[:2], np.bool_)
+    _compare(a, b, changed)
     return changed
+
+
+@compiled
+def _compare(a, b, changed):  # type: ignore[no-untyped-def]
+    for y in range(changed.shape[0]):
+        for x in range(changed.shape[1]):
+            changed[y, x] = (a[y, x, 0] != b[y, x, 0]) | (a[y, x, 1] != b[y, x, 1]) | (a[y, x, 2] != b[y, x, 2])
 
 
 class Reuse(ABC):

@@ -18,6 +18,7 @@ from vs_smsr.options import TilingOptions
 from vs_smsr.tiling.changes import FeatureReuse
 from vs_smsr.tiling.geometry import cover, rectangles
 from vs_smsr.tiling.planner import FramePlan, plan
+from vs_smsr.tiling.reuse import changed_pixels
 from vs_smsr.tiling.runner import FrameRunner
 from vs_smsr.tiling.settle import noise
 
@@ -138,6 +139,7 @@ class Scheduler:
         frame, every = np.zeros((height, width, 3), np.float32), np.ones((height, width), np.bool_)
         if self._options.has_temporal_tiles:
             noise(frame, frame)
+            changed_pixels(frame, frame)
             rectangles(every, lambda window: window.area)
         means = self._engine.upscale(frame).means
         if self._engine.capabilities.windows:

@@ -148,19 +148,19 @@ def list_positions(chosen, step, pitch, further, found):
 
     What is chosen lies `step` pixels apart in a grid with `pitch` pixels a row.
     """
-    n, width, count = 0, chosen.shape[1], chosen.size
-    for begin in range(0, count, 8):
-        if begin + 8 <= count and eight_bytes(pointer(chosen, begin)) == 0:
-            continue
-        for i in range(begin, min(begin + 8, count)):
-            y = i // width
-            x = i - y * width
-            if chosen[y, x]:
-                first = (step * y + 1) * pitch + 1 + step * x
-                found[n, 0] = first
-                for m in range(further.size):
-                    found[n, 1 + m] = first + further[m]
-                n += 1
+    n, width = 0, chosen.shape[1]
+    for y in range(chosen.shape[0]):
+        row = (step * y + 1) * pitch + 1
+        for begin in range(0, width, 8):
+            if begin + 8 <= width and eight_bytes(pointer(chosen, y * width + begin)) == 0:
+                continue
+            for x in range(begin, min(begin + 8, width)):
+                if chosen[y, x]:
+                    first = row + step * x
+                    found[n, 0] = first
+                    for m in range(further.size):
+                        found[n, 1 + m] = first + further[m]
+                    n += 1
 
 
 def _grown(quads: Chosen, before: int) -> Chosen:

@@ -181,16 +181,17 @@ class Launchers:
         return sparse_kernels.window_sums(self._channels, squares), (fused, self._pitch, self._line, *edges, sums)
 
     def residual_collect(
-        self, share: Packed, list_: Positions, source: Words, fused: Words, scales: Scales, result: Words,
-        collected: Words, *, first: bool, last: bool, collect: bool, slope: float = 0,
+        self, share: Packed, list_: Positions, source: Words, fused: Words, scales: Scales, result: Words | None,
+        collected: Words, *, collect: bool, first: bool, last: bool, slope: float = 0,
     ) -> Call:  # fmt: skip
-        """result = fused * scales + source (unless it is the last), and its share of the collect."""
-        for name, lines in (("source", source), ("fused", fused), ("result", result), ("collected", collected)):
+        """result = fused * scales + source, where that is wanted, and its share of the collect."""
+        target = collected if result is None else result
+        for name, lines in (("source", source), ("fused", fused), ("result", target), ("collected", collected)):
             self._check_map(name, lines)
         check("scales", scales, FLOAT32, self._channels)
         return sparse_kernels.residual_collect(*share.literals, self._channels), (
-            list_, source, fused, scales, result, self._line, share.data, share.group_stride, share.bias, collected,
-            first, last, collect, np.float32(slope),
+            list_, source, fused, scales, target, self._line, share.data, share.group_stride, share.bias, collected,
+            result is not None, collect, first, last, np.float32(slope),
         )  # fmt: skip
 
     def winograd(

@@ -174,21 +174,24 @@ class Workspace:
         """The first one overwrites f_0, so the result begins before it."""
         if source == "head" and self._frame is not None:
             self._result = self.begin_result(self._frame)
-        self._residual(block, self._maps[source], self._maps["fused"], self._scales[block], collect)
+        last = collect and block == len(self._network.blocks) - 1
+        result = None if last else self._own["features"]
+        self._residual(block, self._maps[source], self._maps["fused"], self._scales[block], result, collect)
         self._maps["features"] = self._own["features"]
 
     def collect(self, block: int) -> None:
         """The share of f as the residual of nothing: f * 0 + f."""
         features = self._maps["features"]
-        self._residual(block, features, features, np.zeros(self._network.channels, np.float32), True)
+        self._residual(block, features, features, np.zeros(self._network.channels, np.float32), None, True)
 
-    def _residual(self, block: int, source: Words, fused: Words, scales: Scales, collect: bool) -> None:
+    def _residual(
+        self, block: int, source: Words, fused: Words, scales: Scales, result: Words | None, collect: bool
+    ) -> None:
         self._launch.block = block
-        last = collect and block == len(self._network.blocks) - 1
         self._launch.then(self._launch.residual_collect(
-            self._network.shares[block], self._last_lists.pixels, source, fused, scales, self._own["features"],
-            self._own["collected"], first=not self._collecting, last=last, collect=collect,
-            slope=self._network.spec.slope,
+            self._network.shares[block], self._last_lists.pixels, source, fused, scales, result,
+            self._own["collected"], collect=collect, first=not self._collecting,
+            last=block == len(self._network.blocks) - 1, slope=self._network.spec.slope,
         ))  # fmt: skip
         self._collecting = self._collecting or collect
 

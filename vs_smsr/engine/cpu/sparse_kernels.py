@@ -199,13 +199,13 @@ def inactive_fuse(lanes: int, vectors: int, pixels: int, mode: int, channels: in
 
 @cache
 def residual_collect(lanes: int, vectors: int, pixels: int, mode: int, channels: int) -> Any:
-    """f_k = fused * scales + f_(k-1) and, if `shared`, its share of the network's collect, in the end with act."""
+    """f_k = fused * scales + f_(k-1), if `stored`, and if `shared` its share of the collect; in the end with act."""
     groups = channels // (vectors * lanes)
 
     @compiled
     def kernel(
         claimed, thread_id, list_, features, fused, scales, result, row_words,
-        weights, group_stride, bias, collected, begin, finish, shared, slope,
+        weights, group_stride, bias, collected, stored, shared, begin, finish, slope,
     ):  # fmt: skip
         tile = np.empty(BLOCK * channels, np.float32)
         lines = np.empty(BLOCK * row_words, result.dtype)
@@ -244,7 +244,7 @@ def residual_collect(lanes: int, vectors: int, pixels: int, mode: int, channels:
                     )  # fmt: skip
                 for p in range(min(BLOCK, count - first)):
                     line = np.int64(list_[first + p]) * row_words
-                    if not finish:
+                    if stored:
                         copy(pointer(result, line), pointer(lines, p * row_words), row_words)
                     if shared:
                         if finish:
