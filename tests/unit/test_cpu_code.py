@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 from numba import njit
 
-from vs_smsr.engine.cpu.gemm import indirect_gemm, pointer
+from vs_smsr.engine.cpu.gemm import indirect_gemm
 from vs_smsr.engine.cpu.isa import ISAS, RegisterTile, fastest_precision, supported
+from vs_smsr.engine.cpu.vectors import pointer
 
 
 def multiply(shape: RegisterTile, mode: int = 0, fresh: int = 0):

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from vs_smsr.engine.compiled import compiled
-from vs_smsr.engine.cpu.gemm import atomic_add
 from vs_smsr.engine.cpu.index_lists import ALL, Only, SomePixels
 from vs_smsr.engine.cpu.pixel_kernels import count, select
 from vs_smsr.engine.cpu.pool import Job, Pool
 from vs_smsr.engine.cpu.spin import Cell
+from vs_smsr.engine.cpu.vectors import atomic_add
 from vs_smsr.engine.cpu.work_stealing import claim, copy_rows
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from vs_smsr.engine.cpu.gemm import add_fixed, pointer
+from vs_smsr.engine.cpu.vectors import add_fixed, pointer
 
 
 @njit

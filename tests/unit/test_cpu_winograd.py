@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from numba import njit
 
-from vs_smsr.engine.cpu.gemm import pointer
 from vs_smsr.engine.cpu.isa import ISAS, Isa, supported
 from vs_smsr.engine.cpu.packing import to_bf16
+from vs_smsr.engine.cpu.vectors import pointer
 from vs_smsr.engine.cpu.winograd import patch_to_points, points_to_quad, transformed
 
 LANES = 8

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from vs_smsr.engine.compiled import compiled
 from vs_smsr.engine.cpu.arena import Arena
-from vs_smsr.engine.cpu.gemm import eight_bytes, pointer
+from vs_smsr.engine.cpu.vectors import eight_bytes, pointer
 
 Positions = NDArray[np.int32]
 Chosen = NDArray[np.bool_]

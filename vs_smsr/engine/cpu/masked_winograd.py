@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from vs_smsr.engine.compiled import compiled, inlined
-from vs_smsr.engine.cpu.gemm import BF16, fetch, pointer, store_channels
+from vs_smsr.engine.cpu.gemm import BF16
+from vs_smsr.engine.cpu.vectors import fetch, pointer, store_channels
 from vs_smsr.engine.cpu.winograd import PATCH, POINTS, patch_to_points, points_to_quad
 from vs_smsr.engine.cpu.winograd_kernels import QUADS, multiply_points, patch_places
 from vs_smsr.engine.cpu.work_stealing import claim
@@ -35,7 +36,7 @@ def _row(pixel_to_row: Any, pixel: Any, base: Any) -> Any:
 def _fetch_inputs(
     rows: Any, pixel_to_row: Any, corner: Any, width: Any, base: Any, row_words: Any, dense_words: Any
 ) -> None:
-    """Ask for those rows of a quad's patch that the quad to its left does not read; see `gemm.fetch`."""
+    """Ask for those rows of a quad's patch that the quad to its left does not read; see `vectors.fetch`."""
     for y in range(PATCH):
         for x in range(1, PATCH - 1):
             number = _row(pixel_to_row, corner + (y - 1) * width + x, base)

@@ -24,7 +24,7 @@ CACHE_LINE = 64  # bytes
 
 @dataclass(frozen=True)
 class Packed:
-    """One convolution for `block.indirect_gemm`.
+    """One convolution for `gemm.indirect_gemm`.
 
     Attributes:
         data: flat [group][tap][word][width] words.

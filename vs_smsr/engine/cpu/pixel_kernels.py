@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from vs_smsr.engine.compiled import compiled, inlined
-from vs_smsr.engine.cpu.gemm import eight_bytes, pointer, shift
+from vs_smsr.engine.cpu.vectors import eight_bytes, pointer, shift
 from vs_smsr.engine.cpu.work_stealing import claim
 from vs_smsr.engine.merging import merge
 

@@ -19,16 +19,14 @@ from typing import Any
 import numpy as np
 
 from vs_smsr.engine.compiled import compiled, inlined
-from vs_smsr.engine.cpu.gemm import (
-    BF16,
-    FP32,
-    MORE,
+from vs_smsr.engine.cpu.gemm import BF16, FP32, MORE, indirect_gemm
+from vs_smsr.engine.cpu.isa import BLOCK
+from vs_smsr.engine.cpu.vectors import (
     add_fixed,
     add_to_indices,
     atomic_add,
     copy,
     fetch,
-    indirect_gemm,
     leaky_relu,
     load_channels,
     pointer,
@@ -37,7 +35,6 @@ from vs_smsr.engine.cpu.gemm import (
     square,
     store_channels,
 )
-from vs_smsr.engine.cpu.isa import BLOCK
 from vs_smsr.engine.cpu.work_stealing import claim
 from vs_smsr.families import SUM_UNIT
 

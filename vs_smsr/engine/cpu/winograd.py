@@ -16,7 +16,7 @@ from llvmlite import ir
 from numpy.typing import NDArray
 
 from vs_smsr.engine.compiled import cgutils, intrinsic, types
-from vs_smsr.engine.cpu.gemm import F32, I16, I32, I64, BFloat, is_bf16
+from vs_smsr.engine.cpu.vectors import F32, I16, I32, I64, BFloat, is_bf16
 
 POINTS = 16  # of a quad
 PATCH = 4  # pixels, the side of what a quad reads

@@ -14,16 +14,8 @@ from typing import Any
 import numpy as np
 
 from vs_smsr.engine.compiled import compiled, expanded, inlined
-from vs_smsr.engine.cpu.gemm import (
-    BF16,
-    NEW,
-    copy,
-    fetch,
-    indirect_gemm,
-    pointer,
-    scale_add,
-    store_channels,
-)
+from vs_smsr.engine.cpu.gemm import BF16, NEW, indirect_gemm
+from vs_smsr.engine.cpu.vectors import copy, fetch, pointer, scale_add, store_channels
 from vs_smsr.engine.cpu.winograd import PATCH, POINTS, patch_to_points, points_to_quad
 from vs_smsr.engine.cpu.work_stealing import claim
 
@@ -41,7 +33,7 @@ def patch_places(places: Any, corner: Any, width: Any, line: Any) -> None:
 
 @inlined
 def fetch_patch(source: Any, corner: Any, width: Any, line: Any) -> None:
-    """Ask for those lines of a quad's patch that the quad to its left does not read; see `gemm.fetch`."""
+    """Ask for those lines of a quad's patch that the quad to its left does not read; see `vectors.fetch`."""
     for y in range(PATCH):
         fetch(pointer(source, (corner + (y - 1) * width + 1) * line), 2 * line)
 

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vs_smsr.engine.compiled import compiled, inlined
-from vs_smsr.engine.cpu.gemm import atomic_add
 from vs_smsr.engine.cpu.spin import add_at, wait_for
+from vs_smsr.engine.cpu.vectors import atomic_add
 
 ROWS = 16  # of a copy, claimed at a time
 APART = 8  # int64 from line to line: a cache line for each
