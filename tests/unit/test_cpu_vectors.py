@@ -11,6 +11,12 @@ from vs_smsr.engine.cpu.vectors import copy, load_channels, pointer, shift, stor
 COUNTS = 0, 4, 8, 12, 16, 20, 36, 64, 100
 
 
+@compiled
+def there_and_back(back, line, row, count):
+    store_channels(pointer(line, 1), pointer(row, 0), count)
+    load_channels(pointer(back, 0), pointer(line, 1), count)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.uint32])
 @pytest.mark.parametrize("count", COUNTS)
 def test_words_are_copied_and_no_more(count: int, dtype: type) -> None:
@@ -41,14 +47,9 @@ def test_words_are_shifted_over_themselves(step: int) -> None:
 
 @pytest.mark.parametrize("count", [8, 24, 64])
 def test_lines_of_float32_go_and_come_back(count: int) -> None:
-    @compiled
-    def run(back, line, row, count):
-        store_channels(pointer(line, 1), pointer(row, 0), count)
-        load_channels(pointer(back, 0), pointer(line, 1), count)
-
     row = np.random.default_rng(1).standard_normal(count).astype(np.float32)
     back, line = np.zeros(count + 1, np.float32), np.zeros(count + 2, np.float32)
-    run(back, line, row, count)
+    there_and_back(back, line, row, count)
     assert np.array_equal(line, [0, *row, 0])
     assert np.array_equal(back, [*row, 0])
 
@@ -56,14 +57,9 @@ def test_lines_of_float32_go_and_come_back(count: int) -> None:
 @pytest.mark.skipif("avx512bf16" not in supported(), reason="needs a processor with AVX-512 BF16")
 @pytest.mark.parametrize("count", [8, 24, 64])
 def test_lines_of_bf16_hold_the_nearest_numbers(count: int) -> None:
-    @compiled
-    def run(back, line, row, count):
-        store_channels(pointer(line, 1), pointer(row, 0), count)
-        load_channels(pointer(back, 0), pointer(line, 1), count)
-
     row = np.random.default_rng(2).standard_normal(count).astype(np.float32)
     back, line = np.zeros(count + 1, np.float32), np.zeros(count // 2 + 2, np.uint32)
-    run(back, line, row, count)
+    there_and_back(back, line, row, count)
     nearest = to_bf16(row)
     assert np.array_equal(line[1:-1].view(np.uint16), nearest)
     assert line[0] == line[-1] == 0

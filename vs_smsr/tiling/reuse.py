@@ -33,6 +33,7 @@ def changed_pixels(a: Frame, b: Frame) -> Changed:
 
 @compiled
 def _compare(a, b, changed):  # type: ignore[no-untyped-def]
+    """See `changed_pixels`."""
     for y in range(changed.shape[0]):
         for x in range(changed.shape[1]):
             changed[y, x] = (a[y, x, 0] != b[y, x, 0]) | (a[y, x, 1] != b[y, x, 1]) | (a[y, x, 2] != b[y, x, 2])

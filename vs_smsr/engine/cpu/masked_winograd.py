@@ -49,7 +49,7 @@ def _fetch_outputs(
     out_rows: Any, out_dense: Any, pixel_to_row: Any, corner: Any, width: Any, base: Any, row_words: Any,
     out_stride: Any, out_shift: Any,
 ) -> None:  # fmt: skip
-    """Ask for what a quad's pixels are written to: memory would be read at that time otherwise."""
+    """Ask for the lines that a quad's outputs go to, which are read before they are written; see `vectors.fetch`."""
     for p in range(4):
         here = corner + p // 2 * width + p % 2
         number = _row(pixel_to_row, here, base)

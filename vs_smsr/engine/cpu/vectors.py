@@ -102,7 +102,7 @@ def eight_bytes(typingctx: Any, place: Any) -> Any:
 
 @intrinsic
 def fetch(typingctx: Any, place: Any, count: Any) -> Any:
-    """Ask memory for `count` words that will be read some microseconds from now: they come while others are multiplied.
+    """Ask memory for `count` words to be read or written some microseconds from now: they come while others multiply.
 
     No processor asks by itself, early enough, for what does not lie in a row.
     """
